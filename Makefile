@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+# The newcomer's door. Everything below installs what it needs on Debian 12 and can be run again at any time.
+#   make run     build, start a node of its own, show the main job on real containers
+#   make check   build and run all tests
+#   make bench   figures side by side with LXD
+#   make install put the programs, units and manuals into the system
+BUILD := build/release
+MAKEFLAGS += --no-print-directory
+
+.PHONY: help build run check bench install clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+build:
+	@setup/install build
+	@[ -f $(BUILD)/build.ninja ] || cmake --preset release > /dev/null
+	@cmake --build $(BUILD) -- --quiet
+
+run: build
+	@setup/install run image demo
+	@tests/demo/run --build $(BUILD)
+
+check: build
+	@setup/install run image test vm
+	@tests/check --build $(BUILD)
+
+bench: build
+	@setup/install run image test bench
+	@bench/run --build $(BUILD)
+
+install: build
+	@cmake --install $(BUILD)
+
+clean:
+	@rm -rf build

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+# noded_module(NAME SOURCES ... [USES modules ...] [LIBS targets ...])
+#
+# One static library per folder. Its only include directory is build/include/NAME, which holds links to the folder itself
+# and to the folders named in USES: an include of any other module does not compile. USES is not transitive.
+function(noded_include_dir name result)
+    set(dir ${CMAKE_BINARY_DIR}/include/${name})
+    file(MAKE_DIRECTORY ${dir})
+    foreach(module ${ARGN})
+        file(CREATE_LINK ${CMAKE_SOURCE_DIR}/${module} ${dir}/${module} SYMBOLIC)
+    endforeach()
+    set(${result} ${dir} PARENT_SCOPE)
+endfunction()
+
+function(noded_module name)
+    cmake_parse_arguments(M "" "" "SOURCES;USES;LIBS" ${ARGN})
+    add_library(noded-${name} STATIC ${M_SOURCES})
+    noded_include_dir(${name} dir ${name} ${M_USES})
+    target_include_directories(noded-${name} PRIVATE ${dir})
+    foreach(module ${M_USES})
+        target_link_libraries(noded-${name} PUBLIC noded-${module})
+    endforeach()
+    target_link_libraries(noded-${name} PUBLIC ${M_LIBS})
+endfunction()
+
+# noded_program(NAME SOURCES ... USES modules ... [LIBS ...]): an executable under the same rule.
+function(noded_program name)
+    cmake_parse_arguments(M "" "DESTINATION" "SOURCES;USES;LIBS" ${ARGN})
+    add_executable(${name} ${M_SOURCES})
+    noded_include_dir(program-${name} dir ${M_USES})
+    target_include_directories(${name} PRIVATE ${dir})
+    foreach(module ${M_USES})
+        target_link_libraries(${name} PRIVATE noded-${module})
+    endforeach()
+    target_link_libraries(${name} PRIVATE ${M_LIBS})
+    set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
+    if(M_DESTINATION)
+        install(TARGETS ${name} RUNTIME DESTINATION ${M_DESTINATION})
+    endif()
+endfunction()
