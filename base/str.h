@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Strings: formatting into fresh memory, character classes, numbers. Strings handed out are the caller's. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/mem.h"
+
+/* asprintf that aborts without memory: only for texts of bounded size. */
+char *str_fmt(const char *fmt, ...) PRINTF_LIKE(1, 2);
+char *str_dup(const char *s); /* NULL stays NULL */
+/* Replaces *p by a copy of s (may be NULL). */
+void str_set(char **p, const char *s);
+
+static inline bool str_eq(const char *a, const char *b)
+{
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
+static inline bool str_empty(const char *s)
+{
+    return !s || !*s;
+}
+
+/* Whole string, decimal, no sign but '-', no blanks. */
+bool str_to_i64(const char *s, int64_t *ret);
+/* s is 1..max characters of `allowed` only. */
+bool str_is_made_of(const char *s, const char *allowed, size_t max);
+bool str_has_control(const char *s);  /* a byte below 0x20 or 0x7f */
+bool str_is_object_id(const char *s); /* 24 lower case hex digits */
+
+/* "2026-01-15T10:30:00.000Z" of milliseconds since the epoch; ret must hold 25 bytes. */
+#define STR_TIME_SIZE 32
+const char *str_time(int64_t ms, char ret[STR_TIME_SIZE]);
