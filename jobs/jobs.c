@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "jobs/jobs.h"
+
+static const struct json_field target_fields[] = {
+    F_STRING(struct job_target, pool, .required = true, .nullable = true),
+    F_STRING(struct job_target, run_dir, .required = true, .nullable = true),
+    F_STRING(struct job_target, cgroup, .required = true, .nullable = true),
+    F_INT(struct job_target, slot, .required = true),
+};
+JSON_TABLE(job_target_table, "target", target_fields);
+
+static const struct json_field pool_open_fields[] = {
+    F_STRING(struct job_pool_open, loop_file, .nullable = true),
+    F_INT(struct job_pool_open, loop_bytes),
+};
+JSON_TABLE(job_pool_open_table, "pool.open", pool_open_fields);
+
+static const struct json_field image_import_fields[] = {
+    F_STRING(struct job_image_import, image, .required = true),
+    F_STRING(struct job_image_import, file, .required = true),
+};
+JSON_TABLE(job_image_import_table, "image.import", image_import_fields);
+
+static const struct json_field kit_install_fields[] = {
+    F_STRING(struct job_kit_install, file, .required = true),
+    F_STRING(struct job_kit_install, public_key, .required = true),
+};
+JSON_TABLE(job_kit_install_table, "kit.install", kit_install_fields);
+
+static const struct json_field create_fields[] = {
+    F_STRING(struct job_create, image, .nullable = true),
+    F_INT(struct job_create, source_slot),
+    F_STRING(struct job_create, source_snapshot, .nullable = true),
+    F_BOOL(struct job_create, copy_snapshots),
+    F_JSON(struct job_create, seed, .required = true, .has_type = true, .type = JSON_OBJECT),
+};
+JSON_TABLE(job_create_table, "container.create", create_fields);
+
+static const struct json_field start_fields[] = {
+    F_STRING(struct job_start, hostname, .required = true),
+    F_INT(struct job_start, id_base, .required = true),
+    F_STRING(struct job_start, link, .required = true),
+    F_STRING(struct job_start, ipv4, .required = true),
+    F_STRING(struct job_start, ipv6, .required = true),
+    F_STRING(struct job_start, gateway4, .required = true),
+    F_STRING(struct job_start, gateway6, .required = true),
+    F_JSON(struct job_start, environment, .required = true, .has_type = true, .type = JSON_OBJECT),
+    F_INT(struct job_start, ramdisk_bytes),
+    F_JSON(struct job_start, kits, .required = true, .has_type = true, .type = JSON_ARRAY),
+};
+JSON_TABLE(job_start_table, "container.start", start_fields);
+
+static const struct json_field stop_fields[] = {
+    F_INT(struct job_stop, timeout_ms),
+};
+JSON_TABLE(job_stop_table, "container.stop", stop_fields);
+
+static const struct json_field snapshot_fields[] = {
+    F_STRING(struct job_snapshot, name, .required = true),
+};
+JSON_TABLE(job_snapshot_table, "snapshot", snapshot_fields);
+
+static const struct json_field env_fields[] = {
+    F_JSON(struct job_env, environment, .required = true, .has_type = true, .type = JSON_OBJECT),
+};
+JSON_TABLE(job_env_table, "env.write", env_fields);
+
+static const struct job_info infos[] = {
+#define X(kind, name_, table, deadline) [kind] = {.name = (name_), .args = (table), .deadline_ms = (deadline)},
+    JOB_MAP(X)
+#undef X
+};
+
+const struct job_info *job_info(enum job_kind kind)
+{
+    return &infos[kind];
+}
+
+enum job_kind job_kind_find(const char *name)
+{
+    for (int i = 0; i < JOB_KIND_MAX; i++)
+        if (strcmp(infos[i].name, name) == 0)
+            return (enum job_kind)i;
+    return JOB_KIND_MAX;
+}
+
+json_t *job_request(enum job_kind kind, const struct job_target *target, const void *args)
+{
+    return json_pack("{s:s, s:o, s:o}", "job", infos[kind].name, "target", json_table_save(&job_target_table, target),
+                     "args", args ? json_table_save(infos[kind].args, args) : json_object());
+}

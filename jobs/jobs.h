@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What noded asks of noded-worker: the name of each job, its arguments, its deadline. This header is the whole
+ * interface between the two programs.
+ *
+ * Request frame:  {"job": NAME, "target": {struct job_target}, "args": {struct of the job}}
+ * Result frame:   {"ok": {...}} or {"error": {...}}; before it any number of {"progress": "text"}.
+ *
+ * Every job can be repeated: what is already done is left as it is, what is already gone counts as removed. That is
+ * what makes recovery after a crash a matter of asking again.
+ */
+#pragma once
+
+#include "base/json_table.h"
+
+/* Where the job works. All paths are the node's own, from its configuration. */
+struct job_target {
+    char *pool;    /* directory of the mounted btrfs pool */
+    char *run_dir; /* runtime directory: <run_dir>/c<slot>/ is a container's lxcpath, log and ramdisk */
+    char *cgroup;  /* first part of the cgroup path, relative to the hierarchy's root: "noded" */
+    int64_t slot;  /* the container's number in this node; 0 when the job is about none */
+};
+extern const struct json_table job_target_table;
+
+/* pool.open -> {"total_bytes", "free_bytes", "loop_device": string|null}
+ * Mounts the pool: uses `pool` when it is a btrfs mount already; else makes, formats and mounts `loop_file` (direct-io,
+ * autoclear). Makes the pool's directories. pool.close unmounts what pool.open mounted. */
+struct job_pool_open {
+    char *loop_file; /* NULL: `pool` must be a btrfs mount */
+    int64_t loop_bytes;
+};
+extern const struct json_table job_pool_open_table;
+
+/* image.import -> {"image", "size_bytes"}: unpacks a root file system archive into a read-only subvolume. */
+struct job_image_import {
+    char *image; /* canonical name "debian/13" */
+    char *file;  /* .tar, .tar.zst, .tar.gz */
+};
+extern const struct json_table job_image_import_table;
+
+/* kit.install -> the manifest: verifies and unpacks a bundle once for the node. */
+struct job_kit_install {
+    char *file;
+    char *public_key; /* PEM file of the ed25519 key that must have signed it */
+};
+extern const struct json_table job_kit_install_table;
+
+/* node.inventory -> {"slots": [{"slot", "rootfs": bool, "leftovers": bool, "snapshots": [name...], "init_pid": int (0 =
+ * not running), "frozen": bool, "ramdisk": bool}...], "images": [name...], "kits": [manifest...]} What is really there,
+ * from the disk and the kernel. "leftovers": half-made or half-removed objects of the slot. */
+
+/* container.create -> {"seeded": true}: root file system of a slot from an image, or from another slot (its latest
+ * state or one snapshot), then seeded with its identity. */
+struct job_create {
+    char *image;           /* or NULL */
+    int64_t source_slot;   /* used when image is NULL */
+    char *source_snapshot; /* NULL: latest state */
+    bool copy_snapshots;   /* all snapshots of the source too */
+    json_t *seed;          /* struct seed, provisioning/seed.h */
+};
+extern const struct json_table job_create_table;
+
+/* container.start -> {"init_pid"}: mounts the ramdisk when wanted, starts by liblxc. Already running: the same answer.
+ */
+struct job_start {
+    char *hostname;
+    int64_t id_base;   /* first host uid and gid of the slot's range of 65536 */
+    char *link;        /* veth peer in the host, moved in as eth0 */
+    char *ipv4, *ipv6; /* plain addresses, /32 and /128 are implied */
+    char *gateway4, *gateway6;
+    json_t *environment;   /* object: environment of PID 1 */
+    int64_t ramdisk_bytes; /* 0: none */
+    json_t *kits;          /* array of {"name", "version"}: bind-mounted read-only */
+};
+extern const struct json_table job_start_table;
+
+/* container.stop -> {}: SIGRTMIN+3 to init, up to timeout_ms for it to end, then SIGKILL of the cgroup; 0 = kill at
+ * once. Then waits for the monitor to end and removes the container's cgroups. The ramdisk stays. */
+struct job_stop {
+    int64_t timeout_ms;
+};
+extern const struct json_table job_stop_table;
+
+/* container.settle -> {"running": bool, "init_pid"}: after an init ended: waits until liblxc has either cleaned up or,
+ * after a reboot from the inside, started a new init. */
+/* container.freeze, container.thaw -> {} */
+
+/* container.destroy -> {}: kills what runs, unmounts the ramdisk, removes root, snapshots, leftovers and run directory.
+ * Subvolumes are renamed away at once and deleted by the kernel later. */
+
+/* snapshot.create -> {"size_bytes"}; snapshot.delete -> {}; snapshot.restore -> {} (the container must not run). */
+struct job_snapshot {
+    char *name;
+};
+extern const struct json_table job_snapshot_table;
+
+/* container.tidy -> {}: removes the slot's leftovers (temporary subvolumes of a crashed job). */
+
+/* env.write -> {}: /etc/environment of a container, running or not. */
+struct job_env {
+    json_t *environment; /* the whole set, string values */
+};
+extern const struct json_table job_env_table;
+
+/* name, table of the arguments (or NULL), deadline in ms. container.stop adds its timeout_ms to the deadline. */
+#define JOB_MAP(X)                                                                                                     \
+    X(JOB_POOL_OPEN, "pool.open", &job_pool_open_table, 120000)                                                        \
+    X(JOB_POOL_CLOSE, "pool.close", NULL, 30000)                                                                       \
+    X(JOB_IMAGE_IMPORT, "image.import", &job_image_import_table, 600000)                                               \
+    X(JOB_KIT_INSTALL, "kit.install", &job_kit_install_table, 120000)                                                  \
+    X(JOB_INVENTORY, "node.inventory", NULL, 60000)                                                                    \
+    X(JOB_CREATE, "container.create", &job_create_table, 60000)                                                        \
+    X(JOB_START, "container.start", &job_start_table, 60000)                                                           \
+    X(JOB_STOP, "container.stop", &job_stop_table, 30000)                                                              \
+    X(JOB_SETTLE, "container.settle", NULL, 60000)                                                                     \
+    X(JOB_FREEZE, "container.freeze", NULL, 30000)                                                                     \
+    X(JOB_THAW, "container.thaw", NULL, 30000)                                                                         \
+    X(JOB_DESTROY, "container.destroy", NULL, 120000)                                                                  \
+    X(JOB_TIDY, "container.tidy", NULL, 60000)                                                                         \
+    X(JOB_SNAPSHOT_CREATE, "snapshot.create", &job_snapshot_table, 60000)                                              \
+    X(JOB_SNAPSHOT_DELETE, "snapshot.delete", &job_snapshot_table, 60000)                                              \
+    X(JOB_SNAPSHOT_RESTORE, "snapshot.restore", &job_snapshot_table, 60000)                                            \
+    X(JOB_ENV_WRITE, "env.write", &job_env_table, 30000)
+
+enum job_kind {
+#define X(kind, name, table, deadline) kind,
+    JOB_MAP(X)
+#undef X
+        JOB_KIND_MAX
+};
+
+struct job_info {
+    const char *name;
+    const struct json_table *args; /* NULL: no arguments */
+    int64_t deadline_ms;
+};
+
+const struct job_info *job_info(enum job_kind kind);
+/* JOB_KIND_MAX when there is no such job. */
+enum job_kind job_kind_find(const char *name);
+/* The request frame; the caller frees it. args may be NULL. */
+json_t *job_request(enum job_kind kind, const struct job_target *target, const void *args);
