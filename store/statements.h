@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every SQL statement of the program, by name. Texts are constant: values go in as parameters only. */
+#pragma once
+
+#define LOG_PAGE(column, order)                                                                                        \
+    "SELECT id, container_id, from_status, to_status, transition_time, duration_ms, triggered_by, metadata, "          \
+    "created_at FROM status_logs WHERE container_id = ? ORDER BY " column " " order ", id " order " LIMIT ? OFFSET ?"
+
+#define STORE_STATEMENTS(X)                                                                                            \
+    X(STORE_META_PUT,                                                                                                  \
+      "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value")            \
+    X(STORE_META_ALL, "SELECT key, value FROM meta")                                                                   \
+    X(STORE_CONTAINER_PUT,                                                                                             \
+      "INSERT INTO containers (id, slot, project_id, name, body) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE "   \
+      "SET slot = excluded.slot, project_id = excluded.project_id, name = excluded.name, body = excluded.body")        \
+    X(STORE_CONTAINER_DELETE, "DELETE FROM containers WHERE id = ?")                                                   \
+    X(STORE_CONTAINER_ALL, "SELECT id, slot, project_id, name, body FROM containers")                                  \
+    X(STORE_SNAPSHOT_PUT,                                                                                              \
+      "INSERT INTO snapshots (container_id, name, body) VALUES (?, ?, ?) ON CONFLICT (container_id, name) DO UPDATE "  \
+      "SET body = excluded.body")                                                                                      \
+    X(STORE_SNAPSHOT_DELETE, "DELETE FROM snapshots WHERE container_id = ? AND name = ?")                              \
+    X(STORE_SNAPSHOT_ALL, "SELECT container_id, name, body FROM snapshots")                                            \
+    X(STORE_FIREWALL_PUT,                                                                                              \
+      "INSERT INTO firewalls (container_id, body) VALUES (?, ?) ON CONFLICT (container_id) DO UPDATE SET body = "      \
+      "excluded.body")                                                                                                 \
+    X(STORE_FIREWALL_ALL, "SELECT container_id, body FROM firewalls")                                                  \
+    X(STORE_INTENT_PUT,                                                                                                \
+      "INSERT INTO intents (id, kind, container_id, attempts, args, created_at) VALUES (?, ?, ?, ?, ?, ?) "            \
+      "ON CONFLICT (id) DO UPDATE SET attempts = excluded.attempts, args = excluded.args")                             \
+    X(STORE_INTENT_DELETE, "DELETE FROM intents WHERE id = ?")                                                         \
+    X(STORE_INTENT_ALL, "SELECT id, kind, container_id, attempts, args FROM intents ORDER BY created_at, id")          \
+    X(STORE_LOG_ADD, "INSERT INTO status_logs (id, container_id, from_status, to_status, transition_time, "            \
+                     "duration_ms, triggered_by, "                                                                     \
+                     "metadata, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")                                       \
+    X(STORE_LOG_COUNT, "SELECT count(*) AS total FROM status_logs WHERE container_id = ?")                             \
+    X(STORE_LOG_TIME_ASC, LOG_PAGE("transition_time", "ASC"))                                                          \
+    X(STORE_LOG_TIME_DESC, LOG_PAGE("transition_time", "DESC"))                                                        \
+    X(STORE_LOG_CREATED_ASC, LOG_PAGE("created_at", "ASC"))                                                            \
+    X(STORE_LOG_CREATED_DESC, LOG_PAGE("created_at", "DESC"))                                                          \
+    X(STORE_LOG_TO_ASC, LOG_PAGE("to_status", "ASC"))                                                                  \
+    X(STORE_LOG_TO_DESC, LOG_PAGE("to_status", "DESC"))                                                                \
+    X(STORE_LOG_FROM_ASC, LOG_PAGE("from_status", "ASC"))                                                              \
+    X(STORE_LOG_FROM_DESC, LOG_PAGE("from_status", "DESC"))
+
+enum store_statement {
+#define X(name, sql) name,
+    STORE_STATEMENTS(X)
+#undef X
+        STORE_STATEMENT_MAX
+};

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/store.h"
+
+#include <sqlite3.h>
+
+#include "base/failpoint.h"
+#include "store/migrations.h"
+
+static const char *const texts[] = {
+#define X(name, sql) [name] = (sql),
+    STORE_STATEMENTS(X)
+#undef X
+};
+
+struct store {
+    sqlite3 *db;
+    sqlite3_stmt *prepared[STORE_STATEMENT_MAX];
+};
+
+struct store_tx {
+    size_t count;
+    struct {
+        enum store_statement statement;
+        json_t *params;
+    } * items;
+};
+
+static struct err *db_error(struct store *s, const char *what)
+{
+    return err_new(ERR_INTERNAL, "database: %s: %s", what, sqlite3_errmsg(s->db));
+}
+
+struct err *store_open(const char *path, struct store **ret)
+{
+    static const char pragmas[] = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
+                                  "PRAGMA busy_timeout = 5000; PRAGMA trusted_schema = OFF;";
+    auto_(store_close) struct store *s = mem_new(struct store);
+    struct err *e;
+
+    if (sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) !=
+        SQLITE_OK)
+        return err_wrap(db_error(s, "open"), "'%s'", path);
+    if (sqlite3_exec(s->db, pragmas, NULL, NULL, NULL) != SQLITE_OK)
+        return err_wrap(db_error(s, "set up"), "'%s'", path);
+    e = migrations_run(s->db);
+    if (e)
+        return err_wrap(e, "'%s'", path);
+    *ret = steal(&s);
+    return NULL;
+}
+
+void store_close(struct store *s)
+{
+    if (!s)
+        return;
+    for (int i = 0; i < STORE_STATEMENT_MAX; i++)
+        sqlite3_finalize(s->prepared[i]);
+    sqlite3_close(s->db);
+    free(s);
+}
+
+struct store_tx *store_tx_new(void)
+{
+    return mem_new(struct store_tx);
+}
+
+void store_tx_add(struct store_tx *tx, enum store_statement statement, json_t *params)
+{
+    tx->items = mem_grow(tx->items, tx->count + 1, sizeof(*tx->items));
+    tx->items[tx->count].statement = statement;
+    tx->items[tx->count].params = params;
+    tx->count++;
+}
+
+void store_tx_free(struct store_tx *tx)
+{
+    if (!tx)
+        return;
+    for (size_t i = 0; i < tx->count; i++)
+        json_decref(tx->items[i].params);
+    free(tx->items);
+    free(tx);
+}
+
+static int bind_one(sqlite3_stmt *st, int at, const json_t *v)
+{
+    switch (json_typeof(v)) {
+    case JSON_STRING:
+        return sqlite3_bind_text(st, at, json_string_value(v), (int)json_string_length(v), SQLITE_STATIC);
+    case JSON_INTEGER:
+        return sqlite3_bind_int64(st, at, json_integer_value(v));
+    case JSON_NULL:
+        return sqlite3_bind_null(st, at);
+    case JSON_OBJECT:
+    case JSON_ARRAY:
+    case JSON_REAL:
+    case JSON_TRUE:
+    case JSON_FALSE:
+        break;
+    }
+    return SQLITE_MISUSE;
+}
+
+/* The prepared statement with its parameters bound; reset it after use. */
+static struct err *prepare(struct store *s, enum store_statement statement, const json_t *params, sqlite3_stmt **ret)
+{
+    sqlite3_stmt **st = &s->prepared[statement];
+
+    if (!*st && sqlite3_prepare_v3(s->db, texts[statement], -1, SQLITE_PREPARE_PERSISTENT, st, NULL) != SQLITE_OK)
+        return db_error(s, "prepare");
+    sqlite3_reset(*st);
+    sqlite3_clear_bindings(*st);
+    if ((int)json_array_size(params) != sqlite3_bind_parameter_count(*st))
+        return err_new(ERR_INTERNAL, "database: statement %d got %zu values", (int)statement, json_array_size(params));
+    for (int i = 0; i < (int)json_array_size(params); i++)
+        if (bind_one(*st, i + 1, json_array_get(params, (size_t)i)) != SQLITE_OK)
+            return db_error(s, "bind");
+    *ret = *st;
+    return NULL;
+}
+
+static struct err *run(struct store *s, enum store_statement statement, const json_t *params)
+{
+    sqlite3_stmt *st;
+    struct err *e = prepare(s, statement, params, &st);
+
+    if (e)
+        return e;
+    if (sqlite3_step(st) != SQLITE_DONE)
+        e = db_error(s, "write");
+    sqlite3_reset(st);
+    return e;
+}
+
+struct err *store_commit(struct store *s, const struct store_tx *tx)
+{
+    struct err *e = failpoint("store.commit");
+
+    if (e)
+        return e;
+    if (sqlite3_exec(s->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
+        return db_error(s, "begin");
+    for (size_t i = 0; !e && i < tx->count; i++)
+        e = run(s, tx->items[i].statement, tx->items[i].params);
+    if (!e && sqlite3_exec(s->db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
+        e = db_error(s, "commit");
+    if (e)
+        (void)sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+    return e;
+}
+
+static json_t *row_object(sqlite3_stmt *st)
+{
+    json_t *row = json_object();
+
+    for (int i = 0; i < sqlite3_column_count(st); i++) {
+        json_t *v;
+
+        if (sqlite3_column_type(st, i) == SQLITE_INTEGER)
+            v = json_integer(sqlite3_column_int64(st, i));
+        else if (sqlite3_column_type(st, i) == SQLITE_TEXT)
+            v = json_stringn((const char *)sqlite3_column_text(st, i), (size_t)sqlite3_column_bytes(st, i));
+        else
+            v = json_null();
+        json_object_set_new(row, sqlite3_column_name(st, i), v ? v : json_null());
+    }
+    return row;
+}
+
+struct err *store_query(struct store *s, enum store_statement statement, json_t *params, json_t **ret_rows)
+{
+    json_t *values = params ? params : json_array();
+    json_t *rows = json_array();
+    sqlite3_stmt *st;
+    struct err *e = prepare(s, statement, values, &st);
+    int rc = SQLITE_DONE;
+
+    if (!e) {
+        while ((rc = sqlite3_step(st)) == SQLITE_ROW)
+            json_array_append_new(rows, row_object(st));
+        if (rc != SQLITE_DONE)
+            e = db_error(s, "read");
+        sqlite3_reset(st);
+    }
+    json_decref(values);
+    if (e)
+        json_decref(rows);
+    else
+        *ret_rows = rows;
+    return e;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The record of what should be: one SQLite database, WAL, synchronous=FULL, one writer. What is, comes from the kernel.
+ *
+ * A change is a list of statements committed as one transaction: the loop makes the list, the store lane commits it.
+ * All functions that take a struct store block and run on one thread at a time (the lane, or the main thread at start).
+ */
+#pragma once
+
+#include <jansson.h>
+
+#include "base/err.h"
+#include "store/statements.h"
+
+struct store;
+struct store_tx;
+
+/* Opens or makes the database and brings its schema up to date. A schema newer than this program is refused. */
+MUST_USE struct err *store_open(const char *path, struct store **ret);
+void store_close(struct store *s);
+DEFINE_AUTO(struct store, store_close)
+
+struct store_tx *store_tx_new(void);
+/* Adds a statement; `params` is its array of values in the order of its '?' and passes over. Strings, integers, null.
+ */
+void store_tx_add(struct store_tx *tx, enum store_statement statement, json_t *params);
+void store_tx_free(struct store_tx *tx);
+DEFINE_AUTO(struct store_tx, store_tx_free)
+/* All or nothing. */
+MUST_USE struct err *store_commit(struct store *s, const struct store_tx *tx);
+
+/* Rows as an array of objects by column name; params may be NULL, else passes over. */
+MUST_USE struct err *store_query(struct store *s, enum store_statement statement, json_t *params, json_t **ret_rows);
