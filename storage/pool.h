@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The pool: a mounted btrfs. Either the operator's own, or a loop file that is made, formatted and mounted here. */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct pool_info {
+    int64_t total_bytes, free_bytes;
+    char *loop_device; /* "/dev/loop3", or NULL; free with pool_info_done */
+};
+
+/* Mounts when needed, makes the directories, sweeps the trash. loop_file NULL: `pool` must be on btrfs already. A loop
+ * file that is smaller than loop_bytes is grown, never shrunk. Repeatable. */
+MUST_USE struct err *pool_open(const char *pool, const char *loop_file, int64_t loop_bytes);
+/* Unmounts what pool_open mounted; an operator's own mount stays. ERR_WRONG_STATE while a process uses it. Other mounts
+ * of what is in the pool (containers' roots) do not hold it: the caller looks for those. */
+MUST_USE struct err *pool_close(const char *pool);
+
+MUST_USE struct err *pool_stat(const char *pool, struct pool_info *ret);
+void pool_info_done(struct pool_info *info);

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Btrfs subvolumes by ioctl. Paths are absolute and the node's own: their parent directories are never writable by a
+ * container, so no symbolic link can stand in the way.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+/* An empty subvolume. ERR_CONFLICT when something has that name. */
+MUST_USE struct err *subvolume_create(const char *path);
+
+/* dst becomes a copy-on-write copy of src. ERR_NOT_FOUND without src, ERR_CONFLICT when dst exists. Subvolumes nested
+ * below src (Docker makes them) are empty directories in dst. */
+MUST_USE struct err *subvolume_snapshot(const char *src, const char *dst, bool readonly);
+
+MUST_USE struct err *subvolume_set_readonly(const char *path, bool readonly);
+
+/* Gone from its place at once (a rename into the pool's trash), then destroyed with all subvolumes nested below it.
+ * What a crash or a busy mount leaves in the trash is destroyed by the next subvolume_sweep. Missing is success. A
+ * plain directory is removed the same way. */
+MUST_USE struct err *subvolume_delete(const char *pool, const char *path);
+
+/* Only the first half of it: the name is free, the data waits in the trash for subvolume_sweep. */
+MUST_USE struct err *subvolume_discard(const char *pool, const char *path);
+
+/* Destroys everything in the trash. Reports the first failure after trying all. */
+MUST_USE struct err *subvolume_sweep(const char *pool);
+
+/* Exchanges two existing names in one step. */
+MUST_USE struct err *subvolume_exchange(const char *a, const char *b);
+
+/* True for a subvolume, false for anything else and for nothing. */
+bool subvolume_exists(const char *path);
