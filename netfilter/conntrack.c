@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Forgets the connections of a container, so that the next owner of its addresses inherits none. A dump walks the whole
+ * hash table, some milliseconds however few the entries. So a small table is read once and filtered here; a large one
+ * is read four times with a filter that the kernel applies. A kernel without such filters gives everything, and
+ * the check here still holds.
+ */
+#include "netfilter/nf.h"
+
+#include <errno.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
+
+#include "base/fd.h"
+
+#define CONNTRACK(message) (NFNL_SUBSYS_CTNETLINK << 8 | (message))
+#define FILTER_BY_SOURCE 1u /* bit of CTA_FILTER_*_FLAGS: the tuple's source address counts */
+#define SMALL_TABLE 4096
+
+/* A deletion to come: then len bytes of attributes. */
+struct record {
+    uint32_t family, len;
+};
+
+struct doomed {
+    const struct slot_net *n;
+    uint8_t *data;
+    size_t len;
+};
+
+static void put_nfgen(struct nlmsghdr *h, uint32_t family)
+{
+    struct nfgenmsg *g = mnl_nlmsg_put_extra_header(h, sizeof(*g));
+
+    g->nfgen_family = (uint8_t)family;
+    g->version = NFNETLINK_V0;
+}
+
+/* Outgoing connections have the container as their source, incoming ones answer from it. */
+static bool is_from(const struct nlmsghdr *h, uint16_t tuple, const struct slot_net *n)
+{
+    const struct nlattr *ip = nl_attr_inside(nl_attr(h, sizeof(struct nfgenmsg), tuple), CTA_TUPLE_IP);
+    const struct nlattr *v4 = nl_attr_inside(ip, CTA_IP_V4_SRC), *v6 = nl_attr_inside(ip, CTA_IP_V6_SRC);
+
+    return (v4 && memcmp(mnl_attr_get_payload(v4), &n->addr4, sizeof(n->addr4)) == 0) ||
+           (v6 && memcmp(mnl_attr_get_payload(v6), &n->addr6, sizeof(n->addr6)) == 0);
+}
+
+static void append(struct doomed *d, const void *data, size_t len)
+{
+    d->data = mem_grow(d->data, d->len + len, 1);
+    memcpy(d->data + d->len, data, len);
+    d->len += len;
+}
+
+static int collect(const struct nlmsghdr *h, void *data)
+{
+    static const uint16_t kept[] = {CTA_TUPLE_ORIG, CTA_ID, CTA_ZONE};
+    const struct nfgenmsg *g = mnl_nlmsg_get_payload(h);
+    struct record record = {.family = g->nfgen_family};
+    const struct nlattr *parts[ARRAY_LEN(kept)];
+    struct doomed *d = data;
+
+    if (!is_from(h, CTA_TUPLE_ORIG, d->n) && !is_from(h, CTA_TUPLE_REPLY, d->n))
+        return MNL_CB_OK;
+    for (size_t i = 0; i < ARRAY_LEN(kept); i++) {
+        parts[i] = nl_attr(h, sizeof(struct nfgenmsg), kept[i]);
+        record.len += parts[i] ? nl_align(parts[i]->nla_len) : 0;
+    }
+    append(d, &record, sizeof(record));
+    for (size_t i = 0; i < ARRAY_LEN(kept); i++)
+        if (parts[i])
+            append(d, parts[i], nl_align(parts[i]->nla_len));
+    return MNL_CB_OK;
+}
+
+static void put_filter(struct nlmsghdr *h, uint32_t family, uint16_t tuple, const struct slot_net *n)
+{
+    struct nlattr *outer = mnl_attr_nest_start(h, tuple), *inner = mnl_attr_nest_start(h, CTA_TUPLE_IP);
+
+    if (family == AF_INET)
+        mnl_attr_put(h, CTA_IP_V4_SRC, sizeof(n->addr4), &n->addr4);
+    else
+        mnl_attr_put(h, CTA_IP_V6_SRC, sizeof(n->addr6), &n->addr6);
+    mnl_attr_nest_end(h, inner);
+    mnl_attr_nest_end(h, outer);
+    outer = mnl_attr_nest_start(h, CTA_FILTER);
+    mnl_attr_put_u32(h, CTA_FILTER_ORIG_FLAGS, tuple == CTA_TUPLE_ORIG ? FILTER_BY_SOURCE : 0);
+    mnl_attr_put_u32(h, CTA_FILTER_REPLY_FLAGS, tuple == CTA_TUPLE_REPLY ? FILTER_BY_SOURCE : 0);
+    mnl_attr_nest_end(h, outer);
+}
+
+/* tuple 0: everything. */
+static int dump(struct nf *nf, struct doomed *d, uint32_t family, uint16_t tuple)
+{
+    char buf[NL_MESSAGE_MAX];
+    struct nlmsghdr *h = nl_message(&nf->conntrack, buf, CONNTRACK(IPCTNL_MSG_CT_GET), NLM_F_DUMP);
+
+    put_nfgen(h, family);
+    if (tuple)
+        put_filter(h, family, tuple, d->n);
+    return nl_dump(&nf->conntrack, h, collect, d);
+}
+
+static bool table_is_small(void)
+{
+    autofree char *text = NULL;
+
+    err_ignore(fd_read_file("/proc/sys/net/netfilter/nf_conntrack_count", 64, &text, NULL));
+    return text && strtol(text, NULL, 10) < SMALL_TABLE;
+}
+
+static int find(struct nf *nf, struct doomed *d)
+{
+    static const struct {
+        uint32_t family;
+        uint16_t tuple;
+    } passes[] = {
+        {AF_INET, CTA_TUPLE_ORIG}, {AF_INET, CTA_TUPLE_REPLY}, {AF_INET6, CTA_TUPLE_ORIG}, {AF_INET6, CTA_TUPLE_REPLY}};
+    int rc = 0;
+
+    if (table_is_small())
+        return dump(nf, d, AF_UNSPEC, 0);
+    for (size_t i = 0; !rc && i < ARRAY_LEN(passes); i++)
+        rc = dump(nf, d, passes[i].family, passes[i].tuple);
+    if (rc == EINVAL || rc == EOPNOTSUPP) {
+        d->len = 0;
+        rc = dump(nf, d, AF_UNSPEC, 0);
+    }
+    return rc;
+}
+
+static struct err *delete_all(struct nf *nf, const struct doomed *d)
+{
+    struct err *e = NULL;
+
+    for (size_t at = 0; !e && at < d->len;) {
+        char buf[NL_MESSAGE_MAX];
+        struct nlmsghdr *h = nl_message(&nf->conntrack, buf, CONNTRACK(IPCTNL_MSG_CT_DELETE), 0);
+        struct record record;
+
+        memcpy(&record, d->data + at, sizeof(record));
+        at += sizeof(record);
+        put_nfgen(h, record.family);
+        memcpy(mnl_nlmsg_get_payload_tail(h), d->data + at, record.len);
+        h->nlmsg_len += record.len;
+        at += record.len;
+        e = nl_do(&nf->conntrack, h, ENOENT, "cannot delete a conntrack entry");
+    }
+    return e;
+}
+
+struct err *conntrack_flush(struct nf *nf, const struct slot_net *n)
+{
+    struct doomed d = {.n = n};
+    int rc = find(nf, &d);
+    struct err *e;
+
+    if (rc)
+        e = err_errno(rc, "cannot list the conntrack entries");
+    else
+        e = delete_all(nf, &d);
+    free(d.data);
+    return e;
+}

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "netfilter/expr.h"
+
+#include <libnftnl/expr.h>
+#include <libnftnl/udata.h>
+
+static struct nftnl_expr *expr(const char *name)
+{
+    struct nftnl_expr *e = nftnl_expr_alloc(name);
+
+    if (!e)
+        abort(); /* no memory for a small object, or a libnftnl without this expression */
+    return e;
+}
+
+struct nftnl_rule *rule_begin(const struct build *b, const char *chain)
+{
+    struct nftnl_rule *r = nftnl_rule_alloc();
+
+    if (!r)
+        abort();
+    nftnl_rule_set_str(r, NFTNL_RULE_TABLE, b->table);
+    nftnl_rule_set_str(r, NFTNL_RULE_CHAIN, chain);
+    nftnl_rule_set_u32(r, NFTNL_RULE_FAMILY, NFPROTO_INET);
+    return r;
+}
+
+void rule_end(const struct build *b, struct nftnl_rule *r, const char *comment)
+{
+    struct nlmsghdr *h;
+
+    if (comment) {
+        struct nftnl_udata_buf *u = nftnl_udata_buf_alloc(NFT_USERDATA_MAXLEN);
+
+        if (!u)
+            abort();
+        nftnl_udata_put_strz(u, NFTNL_UDATA_RULE_COMMENT, comment);
+        nftnl_rule_set_data(r, NFTNL_RULE_USERDATA, nftnl_udata_buf_data(u), nftnl_udata_buf_len(u));
+        nftnl_udata_buf_free(u);
+    }
+    h = batch_begin(b->batch, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, "a rule");
+    nftnl_rule_nlmsg_build_payload(h, r);
+    batch_end(b->batch, h);
+    nftnl_rule_free(r);
+}
+
+void expr_meta(struct nftnl_rule *r, uint32_t key, uint32_t reg)
+{
+    struct nftnl_expr *e = expr("meta");
+
+    nftnl_expr_set_u32(e, NFTNL_EXPR_META_KEY, key);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_META_DREG, reg);
+    nftnl_rule_add_expr(r, e);
+}
+
+void expr_meta_set(struct nftnl_rule *r, uint32_t key, uint32_t reg)
+{
+    struct nftnl_expr *e = expr("meta");
+
+    nftnl_expr_set_u32(e, NFTNL_EXPR_META_KEY, key);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_META_SREG, reg);
+    nftnl_rule_add_expr(r, e);
+}
+
+void expr_ct(struct nftnl_rule *r, uint32_t key, uint32_t reg)
+{
+    struct nftnl_expr *e = expr("ct");
+
+    nftnl_expr_set_u32(e, NFTNL_EXPR_CT_KEY, key);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_CT_DREG, reg);
+    nftnl_rule_add_expr(r, e);
+}
+
+void expr_ct_set(struct nftnl_rule *r, uint32_t key, uint32_t reg)
+{
+    struct nftnl_expr *e = expr("ct");
+
+    nftnl_expr_set_u32(e, NFTNL_EXPR_CT_KEY, key);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_CT_SREG, reg);
+    nftnl_rule_add_expr(r, e);
+}
+
+void expr_payload(struct nftnl_rule *r, uint32_t base, uint32_t offset, uint32_t len, uint32_t reg)
+{
+    struct nftnl_expr *e = expr("payload");
+
+    nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_BASE, base);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_OFFSET, offset);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_LEN, len);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_DREG, reg);
+    nftnl_rule_add_expr(r, e);
+}
+
+void expr_bitwise(struct nftnl_rule *r, uint32_t reg, const void *mask, const void * xor, uint32_t len)
+{
+    struct nftnl_expr *e = expr("bitwise");
+
+    nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_SREG, reg);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_DREG, reg);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_LEN, len);
+    nftnl_expr_set(e, NFTNL_EXPR_BITWISE_MASK, mask, len);
+    nftnl_expr_set(e, NFTNL_EXPR_BITWISE_XOR, xor, len);
+    nftnl_rule_add_expr(r, e);
+}
+
+void expr_cmp(struct nftnl_rule *r, uint32_t reg, uint32_t op, const void *data, uint32_t len)
+{
+    struct nftnl_expr *e = expr("cmp");
+
+    nftnl_expr_set_u32(e, NFTNL_EXPR_CMP_SREG, reg);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_CMP_OP, op);
+    nftnl_expr_set(e, NFTNL_EXPR_CMP_DATA, data, len);
+    nftnl_rule_add_expr(r, e);
+}
+
+void expr_range(struct nftnl_rule *r, uint32_t reg, const void *first, const void *last, uint32_t len)
+{
+    struct nftnl_expr *e = expr("range");
+
+    nftnl_expr_set_u32(e, NFTNL_EXPR_RANGE_SREG, reg);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_RANGE_OP, NFT_RANGE_EQ);
+    nftnl_expr_set(e, NFTNL_EXPR_RANGE_FROM_DATA, first, len);
+    nftnl_expr_set(e, NFTNL_EXPR_RANGE_TO_DATA, last, len);
+    nftnl_rule_add_expr(r, e);
+}
+
+void expr_lookup(struct nftnl_rule *r, uint32_t reg, const char *set, bool is_map, bool negated)
+{
+    struct nftnl_expr *e = expr("lookup");
+
+    nftnl_expr_set_u32(e, NFTNL_EXPR_LOOKUP_SREG, reg);
+    nftnl_expr_set_str(e, NFTNL_EXPR_LOOKUP_SET, set);
+    if (is_map)
+        nftnl_expr_set_u32(e, NFTNL_EXPR_LOOKUP_DREG, NFT_REG_VERDICT);
+    if (negated)
+        nftnl_expr_set_u32(e, NFTNL_EXPR_LOOKUP_FLAGS, NFT_LOOKUP_F_INV);
+    nftnl_rule_add_expr(r, e);
+}
+
+void expr_fib_type(struct nftnl_rule *r, uint32_t flags, uint32_t reg)
+{
+    struct nftnl_expr *e = expr("fib");
+
+    nftnl_expr_set_u32(e, NFTNL_EXPR_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_FIB_FLAGS, flags);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_FIB_DREG, reg);
+    nftnl_rule_add_expr(r, e);
+}
+
+void expr_socket(struct nftnl_rule *r, uint32_t key, uint32_t reg)
+{
+    struct nftnl_expr *e = expr("socket");
+
+    nftnl_expr_set_u32(e, NFTNL_EXPR_SOCKET_KEY, key);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_SOCKET_DREG, reg);
+    nftnl_rule_add_expr(r, e);
+}
+
+void expr_counter(struct nftnl_rule *r)
+{
+    nftnl_rule_add_expr(r, expr("counter"));
+}
+
+void expr_verdict(struct nftnl_rule *r, int verdict, const char *chain)
+{
+    struct nftnl_expr *e = expr("immediate");
+
+    nftnl_expr_set_u32(e, NFTNL_EXPR_IMM_DREG, NFT_REG_VERDICT);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_IMM_VERDICT, (uint32_t)verdict);
+    if (chain)
+        nftnl_expr_set_str(e, NFTNL_EXPR_IMM_CHAIN, chain);
+    nftnl_rule_add_expr(r, e);
+}
+
+void expr_reject_tcp(struct nftnl_rule *r)
+{
+    struct nftnl_expr *e = expr("reject");
+
+    nftnl_expr_set_u32(e, NFTNL_EXPR_REJECT_TYPE, NFT_REJECT_TCP_RST);
+    nftnl_expr_set_u8(e, NFTNL_EXPR_REJECT_CODE, 0);
+    nftnl_rule_add_expr(r, e);
+}
+
+void expr_reject_icmp(struct nftnl_rule *r)
+{
+    struct nftnl_expr *e = expr("reject");
+
+    nftnl_expr_set_u32(e, NFTNL_EXPR_REJECT_TYPE, NFT_REJECT_ICMPX_UNREACH);
+    nftnl_expr_set_u8(e, NFTNL_EXPR_REJECT_CODE, NFT_REJECT_ICMPX_PORT_UNREACH);
+    nftnl_rule_add_expr(r, e);
+}
+
+void expr_masquerade(struct nftnl_rule *r)
+{
+    nftnl_rule_add_expr(r, expr("masq"));
+}

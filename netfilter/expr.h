@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Rules as nf_tables takes them: small matches and statements put on one struct nftnl_rule. Every helper here names
+ * what it matches; registers and byte orders stay inside expr.c and match.c.
+ */
+#pragma once
+
+#include <libnftnl/rule.h>
+
+#include "netfilter/batch.h"
+
+struct build {
+    struct batch *batch;
+    const char *table;
+};
+
+/* A rule at the end of a chain, and its way into the batch (which frees it). comment may be NULL. */
+struct nftnl_rule *rule_begin(const struct build *b, const char *chain);
+void rule_end(const struct build *b, struct nftnl_rule *r, const char *comment);
+
+/* Registers: one of 16 bytes, or its 4-byte quarters for concatenations. */
+#define REG_MAIN NFT_REG_1
+#define REG_QUARTER(n) (NFT_REG32_00 + (n))
+
+/* Plain expressions. Data is in network byte order, marks and states in the host's. */
+void expr_meta(struct nftnl_rule *r, uint32_t key, uint32_t reg);
+void expr_meta_set(struct nftnl_rule *r, uint32_t key, uint32_t reg);
+void expr_ct(struct nftnl_rule *r, uint32_t key, uint32_t reg);
+void expr_ct_set(struct nftnl_rule *r, uint32_t key, uint32_t reg);
+void expr_payload(struct nftnl_rule *r, uint32_t base, uint32_t offset, uint32_t len, uint32_t reg);
+void expr_bitwise(struct nftnl_rule *r, uint32_t reg, const void *mask, const void * xor, uint32_t len);
+void expr_cmp(struct nftnl_rule *r, uint32_t reg, uint32_t op, const void *data, uint32_t len);
+void expr_range(struct nftnl_rule *r, uint32_t reg, const void *first, const void *last, uint32_t len);
+void expr_lookup(struct nftnl_rule *r, uint32_t reg, const char *set, bool is_map, bool negated);
+void expr_fib_type(struct nftnl_rule *r, uint32_t flags, uint32_t reg);
+void expr_socket(struct nftnl_rule *r, uint32_t key, uint32_t reg);
+
+/* Statements. */
+void expr_counter(struct nftnl_rule *r);
+void expr_verdict(struct nftnl_rule *r, int verdict, const char *chain); /* chain: NFT_JUMP and NFT_GOTO */
+void expr_reject_tcp(struct nftnl_rule *r);
+void expr_reject_icmp(struct nftnl_rule *r); /* port unreachable, of either family */
+void expr_masquerade(struct nftnl_rule *r);

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What rules match, in words: an interface, a protocol, a port, a network, a state, a mark. */
+#pragma once
+
+#include "netfilter/expr.h"
+#include "netfilter/rule.h"
+
+enum match_side { MATCH_SOURCE, MATCH_DESTINATION };
+
+/* key: NFT_META_IIFNAME or NFT_META_OIFNAME. A prefix is any longer name too. */
+void match_interface(struct nftnl_rule *r, uint32_t key, const char *name, bool is);
+void match_interface_prefix(struct nftnl_rule *r, uint32_t key, const char *prefix, bool is);
+/* An interface name set or verdict map. */
+void match_interface_set(struct nftnl_rule *r, uint32_t key, const char *set, bool is_map, bool negated);
+void match_family(struct nftnl_rule *r, uint8_t nfproto);
+void match_protocol(struct nftnl_rule *r, uint8_t protocol);
+void match_port(struct nftnl_rule *r, enum match_side side, const struct rule_range *ports);
+void match_icmp(struct nftnl_rule *r, uint32_t offset, uint8_t value); /* offset 0: type, 1: code */
+/* The family must have been matched before. */
+void match_network4(struct nftnl_rule *r, enum match_side side, const struct rule_range *network);
+void match_network6(struct nftnl_rule *r, enum match_side side, const struct in6_addr *address, int length);
+void match_ct_state(struct nftnl_rule *r, uint32_t states); /* NF_CT_STATE_BIT()s, any of */
+void match_ct_reply(struct nftnl_rule *r);
+void match_mark(struct nftnl_rule *r, bool of_ct, uint32_t value, uint32_t mask);
+
+/* Statement: replaces the bits of mask in the mark. */
+void set_mark(struct nftnl_rule *r, bool of_ct, uint32_t value, uint32_t mask);

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "netfilter/netfilter.h"
+
+#include "base/str.h"
+#include "netfilter/expr.h"
+#include "netfilter/nf.h"
+
+static void *copy_of(const void *from, size_t count, size_t size)
+{
+    void *p;
+
+    if (!count)
+        return NULL;
+    p = mem_alloc(count, size);
+    memcpy(p, from, count * size);
+    return p;
+}
+
+static void remember(struct nf *nf, int slot, const uint16_t *ports, size_t count)
+{
+    free(nf->kits[slot].ports);
+    nf->kits[slot] = (struct kit_ports){.ports = copy_of(ports, count, sizeof(*ports)), .count = count};
+}
+
+static void remember_nothing(struct nf *nf)
+{
+    for (int slot = 0; slot <= NET_SLOT_MAX; slot++)
+        if (nf->kits[slot].count)
+            remember(nf, slot, NULL, 0);
+}
+
+struct err *nf_open(const struct nf_config *config, struct nf **ret)
+{
+    auto_(nf_close) struct nf *nf = mem_new(struct nf);
+    struct err *e;
+
+    nf->table = str_dup(config->table);
+    nf->uplink = str_dup(config->uplink);
+    nf->plan = config->plan;
+    nf->inter_container = config->inter_container;
+    nf->host_tcp_ports = copy_of(config->host_tcp_ports, config->host_tcp_port_count, sizeof(*nf->host_tcp_ports));
+    nf->host_tcp_port_count = config->host_tcp_port_count;
+    nf->proxy_uids = copy_of(config->proxy_uids, config->proxy_uid_count, sizeof(*nf->proxy_uids));
+    nf->proxy_uid_count = config->proxy_uid_count;
+    nf->kits = mem_new_array(struct kit_ports, NET_SLOT_MAX + 1);
+    e = nl_open(&nf->rules, NETLINK_NETFILTER);
+    if (!e)
+        e = nl_open(&nf->conntrack, NETLINK_NETFILTER);
+    if (!e)
+        e = nl_open(&nf->route, NETLINK_ROUTE);
+    if (e)
+        return e;
+    *ret = steal(&nf);
+    return NULL;
+}
+
+void nf_close(struct nf *nf)
+{
+    if (!nf)
+        return;
+    nl_close(&nf->rules);
+    nl_close(&nf->conntrack);
+    nl_close(&nf->route);
+    remember_nothing(nf);
+    free(nf->kits);
+    free(nf->table);
+    free(nf->uplink);
+    free(nf->host_tcp_ports);
+    free(nf->proxy_uids);
+    free(nf);
+}
+
+static struct err *sync_table(struct nf *nf, const struct nf_container *containers, size_t count)
+{
+    struct batch batch;
+    const struct build b = {.batch = &batch, .table = nf->table};
+    struct err *e = NULL;
+
+    remember_nothing(nf);
+    batch_init(&batch, &nf->rules);
+    table_replace(nf, &b);
+    for (size_t i = 0; !e && i < count; i++)
+        e = plan_container(nf, &b, &containers[i]);
+    if (!e)
+        e = batch_send(&batch);
+    for (size_t i = 0; !e && i < count; i++)
+        remember(nf, containers[i].slot, containers[i].kit_ports, containers[i].kit_port_count);
+    batch_clear(&batch);
+    return e;
+}
+
+struct err *nf_sync(struct nf *nf, const struct nf_container *containers, size_t count)
+{
+    uint8_t keep[NET_SLOT_MAX / 8 + 1] = {0};
+    struct err *e;
+
+    e = sync_table(nf, containers, count);
+    if (e)
+        return e;
+    for (size_t i = 0; i < count; i++)
+        keep[containers[i].slot / 8] |= (uint8_t)(1 << (containers[i].slot % 8));
+    e = links_sweep(nf, keep);
+    if (!e)
+        e = routes_install(nf);
+    /* Forwarding last: nothing passes before the rules are there. */
+    if (!e)
+        e = sysctl_host(&nf->plan);
+    return e;
+}
+
+struct err *nf_container_set(struct nf *nf, const struct nf_container *container)
+{
+    struct batch batch;
+    const struct build b = {.batch = &batch, .table = nf->table};
+    struct err *e;
+
+    batch_init(&batch, &nf->rules);
+    e = plan_container(nf, &b, container);
+    if (!e)
+        e = batch_send(&batch);
+    if (!e)
+        remember(nf, container->slot, container->kit_ports, container->kit_port_count);
+    batch_clear(&batch);
+    return e;
+}
+
+static struct err *known_slot(const struct nf *nf, int slot)
+{
+    if (slot >= 1 && slot <= net_plan_max_slot(&nf->plan))
+        return NULL;
+    return err_new(ERR_LIMIT, "the address pools have no place for container %d", slot);
+}
+
+struct err *nf_container_remove(struct nf *nf, int slot)
+{
+    struct batch batch;
+    const struct build b = {.batch = &batch, .table = nf->table};
+    struct slot_net n;
+    struct err *e = known_slot(nf, slot);
+
+    if (e)
+        return e;
+    slot_net_init(&nf->plan, slot, &n);
+    batch_init(&batch, &nf->rules);
+    plan_remove(nf, &b, slot);
+    e = batch_send(&batch);
+    batch_clear(&batch);
+    if (e)
+        return e;
+    remember(nf, slot, NULL, 0);
+    return conntrack_flush(nf, &n);
+}
+
+struct err *nf_link_create(struct nf *nf, int slot)
+{
+    struct slot_net n;
+    struct err *e = known_slot(nf, slot);
+
+    if (e)
+        return e;
+    slot_net_init(&nf->plan, slot, &n);
+    return err_wrap(links_create(nf, &n), "link '%s'", n.ifname);
+}
+
+struct err *nf_link_delete(struct nf *nf, int slot)
+{
+    struct slot_net n;
+    struct err *e = known_slot(nf, slot);
+
+    if (e)
+        return e;
+    slot_net_init(&nf->plan, slot, &n);
+    return err_wrap(links_delete(nf, n.ifname), "link '%s'", n.ifname);
+}
+
+struct err *nf_link_counters(struct nf *nf, int slot, struct nf_counters *ret)
+{
+    struct slot_net n;
+    struct err *e = known_slot(nf, slot);
+
+    if (e)
+        return e;
+    slot_net_init(&nf->plan, slot, &n);
+    return links_counters(nf, n.ifname, ret);
+}
+
+struct err *nf_uninstall(struct nf *nf)
+{
+    struct batch batch;
+    const struct build b = {.batch = &batch, .table = nf->table};
+    struct err *e;
+
+    /* Links first: without rules a container would be open. */
+    e = links_sweep(nf, NULL);
+    e = err_first(e, routes_remove(nf));
+    batch_init(&batch, &nf->rules);
+    table_delete(&b);
+    e = err_first(e, batch_send(&batch));
+    batch_clear(&batch);
+    remember_nothing(nf);
+    return e;
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside of struct nf, and the steps that netfilter.c puts together. */
+#pragma once
+
+#include "netfilter/netfilter.h"
+#include "netfilter/nl.h"
+
+struct kit_ports {
+    uint16_t *ports;
+    size_t count;
+};
+
+struct nf {
+    char *table, *uplink;
+    struct net_plan plan;
+    bool inter_container;
+    uint16_t *host_tcp_ports;
+    size_t host_tcp_port_count;
+    uint32_t *proxy_uids;
+    size_t proxy_uid_count;
+    struct kit_ports *kits;            /* by slot: what is in the kernel's set; NET_SLOT_MAX + 1 of them */
+    struct nl rules, route, conntrack; /* one socket for each kernel subsystem, as long as we live */
+};
+
+/* A proxy may mark its sockets itself; the node marks what must come back to a proxy's socket. */
+#define NF_MARK_MASK 0xff00u
+#define NF_MARK_REPLY 0x100u   /* route to this host: lookup in NF_ROUTE_TABLE */
+#define NF_MARK_PROXIED 0x200u /* SO_MARK of a proxy */
+#define NF_CT_PROXIED 0x100u   /* connection of a marked socket */
+#define NF_ROUTE_TABLE 100
+#define NF_RULE_PRIORITY 100
+#define NF_ROUTE_PROTOCOL 110 /* who made a route: shown by "ip route" */
+
+struct build;
+
+/* table.c: our table with sets, base chains and their rules; an old one goes in the same transaction. */
+void table_replace(const struct nf *nf, const struct build *b);
+void table_delete(const struct build *b);
+
+/* plan.c: a container's chains, rules and elements. */
+MUST_USE struct err *plan_container(const struct nf *nf, const struct build *b, const struct nf_container *c);
+void plan_remove(const struct nf *nf, const struct build *b, int slot);
+
+/* links.c */
+MUST_USE struct err *links_create(struct nf *nf, const struct slot_net *n);
+MUST_USE struct err *links_delete(struct nf *nf, const char *ifname);
+/* keep: bit per slot, or NULL to keep none. */
+MUST_USE struct err *links_sweep(struct nf *nf, const uint8_t *keep);
+MUST_USE struct err *links_counters(struct nf *nf, const char *ifname, struct nf_counters *ret);
+
+/* routes.c */
+MUST_USE struct err *routes_install(struct nf *nf);
+MUST_USE struct err *routes_remove(struct nf *nf);
+/* Addresses, routes and neighbours of a link's host end. */
+MUST_USE struct err *routes_of_link(struct nf *nf, const struct slot_net *n, unsigned index);
+
+/* sysctl.c: forwarding on the host, and what a container's link needs. */
+MUST_USE struct err *sysctl_host(const struct net_plan *plan);
+MUST_USE struct err *sysctl_link(const char *ifname);
+
+/* conntrack.c: forgets every connection from or to the addresses. */
+MUST_USE struct err *conntrack_flush(struct nf *nf, const struct slot_net *n);

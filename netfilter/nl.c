@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "netfilter/nl.h"
+
+#include <errno.h>
+
+struct err *nl_open(struct nl *nl, int bus)
+{
+    int one = 1;
+
+    nl->socket = mnl_socket_open2(bus, SOCK_CLOEXEC);
+    if (!nl->socket)
+        return err_errno(errno, "cannot open a netlink socket");
+    if (mnl_socket_bind(nl->socket, 0, MNL_SOCKET_AUTOPID) < 0) {
+        struct err *e = err_errno(errno, "cannot bind a netlink socket");
+
+        nl_close(nl);
+        return e;
+    }
+    /* Answers without a copy of the request and with the kernel's own words; both are optional. */
+    (void)mnl_socket_setsockopt(nl->socket, NETLINK_CAP_ACK, &one, sizeof(one));
+    (void)mnl_socket_setsockopt(nl->socket, NETLINK_EXT_ACK, &one, sizeof(one));
+    nl->port = mnl_socket_get_portid(nl->socket);
+    nl->seq = 1;
+    return NULL;
+}
+
+void nl_close(struct nl *nl)
+{
+    if (nl->socket)
+        mnl_socket_close(nl->socket);
+    nl->socket = NULL;
+}
+
+struct nlmsghdr *nl_message(struct nl *nl, void *buf, int type, int flags)
+{
+    struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
+
+    h->nlmsg_type = (uint16_t)type;
+    h->nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags);
+    h->nlmsg_seq = ++nl->seq;
+    return h;
+}
+
+static int exchange(struct nl *nl, struct nlmsghdr *message, mnl_cb_t each, void *data)
+{
+    char answer[32768];
+    ssize_t n;
+    int rc;
+
+    if (mnl_socket_sendto(nl->socket, message, message->nlmsg_len) < 0)
+        return errno;
+    do {
+        n = mnl_socket_recvfrom(nl->socket, answer, sizeof(answer));
+        if (n < 0) {
+            if (errno == EINTR)
+                continue;
+            return errno;
+        }
+        rc = mnl_cb_run(answer, (size_t)n, message->nlmsg_seq, nl->port, each, data);
+        if (rc < 0)
+            return errno;
+    } while (n < 0 || rc > MNL_CB_STOP);
+    return 0;
+}
+
+int nl_request(struct nl *nl, struct nlmsghdr *message)
+{
+    message->nlmsg_flags |= NLM_F_ACK;
+    return exchange(nl, message, NULL, NULL);
+}
+
+struct err *nl_do(struct nl *nl, struct nlmsghdr *message, int tolerated, const char *what)
+{
+    int rc = nl_request(nl, message);
+
+    return rc == 0 || rc == tolerated ? NULL : err_errno(rc, "%s", what);
+}
+
+int nl_dump(struct nl *nl, struct nlmsghdr *message, mnl_cb_t each, void *data)
+{
+    return exchange(nl, message, each, data);
+}
+
+struct search {
+    uint16_t type;
+    const struct nlattr *found;
+};
+
+static int compare(const struct nlattr *a, void *data)
+{
+    struct search *s = data;
+
+    if (mnl_attr_get_type(a) != s->type)
+        return MNL_CB_OK;
+    s->found = a;
+    return MNL_CB_STOP;
+}
+
+const struct nlattr *nl_attr(const struct nlmsghdr *message, size_t header, uint16_t type)
+{
+    struct search s = {.type = type};
+
+    (void)mnl_attr_parse(message, (unsigned)header, compare, &s);
+    return s.found;
+}
+
+const struct nlattr *nl_attr_inside(const struct nlattr *parent, uint16_t type)
+{
+    struct search s = {.type = type};
+
+    if (parent)
+        (void)mnl_attr_parse_nested(parent, compare, &s);
+    return s.found;
+}

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A container's part of the table: two chains, in_<slot> and out_<slot>, and its elements. "allow" returns to the base
+ * chain, so that a packet from one container to another meets both lists.
+ */
+#include <libnftnl/chain.h>
+
+#include "base/str.h"
+#include "netfilter/match.h"
+#include "netfilter/nf.h"
+#include "netfilter/set.h"
+
+#define CONTAINER_RULES_MAX 20000 /* kernel rules of one container */
+
+struct chain_names {
+    char in[16], out[16];
+};
+
+static struct chain_names chain_names(int slot)
+{
+    struct chain_names n;
+
+    snprintf(n.in, sizeof(n.in), "in_%d", slot);
+    snprintf(n.out, sizeof(n.out), "out_%d", slot);
+    return n;
+}
+
+static void chain_message(const struct build *b, uint16_t type, const char *name)
+{
+    struct nftnl_chain *c = nftnl_chain_alloc();
+    struct nlmsghdr *h;
+
+    if (!c)
+        abort();
+    nftnl_chain_set_str(c, NFTNL_CHAIN_TABLE, b->table);
+    nftnl_chain_set_str(c, NFTNL_CHAIN_NAME, name);
+    nftnl_chain_set_u32(c, NFTNL_CHAIN_FAMILY, NFPROTO_INET);
+    h = batch_begin(b->batch, type, type == NFT_MSG_NEWCHAIN ? NLM_F_CREATE : 0, "a chain");
+    nftnl_chain_nlmsg_build_payload(h, c);
+    batch_end(b->batch, h);
+    nftnl_chain_free(c);
+}
+
+/* A deletion that names no rule takes all of the chain. */
+static void chain_flush(const struct build *b, const char *name)
+{
+    struct nftnl_rule *r = rule_begin(b, name);
+    struct nlmsghdr *h = batch_begin(b->batch, NFT_MSG_DELRULE, 0, "the rules of a chain");
+
+    nftnl_rule_nlmsg_build_payload(h, r);
+    batch_end(b->batch, h);
+    nftnl_rule_free(r);
+}
+
+static void decide(struct nftnl_rule *r, const struct rule *u)
+{
+    expr_counter(r);
+    if (u->action == RULE_ALLOW)
+        expr_verdict(r, NFT_RETURN, NULL);
+    else if (u->action == RULE_DROP)
+        expr_verdict(r, NF_DROP, NULL);
+    else if (u->protocol == RULE_TCP)
+        expr_reject_tcp(r);
+    else
+        expr_reject_icmp(r);
+}
+
+/* One combination of a rule's lists; each pointer may be NULL for "everything". */
+static void one_rule(const struct build *b, const char *chain, enum match_side side, const struct rule *u,
+                     const struct rule_range *network, const struct rule_range *dport, const struct rule_range *sport,
+                     const char *comment)
+{
+    static const uint8_t protocols[] = {
+        [RULE_TCP] = IPPROTO_TCP, [RULE_UDP] = IPPROTO_UDP, [RULE_ICMP4] = IPPROTO_ICMP};
+    struct nftnl_rule *r = rule_begin(b, chain);
+
+    if (network || u->protocol == RULE_ICMP4)
+        match_family(r, NFPROTO_IPV4);
+    if (network)
+        match_network4(r, side, network);
+    match_protocol(r, protocols[u->protocol]);
+    if (dport)
+        match_port(r, MATCH_DESTINATION, dport);
+    if (sport)
+        match_port(r, MATCH_SOURCE, sport);
+    if (u->type >= 0)
+        match_icmp(r, 0, (uint8_t)u->type);
+    if (u->code >= 0)
+        match_icmp(r, 1, (uint8_t)u->code);
+    decide(r, u);
+    rule_end(b, r, comment);
+}
+
+static void user_rule(const struct build *b, const char *chain, enum match_side side, const struct rule *u,
+                      size_t position)
+{
+    autofree char *comment = str_fmt("rule %zu", position);
+    size_t n = 0;
+
+    do {
+        size_t d = 0;
+        do {
+            size_t s = 0;
+            do
+                one_rule(b, chain, side, u, u->network_count ? &u->networks[n] : NULL,
+                         u->destination_port_count ? &u->destination_ports[d] : NULL,
+                         u->source_port_count ? &u->source_ports[s] : NULL, comment);
+            while (++s < u->source_port_count);
+        } while (++d < u->destination_port_count);
+    } while (++n < u->network_count);
+}
+
+static void user_rules(const struct build *b, const char *chain, enum match_side side, struct rule *const *list,
+                       size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (list[i]->state == RULE_ENABLED)
+            user_rule(b, chain, side, list[i], i);
+}
+
+static bool has_port(const uint16_t *ports, size_t count, uint16_t port)
+{
+    for (size_t i = 0; i < count; i++)
+        if (ports[i] == port)
+            return true;
+    return false;
+}
+
+/* Elements cannot be flushed for one container, so those that go are known from what was set before. */
+static void kit_ports(const struct nf *nf, const struct build *b, const struct slot_net *n, const uint16_t *ports,
+                      size_t count)
+{
+    const struct kit_ports *old = &nf->kits[n->slot];
+
+    for (size_t i = 0; i < old->count; i++)
+        if (!has_port(ports, count, old->ports[i])) {
+            set_kit_port(b, SET_ADD, n, old->ports[i]); /* so that the deletion cannot fail */
+            set_kit_port(b, SET_DELETE, n, old->ports[i]);
+        }
+    for (size_t i = 0; i < count; i++)
+        set_kit_port(b, SET_ADD, n, ports[i]);
+}
+
+static void block_all(const struct build *b, const char *chain)
+{
+    struct nftnl_rule *r = rule_begin(b, chain);
+
+    expr_counter(r);
+    expr_verdict(r, NF_DROP, NULL);
+    rule_end(b, r, "network is blocked");
+}
+
+static size_t expansion(const struct nf_container *c)
+{
+    size_t total = 0;
+
+    for (size_t i = 0; i < c->ingress_count; i++)
+        total += rule_expansion(c->ingress[i]);
+    for (size_t i = 0; i < c->egress_count; i++)
+        total += rule_expansion(c->egress[i]);
+    return total;
+}
+
+struct err *plan_container(const struct nf *nf, const struct build *b, const struct nf_container *c)
+{
+    struct chain_names names = chain_names(c->slot);
+    struct slot_net n;
+
+    if (c->slot < 1 || c->slot > net_plan_max_slot(&nf->plan))
+        return err_new(ERR_LIMIT, "the address pools have no place for container %d", c->slot);
+    if (expansion(c) > CONTAINER_RULES_MAX)
+        return err_new(ERR_LIMIT, "the firewall rules would make more than %d kernel rules", CONTAINER_RULES_MAX);
+    slot_net_init(&nf->plan, c->slot, &n);
+    b->batch->slot = c->slot;
+    chain_message(b, NFT_MSG_NEWCHAIN, names.in);
+    chain_message(b, NFT_MSG_NEWCHAIN, names.out);
+    chain_flush(b, names.in);
+    chain_flush(b, names.out);
+    kit_ports(nf, b, &n, c->kit_ports, c->kit_port_count);
+    user_rules(b, names.in, MATCH_SOURCE, c->ingress, c->ingress_count);
+    if (c->blocked)
+        block_all(b, names.out);
+    user_rules(b, names.out, MATCH_DESTINATION, c->egress, c->egress_count);
+    set_container(b, SET_ADD, &n, names.in, names.out);
+    set_ready(b, SET_ADD, &n);
+    if (c->closed)
+        set_ready(b, SET_DELETE, &n); /* added first, so that the deletion cannot fail */
+    b->batch->slot = 0;
+    return NULL;
+}
+
+void plan_remove(const struct nf *nf, const struct build *b, int slot)
+{
+    struct chain_names names = chain_names(slot);
+    struct slot_net n;
+
+    /* Everything is added first, so that it can be deleted whatever was there. */
+    slot_net_init(&nf->plan, slot, &n);
+    b->batch->slot = slot;
+    chain_message(b, NFT_MSG_NEWCHAIN, names.in);
+    chain_message(b, NFT_MSG_NEWCHAIN, names.out);
+    set_container(b, SET_ADD, &n, names.in, names.out);
+    set_ready(b, SET_ADD, &n);
+    set_ready(b, SET_DELETE, &n);
+    kit_ports(nf, b, &n, NULL, 0);
+    set_container(b, SET_DELETE, &n, names.in, names.out);
+    chain_flush(b, names.in);
+    chain_flush(b, names.out);
+    chain_message(b, NFT_MSG_DELCHAIN, names.in);
+    chain_message(b, NFT_MSG_DELCHAIN, names.out);
+    b->batch->slot = 0;
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "netfilter/set.h"
+
+#include <libnftnl/set.h>
+#include <libnftnl/udata.h>
+
+/* Numbers that nft(8) gives to data types; the kernel only stores them. A concatenation has six bits for each. */
+enum { TYPE_IPV4 = 7, TYPE_IPV6 = 8, TYPE_ETHER = 9, TYPE_PORT = 13, TYPE_UID = 24, TYPE_IFNAME = 41 };
+#define CONCAT(a, b) ((uint32_t)(a) << 6 | (uint32_t)(b))
+/* Byte orders as nft(8) stores them in a set's user data; without it names are listed as empty strings. */
+enum { BYTEORDER_HOST = 1, BYTEORDER_BIG = 2 };
+
+struct set_kind {
+    const char *name;
+    uint32_t type, len;
+    bool is_map;
+    uint32_t byteorder;
+};
+
+static const struct set_kind kinds[] = {
+    {SET_READY, TYPE_IFNAME, IFNAMSIZ, false, BYTEORDER_HOST},
+    {SET_HARDWARE, CONCAT(TYPE_IFNAME, TYPE_ETHER), IFNAMSIZ + 8, false, BYTEORDER_BIG},
+    {SET_ADDRESSES4, CONCAT(TYPE_IFNAME, TYPE_IPV4), IFNAMSIZ + 4, false, BYTEORDER_BIG},
+    {SET_ADDRESSES6, CONCAT(TYPE_IFNAME, TYPE_IPV6), IFNAMSIZ + 16, false, BYTEORDER_BIG},
+    {SET_KIT_PORTS, CONCAT(TYPE_IFNAME, TYPE_PORT), IFNAMSIZ + 4, false, BYTEORDER_BIG},
+    {SET_PROXY_UIDS, TYPE_UID, 4, false, BYTEORDER_HOST},
+    {MAP_TO_CONTAINER, TYPE_IFNAME, IFNAMSIZ, true, BYTEORDER_HOST},
+    {MAP_FROM_CONTAINER, TYPE_IFNAME, IFNAMSIZ, true, BYTEORDER_HOST},
+};
+
+static struct nftnl_set *set_named(const struct build *b, const char *name)
+{
+    struct nftnl_set *s = nftnl_set_alloc();
+
+    if (!s)
+        abort();
+    nftnl_set_set_str(s, NFTNL_SET_TABLE, b->table);
+    nftnl_set_set_str(s, NFTNL_SET_NAME, name);
+    nftnl_set_set_u32(s, NFTNL_SET_FAMILY, NFPROTO_INET);
+    return s;
+}
+
+static void create(const struct build *b, const struct set_kind *kind, uint32_t id)
+{
+    struct nftnl_set *s = set_named(b, kind->name);
+    struct nftnl_udata_buf *u = nftnl_udata_buf_alloc(64);
+    struct nlmsghdr *h;
+
+    if (!u)
+        abort();
+    nftnl_set_set_u32(s, NFTNL_SET_ID, id);
+    nftnl_set_set_u32(s, NFTNL_SET_KEY_TYPE, kind->type);
+    nftnl_set_set_u32(s, NFTNL_SET_KEY_LEN, kind->len);
+    nftnl_set_set_u32(s, NFTNL_SET_FLAGS, kind->is_map ? NFT_SET_MAP : 0);
+    if (kind->is_map) {
+        nftnl_set_set_u32(s, NFTNL_SET_DATA_TYPE, NFT_DATA_VERDICT);
+        nftnl_set_set_u32(s, NFTNL_SET_DATA_LEN, 16);
+    }
+    nftnl_udata_put_u32(u, NFTNL_UDATA_SET_KEYBYTEORDER, kind->byteorder);
+    nftnl_set_set_data(s, NFTNL_SET_USERDATA, nftnl_udata_buf_data(u), nftnl_udata_buf_len(u));
+    h = batch_begin(b->batch, NFT_MSG_NEWSET, NLM_F_CREATE, "a set");
+    nftnl_set_nlmsg_build_payload(h, s);
+    batch_end(b->batch, h);
+    nftnl_udata_buf_free(u);
+    nftnl_set_free(s);
+}
+
+void sets_create(const struct build *b)
+{
+    for (uint32_t i = 0; i < ARRAY_LEN(kinds); i++)
+        create(b, &kinds[i], i + 1);
+}
+
+/* One element a message, so that an error names its container; chain: of a verdict map. */
+static void element(const struct build *b, enum set_change change, const char *set, const void *key, uint32_t len,
+                    const char *chain)
+{
+    bool add = change == SET_ADD;
+    struct nftnl_set *s = set_named(b, set);
+    struct nftnl_set_elem *e = nftnl_set_elem_alloc();
+    struct nlmsghdr *h;
+
+    if (!e)
+        abort();
+    nftnl_set_elem_set(e, NFTNL_SET_ELEM_KEY, key, len);
+    if (chain && add) {
+        nftnl_set_elem_set_u32(e, NFTNL_SET_ELEM_VERDICT, (uint32_t)NFT_JUMP);
+        nftnl_set_elem_set_str(e, NFTNL_SET_ELEM_CHAIN, chain);
+    }
+    nftnl_set_elem_add(s, e);
+    h = batch_begin(b->batch, add ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM, add ? NLM_F_CREATE : 0, "a set element");
+    nftnl_set_elems_nlmsg_build_payload(h, s);
+    batch_end(b->batch, h);
+    nftnl_set_free(s); /* frees the element too */
+}
+
+void set_add_uid(const struct build *b, uint32_t uid)
+{
+    element(b, SET_ADD, SET_PROXY_UIDS, &uid, sizeof(uid), NULL);
+}
+
+void set_container(const struct build *b, enum set_change change, const struct slot_net *n, const char *ingress_chain,
+                   const char *egress_chain)
+{
+    char key[IFNAMSIZ + 16] = {0}; /* each part of a concatenation starts at a multiple of four */
+
+    memcpy(key, n->ifname, IFNAMSIZ);
+    memcpy(key + IFNAMSIZ, n->hw_container, sizeof(n->hw_container));
+    element(b, change, SET_HARDWARE, key, IFNAMSIZ + 8, NULL);
+    memset(key + IFNAMSIZ, 0, 16);
+    memcpy(key + IFNAMSIZ, &n->addr4, sizeof(n->addr4));
+    element(b, change, SET_ADDRESSES4, key, IFNAMSIZ + 4, NULL);
+    memcpy(key + IFNAMSIZ, &n->addr6, sizeof(n->addr6));
+    element(b, change, SET_ADDRESSES6, key, IFNAMSIZ + 16, NULL);
+    element(b, change, MAP_TO_CONTAINER, n->ifname, IFNAMSIZ, ingress_chain);
+    element(b, change, MAP_FROM_CONTAINER, n->ifname, IFNAMSIZ, egress_chain);
+}
+
+void set_kit_port(const struct build *b, enum set_change change, const struct slot_net *n, uint16_t port)
+{
+    const uint16_t big = htons(port);
+    char key[IFNAMSIZ + 4] = {0};
+
+    memcpy(key, n->ifname, IFNAMSIZ);
+    memcpy(key + IFNAMSIZ, &big, sizeof(big));
+    element(b, change, SET_KIT_PORTS, key, sizeof(key), NULL);
+}
+
+void set_ready(const struct build *b, enum set_change change, const struct slot_net *n)
+{
+    element(b, change, SET_READY, n->ifname, IFNAMSIZ, NULL);
+}

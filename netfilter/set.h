@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The named sets and verdict maps of our table, and their elements. All are created with the table and never more. */
+#pragma once
+
+#include "netfilter/address.h"
+#include "netfilter/expr.h"
+
+#define SET_READY "ready"                   /* interfaces of containers that new traffic may go to */
+#define SET_HARDWARE "hardware_addresses"   /* interface . MAC */
+#define SET_ADDRESSES4 "addresses4"         /* interface . IPv4 */
+#define SET_ADDRESSES6 "addresses6"         /* interface . IPv6 */
+#define SET_KIT_PORTS "kit_ports"           /* interface . TCP port that only a proxy may reach */
+#define SET_PROXY_UIDS "proxy_uids"         /* users whose traffic counts as proxied */
+#define MAP_TO_CONTAINER "to_container"     /* interface : jump to its ingress chain */
+#define MAP_FROM_CONTAINER "from_container" /* interface : jump to its egress chain */
+
+void sets_create(const struct build *b);
+void set_add_uid(const struct build *b, uint32_t uid);
+
+/* All elements of a container but SET_READY. Adding what is there changes nothing; deleting needs it to be there. */
+enum set_change { SET_ADD, SET_DELETE };
+void set_container(const struct build *b, enum set_change change, const struct slot_net *n, const char *ingress_chain,
+                   const char *egress_chain);
+void set_kit_port(const struct build *b, enum set_change change, const struct slot_net *n, uint16_t port);
+/* Its element of SET_READY. */
+void set_ready(const struct build *b, enum set_change change, const struct slot_net *n);

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Kernel switches of the network namespace we are in; each is written only when it differs. */
+#include <dirent.h>
+
+#include "base/fd.h"
+#include "base/str.h"
+#include "netfilter/nf.h"
+
+static struct err *put(const char *path, const char *value)
+{
+    autofree char *now = NULL;
+    autoerr ignored = fd_read_file(path, 64, &now, NULL);
+
+    if (!ignored && strncmp(now, value, strlen(value)) == 0 && now[strlen(value)] == '\n')
+        return NULL;
+    return fd_write_kernel_file(path, value);
+}
+
+static struct err *put_of(int version, const char *ifname, const char *key, const char *value)
+{
+    autofree char *path = str_fmt("/proc/sys/net/ipv%d/conf/%s/%s", version, ifname, key);
+
+    return put(path, value);
+}
+
+/* A forwarding host stops to accept router advertisements; where it did so far it must go on, or it loses its own
+ * default route. */
+static void keep_router_advertisements(const struct net_plan *plan)
+{
+    DIR *d = opendir("/proc/sys/net/ipv6/conf");
+    struct dirent *entry;
+
+    while (d && (entry = readdir(d))) {
+        autofree char *path = str_fmt("/proc/sys/net/ipv6/conf/%s/accept_ra", entry->d_name);
+        autofree char *now = NULL;
+
+        if (entry->d_name[0] == '.' || net_plan_slot_of(plan, entry->d_name))
+            continue;
+        err_ignore(fd_read_file(path, 64, &now, NULL));
+        if (now && strcmp(now, "1\n") == 0)
+            err_ignore(fd_write_kernel_file(path, "2"));
+    }
+    if (d)
+        closedir(d);
+}
+
+struct err *sysctl_host(const struct net_plan *plan)
+{
+    autofree char *now = NULL;
+    struct err *e;
+
+    err_ignore(fd_read_file("/proc/sys/net/ipv6/conf/all/forwarding", 64, &now, NULL));
+    if (!str_eq(now, "1\n"))
+        keep_router_advertisements(plan);
+    e = put("/proc/sys/net/ipv4/ip_forward", "1");
+    if (!e)
+        e = put("/proc/sys/net/ipv6/conf/all/forwarding", "1");
+    return e;
+}
+
+struct err *sysctl_link(const char *ifname)
+{
+    static const struct {
+        int version;
+        const char *key, *value;
+    } rows[] = {
+        {4, "forwarding", "1"},     {4, "rp_filter", "1"},        {4, "accept_redirects", "0"},
+        {4, "send_redirects", "0"}, {4, "secure_redirects", "0"}, {6, "forwarding", "1"},
+        {6, "accept_ra", "0"},      {6, "accept_redirects", "0"}, {6, "autoconf", "0"},
+        {6, "addr_gen_mode", "1"},
+    };
+    struct err *e = NULL;
+
+    for (size_t i = 0; !e && i < ARRAY_LEN(rows); i++)
+        e = put_of(rows[i].version, ifname, rows[i].key, rows[i].value);
+    return e;
+}

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The fixed part of the table. Container interfaces are known by their prefix, so a link that nobody has told us of
+ * yet is closed: it is in no set. Dispatch is by verdict maps, so a packet's cost does not grow with the number of
+ * containers.
+ *
+ *   antispoof    prerouting, before conntrack: interface, MAC and source address must belong together
+ *   mark         prerouting: replies to sockets of a transparent proxy get the mark that routes them to this host
+ *   mark_proxied output: connections of sockets that a proxy marked itself
+ *   host_input   from containers to this host
+ *   host_output  from this host to containers
+ *   routed       between containers and the rest
+ *   source_nat   towards the uplink
+ */
+#include "netfilter/nf.h"
+
+#include <libnftnl/chain.h>
+#include <libnftnl/table.h>
+#include <linux/netfilter/nf_conntrack_common.h>
+#include <linux/netfilter_ipv4.h>
+#include <linux/rtnetlink.h>
+
+#include "netfilter/match.h"
+#include "netfilter/set.h"
+
+#define CT_OPEN (uint32_t)(NF_CT_STATE_BIT(IP_CT_ESTABLISHED) | NF_CT_STATE_BIT(IP_CT_RELATED))
+
+enum { ND_FIRST = 133, ND_LAST = 137, ND_SOLICITATION = 135 }; /* ICMPv6 types of neighbour discovery */
+
+static void table_message(const struct build *b, uint16_t type, uint16_t flags)
+{
+    struct nftnl_table *t = nftnl_table_alloc();
+    struct nlmsghdr *h;
+
+    if (!t)
+        abort();
+    nftnl_table_set_str(t, NFTNL_TABLE_NAME, b->table);
+    nftnl_table_set_u32(t, NFTNL_TABLE_FAMILY, NFPROTO_INET);
+    h = batch_begin(b->batch, type, flags, "the table");
+    nftnl_table_nlmsg_build_payload(h, t);
+    batch_end(b->batch, h);
+    nftnl_table_free(t);
+}
+
+/* type NULL: a plain chain, reached by jumps. */
+static void chain(const struct build *b, const char *name, const char *type, uint32_t hook, int priority)
+{
+    struct nftnl_chain *c = nftnl_chain_alloc();
+    struct nlmsghdr *h;
+
+    if (!c)
+        abort();
+    nftnl_chain_set_str(c, NFTNL_CHAIN_TABLE, b->table);
+    nftnl_chain_set_str(c, NFTNL_CHAIN_NAME, name);
+    nftnl_chain_set_u32(c, NFTNL_CHAIN_FAMILY, NFPROTO_INET);
+    if (type) {
+        nftnl_chain_set_str(c, NFTNL_CHAIN_TYPE, type);
+        nftnl_chain_set_u32(c, NFTNL_CHAIN_HOOKNUM, hook);
+        nftnl_chain_set_s32(c, NFTNL_CHAIN_PRIO, priority);
+        nftnl_chain_set_u32(c, NFTNL_CHAIN_POLICY, NF_ACCEPT);
+    }
+    h = batch_begin(b->batch, NFT_MSG_NEWCHAIN, NLM_F_CREATE, "a chain");
+    nftnl_chain_nlmsg_build_payload(h, c);
+    batch_end(b->batch, h);
+    nftnl_chain_free(c);
+}
+
+static void pass(const struct build *b, struct nftnl_rule *r)
+{
+    expr_verdict(r, NF_ACCEPT, NULL);
+    rule_end(b, r, NULL);
+}
+
+/* why: shown by nft(8) beside the counter. */
+static void drop(const struct build *b, struct nftnl_rule *r, const char *why)
+{
+    expr_counter(r);
+    expr_verdict(r, NF_DROP, NULL);
+    rule_end(b, r, why);
+}
+
+/* "if it is not a container's, we have nothing to say" */
+static void skip_foreign(const struct nf *nf, const struct build *b, const char *name, uint32_t key)
+{
+    struct nftnl_rule *r = rule_begin(b, name);
+
+    match_interface_prefix(r, key, nf->plan.prefix, false);
+    pass(b, r);
+}
+
+static void by_state(const struct build *b, const char *name)
+{
+    struct nftnl_rule *r = rule_begin(b, name);
+
+    match_ct_state(r, CT_OPEN);
+    pass(b, r);
+    r = rule_begin(b, name);
+    match_ct_state(r, NF_CT_STATE_INVALID_BIT);
+    drop(b, r, "invalid");
+}
+
+/* interface and what stands at offset of a header, as one key. */
+static void match_owned(struct nftnl_rule *r, uint32_t base, uint32_t offset, uint32_t len, const char *set, bool is)
+{
+    expr_meta(r, NFT_META_IIFNAME, REG_QUARTER(0));
+    expr_payload(r, base, offset, len, REG_QUARTER(4));
+    expr_lookup(r, REG_QUARTER(0), set, false, !is);
+}
+
+static void antispoof(const struct nf *nf, const struct build *b)
+{
+    static const struct in6_addr link_local = {.s6_addr = {0xfe, 0x80}}, unspecified = {0};
+    const char *name = "antispoof";
+    struct nftnl_rule *r;
+
+    chain(b, name, "filter", NF_INET_PRE_ROUTING, NF_IP_PRI_RAW);
+    skip_foreign(nf, b, name, NFT_META_IIFNAME);
+    r = rule_begin(b, name);
+    match_owned(r, NFT_PAYLOAD_LL_HEADER, 6, 6, SET_HARDWARE, false);
+    drop(b, r, "not its MAC");
+    r = rule_begin(b, name);
+    match_family(r, NFPROTO_IPV4);
+    match_owned(r, NFT_PAYLOAD_NETWORK_HEADER, 12, 4, SET_ADDRESSES4, true);
+    pass(b, r);
+    r = rule_begin(b, name);
+    match_family(r, NFPROTO_IPV6);
+    match_owned(r, NFT_PAYLOAD_NETWORK_HEADER, 8, 16, SET_ADDRESSES6, true);
+    pass(b, r);
+    r = rule_begin(b, name);
+    match_family(r, NFPROTO_IPV6);
+    match_network6(r, MATCH_SOURCE, &link_local, 64);
+    pass(b, r);
+    r = rule_begin(b, name); /* duplicate address detection has no source yet */
+    match_family(r, NFPROTO_IPV6);
+    match_network6(r, MATCH_SOURCE, &unspecified, 128);
+    match_protocol(r, IPPROTO_ICMPV6);
+    match_icmp(r, 0, ND_SOLICITATION);
+    pass(b, r);
+    drop(b, rule_begin(b, name), "not its address");
+}
+
+static void marks(const struct nf *nf, const struct build *b)
+{
+    static const uint8_t protocols[] = {IPPROTO_TCP, IPPROTO_UDP};
+    const uint8_t yes = 1, no = 0;
+    struct nftnl_rule *r;
+
+    chain(b, "mark", "filter", NF_INET_PRE_ROUTING, NF_IP_PRI_MANGLE);
+    skip_foreign(nf, b, "mark", NFT_META_IIFNAME);
+    r = rule_begin(b, "mark");
+    match_ct_reply(r);
+    match_mark(r, true, NF_CT_PROXIED, NF_CT_PROXIED);
+    set_mark(r, false, NF_MARK_REPLY, NF_MARK_MASK);
+    pass(b, r);
+    for (size_t i = 0; i < ARRAY_LEN(protocols); i++) {
+        r = rule_begin(b, "mark");
+        match_protocol(r, protocols[i]);
+        expr_socket(r, NFT_SOCKET_TRANSPARENT, REG_MAIN);
+        expr_cmp(r, REG_MAIN, NFT_CMP_EQ, &yes, sizeof(yes));
+        expr_socket(r, NFT_SOCKET_WILDCARD, REG_MAIN);
+        expr_cmp(r, REG_MAIN, NFT_CMP_EQ, &no, sizeof(no));
+        set_mark(r, false, NF_MARK_REPLY, NF_MARK_MASK);
+        pass(b, r);
+    }
+    chain(b, "mark_proxied", "filter", NF_INET_LOCAL_OUT, NF_IP_PRI_MANGLE);
+    skip_foreign(nf, b, "mark_proxied", NFT_META_OIFNAME);
+    r = rule_begin(b, "mark_proxied");
+    match_mark(r, false, NF_MARK_PROXIED, NF_MARK_MASK);
+    set_mark(r, true, NF_CT_PROXIED, NF_CT_PROXIED);
+    rule_end(b, r, NULL);
+}
+
+static void host_input(const struct nf *nf, const struct build *b)
+{
+    const char *name = "host_input";
+    struct nftnl_rule *r;
+
+    chain(b, name, "filter", NF_INET_LOCAL_IN, NF_IP_PRI_FILTER);
+    skip_foreign(nf, b, name, NFT_META_IIFNAME);
+    by_state(b, name);
+    r = rule_begin(b, name);
+    match_protocol(r, IPPROTO_ICMP);
+    pass(b, r);
+    r = rule_begin(b, name);
+    match_protocol(r, IPPROTO_ICMPV6);
+    pass(b, r);
+    for (size_t i = 0; i < nf->host_tcp_port_count; i++) {
+        const struct rule_range port = {nf->host_tcp_ports[i], nf->host_tcp_ports[i]};
+
+        r = rule_begin(b, name);
+        match_protocol(r, IPPROTO_TCP);
+        match_port(r, MATCH_DESTINATION, &port);
+        pass(b, r);
+    }
+    drop(b, rule_begin(b, name), "not offered to containers");
+}
+
+static void closed_unless_ready(const struct build *b, const char *name)
+{
+    struct nftnl_rule *r = rule_begin(b, name);
+
+    match_interface_set(r, NFT_META_OIFNAME, SET_READY, false, true);
+    drop(b, r, "not ready");
+}
+
+/* One set for all containers and not rules in each: the kernel checks every rule of the table at every change. */
+static void kit_ports(const struct build *b, const char *name)
+{
+    struct nftnl_rule *r = rule_begin(b, name);
+
+    match_protocol(r, IPPROTO_TCP);
+    expr_meta(r, NFT_META_OIFNAME, REG_QUARTER(0));
+    expr_payload(r, NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, REG_QUARTER(4));
+    expr_lookup(r, REG_QUARTER(0), SET_KIT_PORTS, false, false);
+    drop(b, r, "kit port");
+}
+
+static void dispatch(const struct build *b, const char *name, uint32_t key, const char *map)
+{
+    struct nftnl_rule *r = rule_begin(b, name);
+
+    match_interface_set(r, key, map, true, false);
+    rule_end(b, r, NULL);
+}
+
+static void host_output(const struct nf *nf, const struct build *b)
+{
+    const char *name = "host_output";
+    const uint8_t nd_first = ND_FIRST, nd_last = ND_LAST;
+    const uint32_t local = RTN_LOCAL;
+    struct nftnl_rule *r;
+
+    chain(b, name, "filter", NF_INET_LOCAL_OUT, NF_IP_PRI_FILTER);
+    skip_foreign(nf, b, name, NFT_META_OIFNAME);
+    by_state(b, name);
+    r = rule_begin(b, name);
+    match_protocol(r, IPPROTO_ICMPV6);
+    expr_payload(r, NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1, REG_MAIN);
+    expr_range(r, REG_MAIN, &nd_first, &nd_last, 1);
+    pass(b, r);
+    closed_unless_ready(b, name);
+    r = rule_begin(b, name);
+    match_mark(r, false, NF_MARK_PROXIED, NF_MARK_MASK);
+    pass(b, r);
+    r = rule_begin(b, name); /* a source address that is not ours: a transparent socket */
+    expr_fib_type(r, NFTA_FIB_F_SADDR, REG_MAIN);
+    expr_cmp(r, REG_MAIN, NFT_CMP_NEQ, &local, sizeof(local));
+    pass(b, r);
+    r = rule_begin(b, name);
+    expr_meta(r, NFT_META_SKUID, REG_MAIN);
+    expr_lookup(r, REG_MAIN, SET_PROXY_UIDS, false, false);
+    pass(b, r);
+    kit_ports(b, name);
+    dispatch(b, name, NFT_META_OIFNAME, MAP_TO_CONTAINER);
+}
+
+static void routed(const struct nf *nf, const struct build *b)
+{
+    struct nftnl_rule *r;
+
+    chain(b, "routed_from", NULL, 0, 0);
+    by_state(b, "routed_from");
+    dispatch(b, "routed_from", NFT_META_IIFNAME, MAP_FROM_CONTAINER);
+    chain(b, "routed_to", NULL, 0, 0);
+    by_state(b, "routed_to");
+    if (!nf->inter_container) {
+        r = rule_begin(b, "routed_to");
+        match_interface_prefix(r, NFT_META_IIFNAME, nf->plan.prefix, true);
+        drop(b, r, "between containers");
+    }
+    closed_unless_ready(b, "routed_to");
+    kit_ports(b, "routed_to");
+    dispatch(b, "routed_to", NFT_META_OIFNAME, MAP_TO_CONTAINER);
+    chain(b, "routed", "filter", NF_INET_FORWARD, NF_IP_PRI_FILTER);
+    r = rule_begin(b, "routed");
+    match_interface_prefix(r, NFT_META_IIFNAME, nf->plan.prefix, true);
+    expr_verdict(r, NFT_JUMP, "routed_from");
+    rule_end(b, r, NULL);
+    r = rule_begin(b, "routed");
+    match_interface_prefix(r, NFT_META_OIFNAME, nf->plan.prefix, true);
+    expr_verdict(r, NFT_JUMP, "routed_to");
+    rule_end(b, r, NULL);
+}
+
+static void leaves_by_uplink(const struct nf *nf, struct nftnl_rule *r)
+{
+    if (nf->uplink) {
+        match_interface(r, NFT_META_OIFNAME, nf->uplink, true);
+        return;
+    }
+    match_interface_prefix(r, NFT_META_OIFNAME, nf->plan.prefix, false);
+    match_interface(r, NFT_META_OIFNAME, "lo", false);
+}
+
+static void source_nat(const struct nf *nf, const struct build *b)
+{
+    const uint32_t first = ntohl(nf->plan.ipv4.s_addr);
+    const struct rule_range pool = {first, first | (UINT32_MAX >> nf->plan.ipv4_length)};
+    struct nftnl_rule *r;
+
+    chain(b, "source_nat", "nat", NF_INET_POST_ROUTING, NF_IP_PRI_NAT_SRC);
+    r = rule_begin(b, "source_nat");
+    leaves_by_uplink(nf, r);
+    match_family(r, NFPROTO_IPV4);
+    match_network4(r, MATCH_SOURCE, &pool);
+    expr_masquerade(r);
+    rule_end(b, r, NULL);
+    r = rule_begin(b, "source_nat");
+    leaves_by_uplink(nf, r);
+    match_family(r, NFPROTO_IPV6);
+    match_network6(r, MATCH_SOURCE, &nf->plan.ipv6, nf->plan.ipv6_length);
+    expr_masquerade(r);
+    rule_end(b, r, NULL);
+}
+
+void table_delete(const struct build *b)
+{
+    /* Added first, so that the deletion cannot fail for want of a table. */
+    table_message(b, NFT_MSG_NEWTABLE, NLM_F_CREATE);
+    table_message(b, NFT_MSG_DELTABLE, 0);
+}
+
+void table_replace(const struct nf *nf, const struct build *b)
+{
+    table_delete(b);
+    table_message(b, NFT_MSG_NEWTABLE, NLM_F_CREATE);
+    sets_create(b);
+    for (size_t i = 0; i < nf->proxy_uid_count; i++)
+        set_add_uid(b, nf->proxy_uids[i]);
+    antispoof(nf, b);
+    marks(nf, b);
+    host_input(nf, b);
+    host_output(nf, b);
+    routed(nf, b);
+    source_nat(nf, b);
+}
