@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "provisioning/env.h"
+
+#include <stdio.h>
+
+#include "base/str.h"
+#include "provisioning/confined.h"
+
+#define BEGIN_MARK "# begin: set through the platform, do not edit"
+#define END_MARK "# end: set through the platform"
+#define ID_KEY "HOODY_CONTAINER_ID="
+#define OLD_MAX 65536
+#define PAM_FILE "/etc/environment"
+#define PROFILE_FILE "/etc/profile.d/hoody-20-environment.sh"
+#define ROOT_OWNED ((struct confined_owner){0, 0})
+
+bool env_is_key(const char *key)
+{
+    return str_is_made_of(key, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_", 128) &&
+           (key[0] < '0' || key[0] > '9');
+}
+
+/* pam_env reads KEY="value": it takes off one pair of quotes, ends the line at any '#', knows no escapes. */
+static bool pam_can_hold(const char *value)
+{
+    return !strchr(value, '#') && !str_has_control(value) && strlen(value) <= 4096;
+}
+
+/* The lines of `old` that are not ours. */
+static void keep_foreign_lines(FILE *out, const char *old, bool drop_id)
+{
+    bool ours = false;
+
+    while (*old) {
+        size_t len = strcspn(old, "\n");
+
+        if (len == strlen(BEGIN_MARK) && strncmp(old, BEGIN_MARK, len) == 0)
+            ours = true;
+        else if (len == strlen(END_MARK) && strncmp(old, END_MARK, len) == 0)
+            ours = false;
+        else if (!ours && !(drop_id && strncmp(old, ID_KEY, strlen(ID_KEY)) == 0))
+            fprintf(out, "%.*s\n", (int)len, old);
+        old += len + (old[len] == '\n');
+    }
+}
+
+char *env_render_pam(const char *old, const char *container_id, const json_t *environment)
+{
+    const char *key;
+    const json_t *value;
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+
+    if (!out)
+        abort();
+    keep_foreign_lines(out, old ? old : "", container_id != NULL);
+    if (container_id)
+        fprintf(out, ID_KEY "%s\n", container_id);
+    fprintf(out, BEGIN_MARK "\n");
+    json_object_foreach((json_t *)(uintptr_t)environment, key, value)
+    {
+        const char *text_value = json_string_value(value);
+
+        if (!env_is_key(key) || !text_value)
+            continue;
+        if (pam_can_hold(text_value))
+            fprintf(out, "%s=\"%s\"\n", key, text_value);
+        else
+            fprintf(out, "# %s cannot be written here: " PROFILE_FILE "\n", key);
+    }
+    fprintf(out, END_MARK "\n");
+    if (fclose(out) != 0)
+        abort();
+    return text;
+}
+
+char *env_render_profile(const json_t *environment)
+{
+    const char *key;
+    const json_t *value;
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+
+    if (!out)
+        abort();
+    fprintf(out, "# Set through the platform; written anew with every change.\n");
+    json_object_foreach((json_t *)(uintptr_t)environment, key, value)
+    {
+        const char *p = json_string_value(value);
+
+        if (!env_is_key(key) || !p)
+            continue;
+        fprintf(out, "export %s='", key);
+        for (; *p; p++) {
+            if (*p == '\'')
+                fprintf(out, "'\\''");
+            else
+                fputc(*p, out);
+        }
+        fprintf(out, "'\n");
+    }
+    if (fclose(out) != 0)
+        abort();
+    return text;
+}
+
+struct err *env_write_files(int rootfs_fd, const char *container_id, const json_t *environment)
+{
+    autofree char *old = NULL, *pam = NULL, *profile = NULL;
+    struct err *e = confined_read(rootfs_fd, PAM_FILE, OLD_MAX, &old, NULL);
+
+    /* Absent, a directory, or absurdly large: it is written as if it had been empty. */
+    if (e && e->code != ERR_NOT_FOUND && e->code != ERR_TOO_LARGE)
+        return e;
+    err_ignore(e);
+    pam = env_render_pam(old, container_id, environment);
+    profile = env_render_profile(environment);
+    e = confined_write(rootfs_fd, PAM_FILE, pam, strlen(pam), 0644, ROOT_OWNED);
+    if (!e)
+        e = confined_write(rootfs_fd, PROFILE_FILE, profile, strlen(profile), 0644, ROOT_OWNED);
+    return e;
+}
+
+struct err *env_write(int rootfs_fd, const json_t *environment)
+{
+    return env_write_files(rootfs_fd, NULL, environment);
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A container's ramdisk: a tmpfs at <run_dir>/c<slot>/ramdisk on the host, bind-mounted at /ramdisk by the start.
+ * It outlives a stop of the container and ends with an unmount or the host's reboot. Its root belongs to the
+ * container's root; everybody in the container may write, as in /tmp.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+/* The mount point; the caller frees it. */
+char *ramdisk_path(const char *run_dir, int64_t slot);
+/* Mounts it, or sets the size of the one that is there. owner_uid is the host's number of the container's root. */
+MUST_USE struct err *ramdisk_mount(const char *run_dir, int64_t slot, int64_t bytes, uid_t owner_uid);
+/* Unmounts it and removes the mount point; none is fine. */
+MUST_USE struct err *ramdisk_unmount(const char *run_dir, int64_t slot);
+bool ramdisk_mounted(const char *run_dir, int64_t slot);
