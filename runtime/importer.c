@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* noded-importer: the jobs that unpack archives from outside. Started by noded-worker only, in its place. */
+#include "runtime/worker.h"
+
+static const struct worker_row rows[JOB_KIND_MAX] = {
+    [JOB_IMAGE_IMPORT] = {job_do_image_import, sizeof(struct job_image_import), false},
+    [JOB_KIT_INSTALL] = {job_do_kit_install, sizeof(struct job_kit_install), false},
+};
+
+int main(void)
+{
+    return worker_main(rows, WORKER_REQUEST_FD, NULL);
+}

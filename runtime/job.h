@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One job in the worker: what the functions behind the job table get. */
+#pragma once
+
+#include "jobs/jobs.h"
+
+struct job {
+    struct job_target target;
+    char *name; /* of the container for liblxc and in the run directory: "c<slot>"; NULL when the job is about none */
+    char *dir;  /* <run_dir>/c<slot>, or NULL */
+};
+
+/* args is the struct that belongs to the job's kind; the function may clear it early to save memory. *ret is the
+ * result's JSON, the caller's; left NULL it becomes {}. */
+typedef struct err *(*job_fn)(const struct job *job, void *args, json_t **ret);
+
+struct err *job_do_pool_open(const struct job *job, void *args, json_t **ret);
+struct err *job_do_pool_close(const struct job *job, void *args, json_t **ret);
+struct err *job_do_image_import(const struct job *job, void *args, json_t **ret);
+struct err *job_do_kit_install(const struct job *job, void *args, json_t **ret);
+struct err *job_do_inventory(const struct job *job, void *args, json_t **ret);
+struct err *job_do_create(const struct job *job, void *args, json_t **ret);
+struct err *job_do_start(const struct job *job, void *args, json_t **ret);
+struct err *job_do_stop(const struct job *job, void *args, json_t **ret);
+struct err *job_do_settle(const struct job *job, void *args, json_t **ret);
+struct err *job_do_freeze(const struct job *job, void *args, json_t **ret);
+struct err *job_do_thaw(const struct job *job, void *args, json_t **ret);
+struct err *job_do_destroy(const struct job *job, void *args, json_t **ret);
+struct err *job_do_tidy(const struct job *job, void *args, json_t **ret);
+struct err *job_do_snapshot_create(const struct job *job, void *args, json_t **ret);
+struct err *job_do_snapshot_delete(const struct job *job, void *args, json_t **ret);
+struct err *job_do_snapshot_restore(const struct job *job, void *args, json_t **ret);
+struct err *job_do_env_write(const struct job *job, void *args, json_t **ret);

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * noded-worker: one job, then the end. The request comes on fd 3, which is also where the result goes. It trusts noded
+ * for what it asks, and nothing it finds in a container. It dies with noded; containers it started do not.
+ *
+ * Jobs that need archives and signatures are handed over to noded-importer: those libraries would cost every start
+ * time, and every container's monitor memory.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/frame.h"
+#include "runtime/worker.h"
+
+#define IMPORTER "noded-importer"
+
+static const struct worker_row rows[JOB_KIND_MAX] = {
+    [JOB_POOL_OPEN] = {job_do_pool_open, sizeof(struct job_pool_open), false},
+    [JOB_POOL_CLOSE] = {job_do_pool_close, 0, false},
+    [JOB_INVENTORY] = {job_do_inventory, 0, false},
+    [JOB_CREATE] = {job_do_create, sizeof(struct job_create), true},
+    [JOB_START] = {job_do_start, sizeof(struct job_start), true},
+    [JOB_STOP] = {job_do_stop, sizeof(struct job_stop), true},
+    [JOB_SETTLE] = {job_do_settle, 0, true},
+    [JOB_FREEZE] = {job_do_freeze, 0, true},
+    [JOB_THAW] = {job_do_thaw, 0, true},
+    [JOB_DESTROY] = {job_do_destroy, 0, true},
+    [JOB_TIDY] = {job_do_tidy, 0, true},
+    [JOB_SNAPSHOT_CREATE] = {job_do_snapshot_create, sizeof(struct job_snapshot), true},
+    [JOB_SNAPSHOT_DELETE] = {job_do_snapshot_delete, sizeof(struct job_snapshot), true},
+    [JOB_SNAPSHOT_RESTORE] = {job_do_snapshot_restore, sizeof(struct job_snapshot), true},
+    [JOB_ENV_WRITE] = {job_do_env_write, sizeof(struct job_env), true},
+};
+
+/* The importer stands beside this program. */
+static struct err *find_importer(char ret[PATH_MAX])
+{
+    ssize_t n = readlink("/proc/self/exe", ret, PATH_MAX - sizeof(IMPORTER));
+    char *slash;
+
+    if (n < 0)
+        return err_errno(errno, "/proc/self/exe");
+    ret[n] = '\0';
+    slash = strrchr(ret, '/');
+    if (!slash)
+        return err_new(ERR_INTERNAL, "'%s' is no path", ret);
+    memcpy(slash + 1, IMPORTER, sizeof(IMPORTER));
+    return NULL;
+}
+
+static struct err *hand_over(int channel, const json_t *request)
+{
+    autofd int fd = memfd_create("request", MFD_CLOEXEC);
+    char path[PATH_MAX];
+    char *argv[] = {path, NULL};
+    struct err *e = find_importer(path);
+
+    if (!e && fd < 0)
+        e = err_errno(errno, "memfd_create");
+    if (!e)
+        e = frame_send(fd, request);
+    if (e)
+        return e;
+    if (lseek(fd, 0, SEEK_SET) < 0 || (fd != WORKER_REQUEST_FD && dup2(fd, WORKER_REQUEST_FD) < 0) ||
+        dup2(channel, WORKER_CHANNEL_FD) < 0)
+        return err_errno(errno, "cannot hand over");
+    execv(path, argv);
+    return err_errno(errno, "cannot run '%s'", path);
+}
+
+int main(void)
+{
+    return worker_main(rows, WORKER_CHANNEL_FD, hand_over);
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Jobs about the node as a whole: the pool, and what is really there. */
+#include "base/str.h"
+#include "images/image.h"
+#include "provisioning/bundle.h"
+#include "provisioning/ramdisk.h"
+#include "runtime/cgroup.h"
+#include "runtime/names.h"
+#include "runtime/presence.h"
+#include "runtime/rootfs.h"
+#include "storage/layout.h"
+#include "storage/pool.h"
+#include "storage/subvolume.h"
+
+struct err *job_do_pool_open(const struct job *job, void *args, json_t **ret)
+{
+    const struct job_pool_open *a = args;
+    struct pool_info info = {0};
+    struct err *e = pool_open(job->target.pool, a->loop_file, a->loop_bytes);
+
+    if (!e)
+        e = pool_stat(job->target.pool, &info);
+    if (!e)
+        *ret = json_pack("{s:I, s:I, s:s?}", "total_bytes", (json_int_t)info.total_bytes, "free_bytes",
+                         (json_int_t)info.free_bytes, "loop_device", info.loop_device);
+    pool_info_done(&info);
+    return e;
+}
+
+static bool is_temporary(const char *name)
+{
+    return strncmp(name, LAYOUT_TEMPORARY, strlen(LAYOUT_TEMPORARY)) == 0;
+}
+
+/* Adds the snapshots' names to the array; true when there are leftovers. */
+static struct err *look_at_snapshots(const char *dir, json_t *array, bool *leftovers)
+{
+    auto_(names_free) struct names *names = NULL;
+    struct err *e = names_list(dir, &names);
+
+    for (size_t i = 0; !e && i < names->count; i++) {
+        if (is_temporary(names->name[i]))
+            *leftovers = true;
+        else
+            json_array_append_new(array, json_string(names->name[i]));
+    }
+    return e;
+}
+
+static struct err *look_at_slot(const struct job *node, int64_t slot, json_t *slots)
+{
+    struct job job = {.target = node->target};
+    autofree char *name = str_fmt("c%lld", (long long)slot), *run = str_fmt("%s/%s", job.target.run_dir, name);
+    autofree char *dir = layout_slot(job.target.pool, slot), *rootfs = layout_rootfs(job.target.pool, slot);
+    autofree char *snapshots = layout_snapshots(job.target.pool, slot), *monitor = str_fmt("m%lld", (long long)slot);
+    auto_(names_free) struct names *names = NULL;
+    bool whole = subvolume_exists(rootfs), leftovers = !whole, frozen;
+    json_t *array = json_array();
+    struct presence p;
+    struct err *e;
+
+    job.target.slot = slot;
+    job.name = name;
+    job.dir = run;
+    presence_look(&job, &p);
+    frozen = p.init && cgroup_is_frozen(job.target.cgroup, name);
+    if (!p.alive && (cgroup_exists(job.target.cgroup, name) || cgroup_exists(job.target.cgroup, monitor) ||
+                     rootfs_is_mounted(&job)))
+        leftovers = true;
+    e = names_list(dir, &names);
+    for (size_t i = 0; !e && i < names->count; i++)
+        leftovers |= is_temporary(names->name[i]);
+    if (!e)
+        e = look_at_snapshots(snapshots, array, &leftovers);
+    json_array_append_new(slots, json_pack("{s:I, s:b, s:b, s:o, s:i, s:b, s:b}", "slot", (json_int_t)slot, "rootfs",
+                                           whole, "leftovers", leftovers, "snapshots", array, "init_pid", (int)p.init,
+                                           "frozen", frozen, "ramdisk", ramdisk_mounted(job.target.run_dir, slot)));
+    return e;
+}
+
+/* Calls look for all slots that have a directory in the pool or a run directory. */
+static struct err *each_slot(const struct job *job, struct err *(*look)(const struct job *, int64_t, json_t *),
+                             json_t *slots)
+{
+    autofree char *dir = layout_slots(job->target.pool);
+    auto_(names_free) struct names *pool = NULL, *run = NULL;
+    struct err *e = names_list(dir, &pool);
+    int64_t slot;
+
+    if (!e)
+        e = names_list(job->target.run_dir, &run);
+    for (size_t i = 0; !e && i < pool->count; i++)
+        if (str_to_i64(pool->name[i], &slot) && layout_slot_ok(slot))
+            e = look(job, slot, slots);
+    for (size_t i = 0; !e && i < run->count; i++) {
+        autofree char *known = NULL;
+
+        if (run->name[i][0] != 'c' || !str_to_i64(run->name[i] + 1, &slot) || !layout_slot_ok(slot))
+            continue;
+        known = layout_slot(job->target.pool, slot);
+        if (access(known, F_OK) < 0)
+            e = look(job, slot, slots);
+    }
+    return e;
+}
+
+struct err *job_do_inventory(const struct job *job, UNUSED void *args, json_t **ret)
+{
+    json_t *slots = json_array(), *images = NULL, *kits = NULL;
+    struct err *e = subvolume_sweep(job->target.pool);
+
+    if (!e)
+        e = each_slot(job, look_at_slot, slots);
+    if (!e)
+        e = image_list(job->target.pool, &images);
+    if (!e)
+        e = bundle_list(job->target.pool, &kits);
+    *ret = json_pack("{s:o, s:o, s:o}", "slots", slots, "images", images ? images : json_array(), "kits",
+                     kits ? kits : json_array());
+    return e;
+}
+
+static struct err *let_go(const struct job *node, int64_t slot, UNUSED json_t *slots)
+{
+    struct job job = {.target = node->target};
+    autofree char *name = str_fmt("c%lld", (long long)slot), *run = str_fmt("%s/%s", job.target.run_dir, name);
+    struct presence p;
+
+    job.target.slot = slot;
+    job.name = name;
+    job.dir = run;
+    presence_look(&job, &p);
+    return p.alive ? err_new(ERR_WRONG_STATE, "slot %lld is running", (long long)slot) : rootfs_unmount(&job);
+}
+
+struct err *job_do_pool_close(const struct job *job, UNUSED void *args, UNUSED json_t **ret)
+{
+    struct err *e = each_slot(job, let_go, NULL);
+
+    return e ? e : pool_close(job->target.pool);
+}
