@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/agent.h"
+
+#include <assert.h>
+
+#include "base/clock.h"
+#include "base/id.h"
+#include "base/str.h"
+
+/* Linear search: a node has at most some thousand containers, a miss over 1000 costs a few microseconds. */
+struct container *agent_find(const struct agent *a, const char *id)
+{
+    for (size_t i = 0; i < a->container_count; i++)
+        if (str_eq(a->containers[i]->record.id, id))
+            return a->containers[i];
+    return NULL;
+}
+
+struct container *agent_find_by_name(const struct agent *a, const char *project_id, const char *name)
+{
+    for (size_t i = 0; i < a->container_count; i++)
+        if (str_eq(a->containers[i]->record.name, name) && str_eq(a->containers[i]->record.project_id, project_id))
+            return a->containers[i];
+    return NULL;
+}
+
+struct container *agent_find_by_slot(const struct agent *a, int64_t slot)
+{
+    for (size_t i = 0; i < a->container_count; i++)
+        if (a->containers[i]->record.slot == slot)
+            return a->containers[i];
+    return NULL;
+}
+
+struct container *agent_find_by_ssh_key(const struct agent *a, const char *key)
+{
+    for (size_t i = 0; key && i < a->container_count; i++)
+        if (str_eq(a->containers[i]->record.ssh_public_key, key))
+            return a->containers[i];
+    return NULL;
+}
+
+void agent_add(struct agent *a, struct container *c)
+{
+    a->containers = mem_grow(a->containers, a->container_count + 1, sizeof(struct container *));
+    a->containers[a->container_count++] = c;
+    slot_net_init(&a->plan, (int)c->record.slot, &c->net);
+}
+
+void agent_remove(struct agent *a, struct container *c)
+{
+    size_t i = 0;
+
+    while (i < a->container_count && a->containers[i] != c)
+        i++;
+    assert(i < a->container_count);
+    a->containers[i] = a->containers[--a->container_count];
+    container_free(c);
+}
+
+struct err *agent_free_slot(const struct agent *a, int64_t *ret)
+{
+    int64_t max = MIN(a->config->max_containers, (int64_t)net_plan_max_slot(&a->plan));
+    autofree bool *used = mem_new_array(bool, (size_t)max + 1);
+
+    for (size_t i = 0; i < a->container_count; i++)
+        if (a->containers[i]->record.slot <= max)
+            used[a->containers[i]->record.slot] = true;
+    for (int64_t slot = 1; slot <= max; slot++) {
+        if (!used[slot]) {
+            *ret = slot;
+            return NULL;
+        }
+    }
+    return err_reason(err_new(ERR_LIMIT, "This server takes %lld containers and has them", (long long)max),
+                      "SERVER_CONTAINER_LIMIT");
+}
+
+struct commit {
+    struct agent *agent;
+    struct store_tx *tx;
+    void *owner;
+    agent_done_fn *done;
+};
+
+static struct err *commit_work(void *arg)
+{
+    struct commit *c = arg;
+
+    return store_commit(c->agent->store, c->tx);
+}
+
+static void commit_done(void *arg, struct err *e)
+{
+    struct commit *c = arg;
+
+    store_tx_free(c->tx);
+    c->done(c->owner, e);
+    free(c);
+}
+
+void agent_commit(struct agent *a, struct store_tx *tx, void *owner, agent_done_fn *done)
+{
+    struct commit *c = mem_new(struct commit);
+
+    *c = (struct commit){.agent = a, .tx = tx, .owner = owner, .done = done};
+    lane_submit(a->store_lane, commit_work, c, commit_done);
+}
+
+void agent_job(struct agent *a, enum job_kind kind, int64_t slot, const void *args, int64_t extra_ms, void *owner,
+               worker_done_fn *done)
+{
+    const struct job_target target = {
+        .pool = a->config->pool, .run_dir = a->config->run_dir, .cgroup = a->config->cgroup, .slot = slot};
+
+    workers_run(a->workers, kind, job_request(kind, &target, args), extra_ms, owner, done);
+}
+
+/* A JSON value as text parameter. */
+static json_t *text_of(json_t *j)
+{
+    autofree char *text = json_dumps(j, JSON_COMPACT);
+    json_t *s = json_string(text ? text : "{}");
+
+    json_decref(j);
+    return s;
+}
+
+void record_put(struct store_tx *tx, const struct container *c)
+{
+    const struct container_record *r = &c->record;
+
+    store_tx_add(tx, STORE_CONTAINER_PUT,
+                 json_pack("[s, I, s, s, o]", r->id, (json_int_t)r->slot, r->project_id, r->name,
+                           text_of(json_table_save(&container_record_table, r))));
+}
+
+void record_put_rules(struct store_tx *tx, const struct container *c, const struct ruleset *rules)
+{
+    store_tx_add(tx, STORE_FIREWALL_PUT, json_pack("[s, o]", c->record.id, text_of(ruleset_to_json(rules))));
+}
+
+void record_put_snapshot(struct store_tx *tx, const struct container *c, const struct snapshot *s)
+{
+    store_tx_add(tx, STORE_SNAPSHOT_PUT,
+                 json_pack("[s, s, o]", c->record.id, s->name, text_of(json_table_save(&snapshot_table, s))));
+}
+
+void record_log(struct store_tx *tx, const struct container *c, const char *from, const char *to, int64_t duration_ms,
+                const char *triggered_by, json_t *metadata)
+{
+    json_t *duration = duration_ms >= 0 ? json_integer(duration_ms) : json_null();
+    int64_t now = clock_wall_ms();
+    char id[ID_OBJECT_LEN + 1];
+
+    id_object(id);
+    store_tx_add(tx, STORE_LOG_ADD,
+                 json_pack("[s, s, s?, s, I, o, s, o, I]", id, c->record.id, from, to, (json_int_t)now, duration,
+                           triggered_by, metadata ? text_of(metadata) : json_null(), (json_int_t)now));
+}

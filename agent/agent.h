@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The daemon's state and the three ways in which it asks for work: a commit on the store lane, a change on the network
+ * lane, a job in a worker. All state belongs to the loop thread; nothing else touches struct agent.
+ */
+#pragma once
+
+#include "agent/config.h"
+#include "agent/container.h"
+#include "agent/http.h"
+#include "agent/lane.h"
+#include "agent/worker.h"
+#include "netfilter/netfilter.h"
+#include "store/store.h"
+
+struct expiry;
+struct tls_listener;
+
+struct agent {
+    uv_loop_t *loop;
+    struct config *config;
+    char node_id[25];
+    char *node_name;
+    struct net_plan plan;
+
+    struct store *store;
+    struct lane *store_lane, *net_lane;
+    struct nf *nf;
+    struct nf_watch *nf_watch;
+    uv_poll_t drift_poll; /* under nf_watch */
+    struct workers *workers;
+
+    struct container **containers; /* in no order */
+    size_t container_count;
+    json_t *images;    /* names of what can be created from */
+    json_t *kits;      /* manifests of the suite, one per kit */
+    size_t operations; /* under way */
+    uint64_t routes_revision;
+
+    http_handler_fn *handler; /* of every listener; owner is the agent */
+    struct http_server *control_http, *tls_http;
+    struct tls_listener *tls;
+    struct expiry *expiry;
+    int64_t started_at;
+    bool ready, stopping;
+};
+
+/* Registry. find returns NULL when there is none. */
+struct container *agent_find(const struct agent *a, const char *id);
+struct container *agent_find_by_name(const struct agent *a, const char *project_id, const char *name);
+struct container *agent_find_by_slot(const struct agent *a, int64_t slot);
+struct container *agent_find_by_ssh_key(const struct agent *a, const char *key);
+void agent_add(struct agent *a, struct container *c);
+void agent_remove(struct agent *a, struct container *c); /* frees c */
+/* The lowest free slot; ERR_LIMIT when there is none. */
+MUST_USE struct err *agent_free_slot(const struct agent *a, int64_t *ret);
+
+/* Commits tx (taken over) on the store lane. */
+typedef void agent_done_fn(void *owner, struct err *e);
+void agent_commit(struct agent *a, struct store_tx *tx, void *owner, agent_done_fn *done);
+
+/* A job about a slot (0: none). args may be NULL; extra_ms is added to the deadline. */
+void agent_job(struct agent *a, enum job_kind kind, int64_t slot, const void *args, int64_t extra_ms, void *owner,
+               worker_done_fn *done);
+
+/* Network lane, see net.c. */
+void net_up(struct agent *a, struct container *c, bool closed, void *owner,
+            agent_done_fn *done); /* fresh link + rules */
+void net_rules(struct agent *a, struct container *c, bool closed, void *owner, agent_done_fn *done); /* rules only */
+void net_down(struct agent *a, struct container *c, void *owner,
+              agent_done_fn *done);                               /* rules, conntrack and link gone */
+void net_sync(struct agent *a, void *owner, agent_done_fn *done); /* everything as recorded */
+void net_counters(struct agent *a, int64_t slot, void *owner,
+                  void (*done)(void *owner, struct err *e, const struct nf_counters *counters));
+
+/* Statements for a container's rows. */
+void record_put(struct store_tx *tx, const struct container *c);
+void record_put_rules(struct store_tx *tx, const struct container *c, const struct ruleset *rules);
+void record_put_snapshot(struct store_tx *tx, const struct container *c, const struct snapshot *s);
+void record_log(struct store_tx *tx, const struct container *c, const char *from, const char *to, int64_t duration_ms,
+                const char *triggered_by, json_t *metadata);

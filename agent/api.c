@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/api.h"
+
+#include "agent/route.h"
+#include "base/log.h"
+#include "base/str.h"
+
+#define API "/api/v1"
+#define C API "/containers/{id}"
+/* Jobs or pieces that may wait in one queue before changes are refused. */
+enum { QUEUE_MAX = 512 };
+
+#define ANYBODY (ROLE_OPERATOR | ROLE_CONTROL_PLANE)
+
+/* Named sub-resources stand before {operation}. */
+static const struct route routes[] = {
+    {GET, "/healthz", ANYBODY, health_get},
+    {GET, API "/node", ANYBODY, node_get},
+    {GET, API "/node/routes", ANYBODY, node_routes},
+    {GET, API "/containers", ANYBODY, containers_list},
+    {GET, API "/projects/{id}/containers", ANYBODY, containers_list_project},
+    {POST, API "/projects/{id}/containers", ANYBODY, container_create},
+    {GET, C, ANYBODY, container_get},
+    {DELETE, C, ANYBODY, container_delete},
+    {POST, C "/copy", ANYBODY, container_copy},
+    {GET, C "/status-logs", ANYBODY, container_status_logs},
+    {GET, C "/stats", ANYBODY, container_stats},
+    {GET, C "/env", ANYBODY, env_list},
+    {PUT | PATCH, C "/env", ANYBODY, env_bulk},
+    {PUT | PATCH, C "/env/{key}", ANYBODY, env_set},
+    {DELETE, C "/env/{key}", ANYBODY, env_delete},
+    {GET, C "/snapshots", ANYBODY, snapshots_list},
+    {POST, C "/snapshots", ANYBODY, snapshot_create},
+    {PUT | PATCH, C "/snapshots/{name}", ANYBODY, snapshot_restore},
+    {DELETE, C "/snapshots/{name}", ANYBODY, snapshot_delete},
+    {GET, C "/firewall/rules", ANYBODY, firewall_list},
+    {POST, C "/firewall/{direction}", ANYBODY, firewall_add, .choices = {"ingress", "egress"}},
+    {PATCH, C "/firewall/{direction}", ANYBODY, firewall_toggle, .choices = {"ingress", "egress"}},
+    {DELETE, C "/firewall/{direction}", ANYBODY, firewall_remove, .choices = {"ingress", "egress"}},
+    {POST, C "/firewall/reset", ANYBODY, firewall_reset},
+    {POST, C "/{operation}", ANYBODY, container_operation,
+     .choices = {"start", "stop", "force-stop", "restart", "pause", "resume"}},
+    {POST, C "/{operation}", ANYBODY, container_operation, .fallback = true},
+};
+
+void reply_ok(struct http_request *req, int status, const char *message, json_t *data)
+{
+    http_reply(
+        req, status,
+        json_pack("{s:i, s:s, s:o}", "statusCode", status, "message", message, "data", data ? data : json_null()), NULL,
+        NULL);
+}
+
+void reply_err(struct http_request *req, struct err *e)
+{
+    int status = err_code_status(e->code);
+    const char *word = e->reason ? e->reason : err_code_word(e->code);
+    json_t *body =
+        json_pack("{s:i, s:s, s:s, s:O?}", "statusCode", status, "error", word, "message", e->message, "data", e->data);
+    char seconds[16];
+
+    /* VALIDATION_ERROR and what is not a code of its own keep the HTTP word in "error"; "code" serves clients either
+     * way. */
+    if (str_eq(e->reason, "VALIDATION_ERROR") || str_eq(e->reason, "OPERATION_STATE_CONFLICT"))
+        json_object_set_new(body, "error", json_string(err_code_word(e->code)));
+    if (e->reason)
+        json_object_set_new(body, "code", json_string(e->reason));
+    if (e->field)
+        json_object_set_new(body, "field", json_string(e->field));
+    if (status >= 500)
+        log_warning(NULL, "%s %s: %s", http_method(req), http_path(req), e->message);
+    snprintf(seconds, sizeof(seconds), "%d", e->retry_after_s);
+    if (e->code == ERR_METHOD) {
+        http_reply(req, status, body, "Allow", e->field);
+    } else if (e->retry_after_s > 0) {
+        http_reply(req, status, body, "Retry-After", seconds);
+    } else {
+        http_reply(req, status, body, NULL, NULL);
+    }
+    err_free(e);
+}
+
+void reply_host_err(struct http_request *req, struct err *e)
+{
+    /* The request was right: whatever went wrong then is the host's fault, not the client's. */
+    if (err_code_status(e->code) < 500)
+        e = err_recode(e, ERR_HOST);
+    reply_err(req, e->reason ? e : err_reason(e, "CONTAINER_HOST_COMMAND_FAILED"));
+}
+
+static enum api_verb verb_of(const char *method)
+{
+    static const struct {
+        const char *name;
+        enum api_verb verb;
+    } verbs[] = {{"GET", GET}, {"POST", POST}, {"PUT", PUT}, {"PATCH", PATCH}, {"DELETE", DELETE}};
+
+    for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
+        if (strcmp(verbs[i].name, method) == 0)
+            return verbs[i].verb;
+    return 0;
+}
+
+static struct err *find_container(struct api_call *call, const struct route *route)
+{
+    if (!call->params[0])
+        return NULL;
+    for (char *p = call->params[0]; *p; p++)
+        if (*p >= 'A' && *p <= 'F')
+            *p = (char)(*p - 'A' + 'a');
+    if (!str_is_object_id(call->params[0]))
+        return err_reason(err_field("id", "must be 24 hex digits"), "INVALID_ID_FORMAT");
+    if (strncmp(route->path, C, strlen(C)) != 0)
+        return NULL;
+    call->container = agent_find(call->agent, call->params[0]);
+    if (!call->container)
+        return err_reason(err_new(ERR_NOT_FOUND, "Container not found"), "CONTAINER_NOT_FOUND");
+    return NULL;
+}
+
+static struct err *prepare(struct api_call *call, const struct route **ret)
+{
+    size_t len;
+    const char *text = http_body(call->req, &len);
+    struct err *e = route_find(routes, ARRAY_LEN(routes), (int)call->verb, http_path(call->req), call->params, ret);
+
+    if (!e && !((*ret)->roles & (int)http_peer(call->req)->role))
+        e = err_reason(err_new(ERR_FORBIDDEN, "This certificate may not do that"), "INSUFFICIENT_PERMISSIONS");
+    if (!e && call->verb != GET && len > 0)
+        e = json_parse(text, len, "body", &call->body);
+    if (!e && call->body && !json_is_object(call->body) && !json_is_null(call->body))
+        e = err_field("body", "must be a JSON object");
+    return e ? e : find_container(call, *ret);
+}
+
+void api_handle(void *owner, struct http_request *req)
+{
+    struct api_call call = {.agent = owner, .req = req, .verb = verb_of(http_method(req))};
+    const struct route *route = NULL;
+    struct err *e = prepare(&call, &route);
+
+    if (json_is_null(call.body)) {
+        json_decref(call.body);
+        call.body = NULL;
+    }
+    if (!e && call.verb != GET &&
+        (workers_count(call.agent->workers) > QUEUE_MAX || lane_length(call.agent->store_lane) > QUEUE_MAX ||
+         lane_length(call.agent->net_lane) > QUEUE_MAX)) {
+        e = err_new(ERR_UNAVAILABLE, "Too much work is waiting; ask again");
+        e->retry_after_s = 2;
+    }
+    if (!e && call.agent->stopping) {
+        e = err_new(ERR_UNAVAILABLE, "The node agent is restarting; ask again");
+        e->retry_after_s = 1;
+    }
+    if (e)
+        reply_err(req, e);
+    else
+        route->handler(&call);
+    json_decref(call.body);
+    for (size_t i = 0; i < ARRAY_LEN(call.params); i++)
+        free(call.params[i]);
+}
+
+struct err *query_int(const struct api_call *call, const char *name, int64_t min, int64_t max, int64_t otherwise,
+                      int64_t *ret)
+{
+    const char *text = http_query(call->req, name);
+
+    *ret = otherwise;
+    if (!text)
+        return NULL;
+    if (!str_to_i64(text, ret) || *ret < min || *ret > max)
+        return err_field(name, "must be %lld..%lld", (long long)min, (long long)max);
+    return NULL;
+}
+
+struct err *query_choice(const struct api_call *call, const char *name, const char *const *words, int *ret)
+{
+    const char *text = http_query(call->req, name);
+    autofree char *list = str_dup("");
+
+    *ret = 0;
+    for (int i = 0; text && words[i]; i++) {
+        char *longer = str_fmt("%s%s%s", list, i ? ", " : "", words[i]);
+
+        free(list);
+        list = longer;
+        if (strcmp(words[i], text) == 0) {
+            *ret = i;
+            return NULL;
+        }
+    }
+    return text ? err_field(name, "must be one of %s", list) : NULL;
+}
+
+bool query_true(const struct api_call *call, const char *name)
+{
+    return str_eq(http_query(call->req, name), "true");
+}
+
+json_t *api_pagination(int64_t total, int64_t page, int64_t limit)
+{
+    return json_pack("{s:I, s:I, s:I, s:I}", "total", (json_int_t)total, "page", (json_int_t)page, "limit",
+                     (json_int_t)limit, "totalPages", (json_int_t)((total + limit - 1) / limit));
+}
+
+json_t *api_time(int64_t ms)
+{
+    char text[STR_TIME_SIZE];
+
+    return ms > 0 ? json_string(str_time(ms, text)) : json_null();
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The REST API: a route is one row (verbs, path, who may, handler). A handler gets a call, checks its input by a field
+ * table, and ends in exactly one reply_*; what it needs later it takes out of the call, which lives only as long as the
+ * handler runs. Replies are the platform's envelope.
+ */
+#pragma once
+
+#include "agent/agent.h"
+#include "agent/operation.h"
+
+enum api_verb { GET = 1, POST = 2, PUT = 4, PATCH = 8, DELETE = 16 };
+
+struct api_call {
+    struct agent *agent;
+    struct http_request *req;
+    enum api_verb verb;
+    char *params[3];             /* the {..} segments in order, decoded */
+    json_t *body;                /* the parsed body; NULL when empty */
+    struct container *container; /* of the {id} segment, for rows that name one */
+};
+
+typedef void api_handler_fn(struct api_call *call);
+
+/* The handler of http_config: routes, checks, calls. owner is the agent. */
+void api_handle(void *owner, struct http_request *req);
+
+void reply_ok(struct http_request *req, int status, const char *message, json_t *data); /* data NULL: null */
+void reply_err(struct http_request *req, struct err *e);                                /* takes over e */
+/* For the failure of work that a checked request asked for: never a 4xx. */
+void reply_host_err(struct http_request *req, struct err *e);
+
+/* Query parameters with defaults; ERR_INVALID names the parameter. */
+MUST_USE struct err *query_int(const struct api_call *call, const char *name, int64_t min, int64_t max,
+                               int64_t otherwise, int64_t *ret);
+/* Index into words; the default is words[0]. */
+MUST_USE struct err *query_choice(const struct api_call *call, const char *name, const char *const *words, int *ret);
+bool query_true(const struct api_call *call, const char *name);
+json_t *api_pagination(int64_t total, int64_t page, int64_t limit);
+/* ISO time or null for 0. */
+json_t *api_time(int64_t ms);
+
+/* The API's container object. */
+json_t *container_to_json(const struct agent *a, const struct container *c);
+json_t *snapshot_to_json(const struct snapshot *s);
+
+/* Checks shared by create, copy and update. */
+bool api_is_container_name(const char *name);
+MUST_USE struct err *api_check_new(const struct agent *a, const char *project_id, const char *name,
+                                   const char *ssh_key);
+MUST_USE struct err *api_check_env_key(const char *key);
+MUST_USE struct err *api_check_environment(const char *field, const json_t *environment);
+MUST_USE struct err *api_check_ssh_key(const char *field, const char *key);
+/* A fresh container in the registry with slot, machine id and host name set; the caller fills in the rest first. */
+MUST_USE struct err *api_new_container(struct agent *a, const char *id, const char *project_id, const char *name,
+                                       struct container **ret);
+
+api_handler_fn containers_list, containers_list_project, container_create, container_get, container_delete,
+    container_copy, container_operation, container_status_logs, container_stats, env_list, env_bulk, env_set,
+    env_delete, snapshots_list, snapshot_create, snapshot_restore, snapshot_delete, firewall_list, firewall_add,
+    firewall_toggle, firewall_remove, firewall_reset, node_get, node_routes, health_get;

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/config.h"
+
+#include "base/fd.h"
+#include "base/ini.h"
+#include "base/str.h"
+
+#define ROW(section_, key_, kind_, member, initial_, help_, ...)                                                       \
+    {                                                                                                                  \
+        .section = (section_), .key = (key_), .kind = (kind_), .offset = offsetof(struct config, member),              \
+        .initial = (initial_), .help = (help_), __VA_ARGS__                                                            \
+    }
+
+static const struct ini_row rows[] = {
+    ROW("node", "id", INI_STRING, node_id, "",
+        "Id of this server, 24 hex digits; empty: made once and kept in the state."),
+    ROW("node", "name", INI_STRING, node_name, "", "Name of this server in replies; empty: its host name."),
+    ROW("node", "state_dir", INI_STRING, state_dir, "/var/lib/noded",
+        "Database and, by default, pool, images and kits."),
+    ROW("node", "run_dir", INI_STRING, run_dir, "/run/noded", "Run time files of containers; must be on a tmpfs."),
+    ROW("node", "worker", INI_STRING, worker, "/usr/libexec/noded/noded-worker", "The worker program."),
+    ROW("node", "cgroup", INI_STRING, cgroup, "noded", "First part of the containers' cgroup paths."),
+    ROW("node", "id_base", INI_INT, id_base, "1000000000",
+        "First host uid and gid; every container gets its own 65536 from here on.", .min = 65536, .max = 3000000000),
+    ROW("node", "max_containers", INI_INT, max_containers, "1000", "Containers this server takes.", .min = 1,
+        .max = 16383),
+    ROW("node", "workers", INI_INT, workers, "8", "Worker processes at the same time.", .min = 1, .max = 256),
+    ROW("node", "log_level", INI_STRING, log_level, "info", "error, warning, notice, info or debug."),
+    ROW("control", "socket", INI_STRING, socket, "", "Unix socket of nodectl; empty: control.sock in run_dir."),
+    ROW("control", "group", INI_STRING, socket_group, "noded", "Group that may use the socket besides root."),
+    ROW("control", "body_max", INI_SIZE, body_max, "1M", "Largest request body.", .min = 4096, .max = 16777216),
+    ROW("tls", "listen", INI_STRING, tls_listen, "", "Address of the mTLS listener, such as [::]:8443; empty: off."),
+    ROW("tls", "certificate", INI_STRING, tls_certificate, "/etc/noded/pki/server.crt", "Server certificate (PEM)."),
+    ROW("tls", "key", INI_STRING, tls_key, "/etc/noded/pki/server.key", "Its key (PEM)."),
+    ROW("tls", "client_ca", INI_STRING, tls_client_ca, "/etc/noded/pki/ca.crt", "CA that signs client certificates."),
+    ROW("tls", "crl", INI_STRING, tls_crl, "", "Revocation list of that CA; empty: none."),
+    ROW("storage", "pool", INI_STRING, pool, "", "Directory of the btrfs pool; empty: pool in state_dir."),
+    ROW("storage", "loop_file", INI_STRING, loop_file, "",
+        "File made, formatted and mounted as the pool; empty: pool.img in state_dir; none: pool is a btrfs already."),
+    ROW("storage", "loop_size", INI_SIZE, loop_size, "20G", "Size of that file (sparse).", .min = 268435456,
+        .max = INT64_MAX),
+    ROW("images", "dir", INI_STRING, images_dir, "", "Archives such as debian-13.tar.zst; empty: images in state_dir."),
+    ROW("images", "default", INI_STRING, default_image, "debian/13", "Image of a container that names none."),
+    ROW("kits", "dir", INI_STRING, kits_dir, "", "Bundles, *.kit; empty: kits in state_dir."),
+    ROW("kits", "public_key", INI_STRING, kits_public_key, "/etc/noded/kits.pub",
+        "Key that must have signed a bundle."),
+    ROW("kits", "enabled", INI_LIST, kits_enabled, "", "Kits of the suite by name; empty: all that are installed."),
+    ROW("network", "table", INI_STRING, table, "noded", "Name of the nftables table (family inet)."),
+    ROW("network", "veth_prefix", INI_STRING, veth_prefix, "nd", "First letters of the interface names, 1..6."),
+    ROW("network", "ipv4_pool", INI_STRING, ipv4_pool, "10.96.0.0/16", "Addresses of the containers."),
+    ROW("network", "ipv6_pool", INI_STRING, ipv6_pool, "fd6e:6f64:6564::/64", "Addresses of the containers."),
+    ROW("network", "uplink", INI_STRING, uplink, "", "Interface towards the internet; empty: any but the containers'."),
+    ROW("network", "inter_container", INI_BOOL, inter_container, "no", "May containers reach each other directly?"),
+    ROW("network", "host_ports", INI_LIST, host_ports, "80, 443",
+        "TCP ports of this server that containers may reach (the proxy's)."),
+    ROW("network", "dns", INI_LIST, dns, "1.1.1.1, 8.8.8.8", "Name servers of the containers."),
+    ROW("proxy", "users", INI_LIST, proxy_users, "haproxy, www-data, nginx, envoy",
+        "Accounts whose connections to containers count as the proxy's; absent ones are skipped."),
+    ROW("containers", "stop_timeout", INI_INT, stop_timeout_s, "30", "Seconds a stop waits before it kills.", .min = 1,
+        .max = 600),
+    ROW("containers", "ramdisk_size", INI_SIZE, ramdisk_size, "512M", "Size of /ramdisk; at most half the memory.",
+        .min = 1048576, .max = INT64_MAX),
+};
+
+static void follow(char **member, const char *dir, const char *name)
+{
+    if (str_empty(*member)) {
+        free(*member);
+        *member = str_fmt("%s/%s", dir, name);
+    }
+}
+
+static struct err *check(struct config *c)
+{
+    const struct {
+        const char *key, *value;
+    } paths[] = {{"node.state_dir", c->state_dir}, {"node.run_dir", c->run_dir}, {"node.worker", c->worker},
+                 {"control.socket", c->socket},    {"storage.pool", c->pool},    {"images.dir", c->images_dir},
+                 {"kits.dir", c->kits_dir}};
+
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++)
+        if (!paths[i].value || paths[i].value[0] != '/')
+            return err_field(paths[i].key, "must be an absolute path");
+    if (c->node_id && !str_is_object_id(c->node_id))
+        return err_field("node.id", "must be 24 lower case hex digits");
+    if (!str_is_made_of(c->cgroup, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.", 64) ||
+        c->cgroup[0] == '.')
+        return err_field("node.cgroup", "must be one path part of letters, digits, '_', '-' and '.'");
+    if (!str_is_made_of(c->veth_prefix, "abcdefghijklmnopqrstuvwxyz", 6))
+        return err_field("network.veth_prefix", "must be 1..6 lower case letters");
+    return NULL;
+}
+
+struct err *config_load(const char *path, struct config **ret)
+{
+    auto_(config_free) struct config *c = mem_new(struct config);
+    autofree char *text = NULL;
+    struct err *e = fd_read_file(path, 1 << 20, &text, NULL);
+
+    if (e && e->code == ERR_NOT_FOUND && str_eq(path, CONFIG_DEFAULT_PATH)) {
+        err_free(e);
+        e = NULL;
+    }
+    if (!e)
+        e = ini_load(rows, ARRAY_LEN(rows), path, text ? text : "", c);
+    if (e)
+        return e;
+    follow(&c->socket, c->run_dir, "control.sock");
+    follow(&c->pool, c->state_dir, "pool");
+    follow(&c->loop_file, c->state_dir, "pool.img");
+    follow(&c->images_dir, c->state_dir, "images");
+    follow(&c->kits_dir, c->state_dir, "kits");
+    if (str_eq(c->loop_file, "none"))
+        str_set(&c->loop_file, NULL);
+    e = check(c);
+    if (e)
+        return e;
+    *ret = steal(&c);
+    return NULL;
+}
+
+void config_free(struct config *c)
+{
+    if (!c)
+        return;
+    ini_clear(rows, ARRAY_LEN(rows), c);
+    free(c);
+}
+
+char *config_example(void)
+{
+    return ini_example(rows, ARRAY_LEN(rows));
+}

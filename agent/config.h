@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The configuration file, /etc/noded/noded.conf: one row per setting in config.c, checked whole before anything starts.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct config {
+    char *node_id, *node_name, *state_dir, *run_dir, *worker, *cgroup, *log_level;
+    int64_t id_base, max_containers;
+    char *socket, *socket_group;
+    char *tls_listen, *tls_certificate, *tls_key, *tls_client_ca, *tls_crl;
+    char *pool, *loop_file;
+    int64_t loop_size;
+    char *images_dir, *kits_dir, *kits_public_key;
+    char **kits_enabled;
+    char *table, *veth_prefix, *ipv4_pool, *ipv6_pool, *uplink;
+    bool inter_container;
+    char **host_ports, **dns, **proxy_users;
+    char *default_image;
+    int64_t stop_timeout_s, ramdisk_size, workers, body_max;
+};
+
+#define CONFIG_DEFAULT_PATH "/etc/noded/noded.conf"
+
+/* Reads the file (an absent one at the default path means: all defaults), fills in paths that follow from others. */
+MUST_USE struct err *config_load(const char *path, struct config **ret);
+void config_free(struct config *c);
+DEFINE_AUTO(struct config, config_free)
+/* The shipped example; the caller frees it. */
+char *config_example(void);

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/container.h"
+
+#include <assert.h>
+
+#include "base/str.h"
+
+const char *const container_status_words[] = {
+#define X(name, word) [name] = (word),
+    CONTAINER_STATUS_MAP(X)
+#undef X
+        [CONTAINER_STATUS_MAX] = NULL,
+};
+
+#define R(kind, member, ...) F_##kind(struct container_record, member, __VA_ARGS__)
+static const struct json_field record_fields[] = {
+    R(STRING, id, .required = true),
+    R(STRING, project_id, .required = true),
+    R(STRING, name, .required = true),
+    R(STRING, color, .nullable = true),
+    R(STRING, image, .nullable = true),
+    R(STRING, comment, .nullable = true),
+    R(STRING, ssh_public_key, .nullable = true),
+    R(STRING, hostname, .required = true),
+    R(STRING, machine_id, .required = true),
+    R(STRING, source_container_id, .nullable = true),
+    R(STRING, last_used_snapshot, .nullable = true),
+    R(INT, slot, .required = true),
+    R(INT, created_at),
+    R(INT, updated_at),
+    R(INT, started_at),
+    F_ENUM(struct container_record, status, container_status_words, .required = true),
+    R(BOOL, wanted_running),
+    R(BOOL, ai),
+    R(BOOL, hoody_kit),
+    R(BOOL, dev_kit),
+    R(BOOL, autostart),
+    R(BOOL, ramdisk),
+    R(JSON, environment, .required = true, .has_type = true, .type = JSON_OBJECT),
+    R(JSON, realm_ids, .required = true, .has_type = true, .type = JSON_ARRAY),
+    R(JSON, kits, .required = true, .has_type = true, .type = JSON_ARRAY),
+    R(JSON, request, .nullable = true),
+    R(INT, env_revision),
+    R(INT, env_applied_revision),
+    R(INT, env_verified_at),
+    R(INT, env_attempted_at),
+    R(STRING, env_last_error, .nullable = true),
+};
+JSON_TABLE(container_record_table, "container", record_fields);
+
+static const struct json_field snapshot_fields[] = {
+    F_STRING(struct snapshot, name, .required = true),
+    F_STRING(struct snapshot, alias, .nullable = true),
+    F_INT(struct snapshot, created_at),
+    F_INT(struct snapshot, last_used_at),
+    F_INT(struct snapshot, expires_at),
+    F_INT(struct snapshot, size),
+};
+JSON_TABLE(snapshot_table, "snapshot", snapshot_fields);
+
+struct container *container_new(void)
+{
+    struct container *c = mem_new(struct container);
+
+    c->rules = ruleset_new();
+    return c;
+}
+
+void snapshot_free(struct snapshot *s)
+{
+    if (!s)
+        return;
+    json_table_clear(&snapshot_table, s);
+    free(s);
+}
+
+void container_free(struct container *c)
+{
+    if (!c)
+        return;
+    assert(!c->op && !c->watch);
+    for (size_t i = 0; i < c->snapshot_count; i++)
+        snapshot_free(c->snapshots[i]);
+    free(c->snapshots);
+    ruleset_unref(c->rules);
+    json_table_clear(&container_record_table, &c->record);
+    free(c);
+}
+
+const char *container_status_word(const struct container *c)
+{
+    return container_status_words[c->committing ? c->status_before : c->record.status];
+}
+
+bool container_is_up(const struct container *c)
+{
+    return c->record.status == CONTAINER_RUNNING || c->record.status == CONTAINER_PAUSED;
+}
+
+struct snapshot *container_find_snapshot(const struct container *c, const char *name)
+{
+    for (size_t i = 0; i < c->snapshot_count; i++)
+        if (str_eq(c->snapshots[i]->name, name))
+            return c->snapshots[i];
+    for (size_t i = 0; i < c->snapshot_count; i++)
+        if (str_eq(c->snapshots[i]->alias, name))
+            return c->snapshots[i];
+    return NULL;
+}
+
+void container_add_snapshot(struct container *c, struct snapshot *s)
+{
+    size_t at = c->snapshot_count;
+
+    c->snapshots = mem_grow(c->snapshots, c->snapshot_count + 1, sizeof(struct snapshot *));
+    for (; at > 0 && c->snapshots[at - 1]->created_at > s->created_at; at--)
+        c->snapshots[at] = c->snapshots[at - 1];
+    c->snapshots[at] = s;
+    c->snapshot_count++;
+}
+
+void container_drop_snapshot(struct container *c, struct snapshot *s)
+{
+    size_t i = 0;
+
+    while (i < c->snapshot_count && c->snapshots[i] != s)
+        i++;
+    assert(i < c->snapshot_count);
+    for (c->snapshot_count--; i < c->snapshot_count; i++)
+        c->snapshots[i] = c->snapshots[i + 1];
+    snapshot_free(s);
+}

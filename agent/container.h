@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A container as the agent knows it: the record (what should be, saved as one JSON row), what was observed (init, since
+ * when), its rules and snapshots. The registry owns all of them. Loop thread only.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "agent/ruleset.h"
+#include "base/json_table.h"
+#include "netfilter/address.h"
+
+#define CONTAINER_STATUS_MAP(X)                                                                                        \
+    X(CONTAINER_CREATING, "creating")                                                                                  \
+    X(CONTAINER_RUNNING, "running")                                                                                    \
+    X(CONTAINER_PAUSED, "paused")                                                                                      \
+    X(CONTAINER_STOPPED, "stopped")                                                                                    \
+    X(CONTAINER_FAILED, "failed")                                                                                      \
+    X(CONTAINER_DELETED, "deleted")                                                                                    \
+    X(CONTAINER_COPYING, "copying")                                                                                    \
+    X(CONTAINER_DELETING, "deleting")                                                                                  \
+    X(CONTAINER_CLAIMING, "claiming")
+
+enum container_status {
+#define X(name, word) name,
+    CONTAINER_STATUS_MAP(X)
+#undef X
+        CONTAINER_STATUS_MAX
+};
+extern const char *const container_status_words[]; /* NULL-terminated */
+
+struct container_record {
+    char *id, *project_id, *name, *color, *image, *comment, *ssh_public_key, *hostname, *machine_id;
+    char *source_container_id, *last_used_snapshot;
+    int64_t slot, created_at, updated_at, started_at; /* times in ms since the epoch; started_at 0: not running */
+    int status;                                       /* enum container_status */
+    bool wanted_running;                              /* what the owner asked for last */
+    bool ai, hoody_kit, dev_kit, autostart, ramdisk;
+    json_t *environment; /* object of strings */
+    json_t *realm_ids;   /* array */
+    json_t *kits;        /* array of {"name", "version"} */
+    json_t *request;     /* the create body that made it, for idempotent repeats */
+    int64_t env_revision, env_applied_revision, env_verified_at, env_attempted_at;
+    char *env_last_error;
+};
+extern const struct json_table container_record_table;
+
+struct snapshot {
+    char *name, *alias;
+    int64_t created_at, last_used_at, expires_at; /* ms; 0: none */
+    int64_t size;                                 /* bytes written since the one before; -1: not counted */
+};
+extern const struct json_table snapshot_table;
+
+struct operation;
+struct init_watch;
+
+struct container {
+    struct container_record record;
+    struct slot_net net;
+    struct ruleset *rules;
+    struct snapshot **snapshots; /* by time of creation */
+    size_t snapshot_count;
+    struct operation *op; /* the one that holds it now, or NULL */
+    bool committing;      /* the outcome of op is being recorded: the status before is what clients see until then */
+    int status_before;
+    unsigned copies;          /* copy operations that read from it */
+    struct init_watch *watch; /* while it runs */
+    int64_t init_pid;         /* 0: not running */
+};
+
+struct container *container_new(void);
+void container_free(struct container *c);
+DEFINE_AUTO(struct container, container_free)
+
+/* As clients see it: a new status shows when its operation has let go, so that who waits for it is not refused as busy.
+ */
+const char *container_status_word(const struct container *c);
+/* Has an init, paused included. */
+bool container_is_up(const struct container *c);
+struct snapshot *container_find_snapshot(const struct container *c, const char *name_or_alias);
+void container_add_snapshot(struct container *c, struct snapshot *s);  /* takes over s */
+void container_drop_snapshot(struct container *c, struct snapshot *s); /* frees s */
+void snapshot_free(struct snapshot *s);

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * HTTP/1.1 on the loop; the only file pair that knows libmicrohttpd. Connections come from a listening socket or one by
+ * one (http_server_add: the TLS side hands over verified ones). A handler gets a request when its body is complete and
+ * answers it exactly once with http_reply, at once or later. Everything runs on the loop thread.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <uv.h>
+
+#include "base/err.h"
+
+enum peer_role {
+    ROLE_OPERATOR = 1,      /* local socket, or a certificate with OU=operator */
+    ROLE_CONTROL_PLANE = 2, /* a certificate with OU=control-plane */
+};
+
+struct peer {
+    enum peer_role role;
+    char name[96]; /* "uid 0" or the certificate's common name */
+};
+
+struct http_server;
+struct http_request;
+
+typedef void http_handler_fn(void *owner, struct http_request *req);
+
+struct http_config {
+    int listen_fd; /* unix listening socket, taken over; -1: connections come by http_server_add */
+    size_t body_max;
+    void *owner;
+    http_handler_fn *handler;
+};
+
+MUST_USE struct err *http_server_start(uv_loop_t *loop, const struct http_config *config, struct http_server **ret);
+/* Takes over a connected socket whose peer is known. */
+void http_server_add(struct http_server *s, int fd, const struct peer *peer);
+/* No new connections. The owner must have answered every request; connections that stay open are cut after a few
+ * seconds. `closed` runs when all is gone and memory is freed. */
+void http_server_close(struct http_server *s, void *owner, void (*closed)(void *owner));
+
+const char *http_method(const struct http_request *req);
+const char *http_path(const struct http_request *req);                    /* percent-decoded, without the query */
+const char *http_query(const struct http_request *req, const char *name); /* decoded; NULL when absent */
+const char *http_body(const struct http_request *req, size_t *ret_len);
+const struct peer *http_peer(const struct http_request *req);
+
+/* Answers with a JSON body (taken over). header_name may be NULL. A client that went away is no error. */
+void http_reply(struct http_request *req, int status, json_t *body, const char *header_name, const char *header_value);

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/load.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+
+#include "base/fd.h"
+#include "base/id.h"
+#include "base/str.h"
+
+static struct err *body_of(const json_t *row, json_t **ret)
+{
+    const char *text = json_string_value(json_object_get(row, "body"));
+
+    *ret = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
+    return *ret ? NULL : err_new(ERR_INTERNAL, "the database has a damaged row");
+}
+
+static struct err *load_container(struct agent *a, const json_t *row)
+{
+    auto_(container_free) struct container *c = container_new();
+    autojson body = NULL;
+    struct err *e = body_of(row, &body);
+
+    if (!e)
+        e = json_table_load(&container_record_table, body, &c->record, NULL);
+    if (!e && (c->record.slot < 1 || c->record.slot > net_plan_max_slot(&a->plan)))
+        e = err_new(ERR_INTERNAL, "slot %lld is outside the address pools", (long long)c->record.slot);
+    if (e)
+        return err_wrap(e, "container '%s'", json_string_value(json_object_get(row, "id")));
+    agent_add(a, steal(&c));
+    return NULL;
+}
+
+static struct err *load_snapshot(struct agent *a, const json_t *row)
+{
+    struct container *c = agent_find(a, json_string_value(json_object_get(row, "container_id")));
+    struct snapshot *s = mem_new(struct snapshot);
+    autojson body = NULL;
+    struct err *e = body_of(row, &body);
+
+    if (!e)
+        e = json_table_load(&snapshot_table, body, s, NULL);
+    if (e || !c)
+        snapshot_free(s);
+    else
+        container_add_snapshot(c, s);
+    return e;
+}
+
+static struct err *load_rules(struct agent *a, const json_t *row)
+{
+    struct container *c = agent_find(a, json_string_value(json_object_get(row, "container_id")));
+    struct ruleset *rules = NULL;
+    autojson body = NULL;
+    struct err *e = body_of(row, &body);
+
+    if (!e)
+        e = ruleset_from_json(body, &rules);
+    if (!e && c) {
+        ruleset_unref(c->rules);
+        c->rules = rules;
+    }
+    return e;
+}
+
+static struct err *each(struct agent *a, enum store_statement statement,
+                        struct err *(*load)(struct agent *a, const json_t *row))
+{
+    autojson rows = NULL;
+    struct err *e = store_query(a->store, statement, NULL, &rows);
+    json_t *row;
+    size_t i;
+
+    if (e)
+        return e;
+    json_array_foreach(rows, i, row)
+    {
+        e = load(a, row);
+        if (e)
+            return e;
+    }
+    return NULL;
+}
+
+static const char *meta_value(const json_t *rows, const char *key)
+{
+    json_t *row;
+    size_t i;
+
+    json_array_foreach((json_t *)(uintptr_t)rows, i,
+                       row) if (str_eq(json_string_value(json_object_get(row, "key")),
+                                       key)) return json_string_value(json_object_get(row, "value"));
+    return NULL;
+}
+
+static struct err *load_meta(struct agent *a, bool *ret_rebooted)
+{
+    autofree char *boot_id = NULL;
+    autojson rows = NULL;
+    auto_(store_tx_free) struct store_tx *tx = store_tx_new();
+    const char *known;
+    struct err *e = fd_read_file("/proc/sys/kernel/random/boot_id", 64, &boot_id, NULL);
+
+    if (!e)
+        e = store_query(a->store, STORE_META_ALL, NULL, &rows);
+    if (e)
+        return e;
+    boot_id[strcspn(boot_id, "\n")] = '\0';
+    known = meta_value(rows, "boot_id");
+    *ret_rebooted = known && !str_eq(known, boot_id);
+    known = a->config->node_id ? a->config->node_id : meta_value(rows, "node_id");
+    if (known)
+        snprintf(a->node_id, sizeof(a->node_id), "%s", known);
+    else
+        id_object(a->node_id);
+    store_tx_add(tx, STORE_META_PUT, json_pack("[s, s]", "node_id", a->node_id));
+    return store_commit(a->store, tx);
+}
+
+struct err *load_state(struct agent *a, bool *ret_rebooted, json_t **ret_intents)
+{
+    autofree char *path = str_fmt("%s/noded.db", a->config->state_dir);
+    /* Others may pass through, to the kits, which containers mount with their own ids; they may not list. */
+    struct err *e = fd_mkdirs(a->config->state_dir, 0711);
+
+    if (!e && chmod(a->config->state_dir, 0711) < 0)
+        e = err_errno(errno, "'%s'", a->config->state_dir);
+    if (!e)
+        e = store_open(path, &a->store);
+    if (!e)
+        e = load_meta(a, ret_rebooted);
+    if (!e)
+        e = each(a, STORE_CONTAINER_ALL, load_container);
+    if (!e)
+        e = each(a, STORE_SNAPSHOT_ALL, load_snapshot);
+    if (!e)
+        e = each(a, STORE_FIREWALL_ALL, load_rules);
+    if (!e)
+        e = store_query(a->store, STORE_INTENT_ALL, NULL, ret_intents);
+    return e;
+}
+
+struct store_tx *load_boot_seen(void)
+{
+    autofree char *boot_id = NULL;
+    struct store_tx *tx = store_tx_new();
+    struct err *e = fd_read_file("/proc/sys/kernel/random/boot_id", 64, &boot_id, NULL);
+
+    if (!e) {
+        boot_id[strcspn(boot_id, "\n")] = '\0';
+        store_tx_add(tx, STORE_META_PUT, json_pack("[s, s]", "boot_id", boot_id));
+    }
+    err_free(e);
+    return tx;
+}

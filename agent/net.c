@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The agent's side of netfilter/: every call becomes a task with copies, run on the network lane. When the table turns
+ * out to be gone (a foreign flush), the task is followed by a full sync and tried once more. */
+#include "agent/agent.h"
+
+#include "agent/kits.h"
+
+enum net_verb { NET_UP, NET_RULES, NET_DOWN, NET_SYNC, NET_COUNTERS };
+
+struct net_task {
+    struct agent *agent;
+    enum net_verb verb;
+    struct nf_container *list; /* one; for NET_SYNC all that are up */
+    struct ruleset **rules;    /* references that list borrows from */
+    size_t count;
+    struct nf_counters counters;
+    void *owner;
+    agent_done_fn *done;
+    void (*counters_done)(void *owner, struct err *e, const struct nf_counters *counters);
+};
+
+static void add_container(struct net_task *t, const struct container *c, bool closed)
+{
+    struct nf_container *n;
+
+    t->list = mem_grow(t->list, t->count + 1, sizeof(*t->list));
+    t->rules = mem_grow(t->rules, t->count + 1, sizeof(struct ruleset *));
+    t->rules[t->count] = ruleset_ref(c->rules);
+    n = &t->list[t->count++];
+    *n = (struct nf_container){
+        .slot = (int)c->record.slot,
+        .closed = closed,
+        .ingress = c->rules->rules[RULE_INGRESS],
+        .ingress_count = c->rules->count[RULE_INGRESS],
+        .egress = c->rules->rules[RULE_EGRESS],
+        .egress_count = c->rules->count[RULE_EGRESS],
+    };
+    n->kit_ports = kits_ports(t->agent, c, &n->kit_port_count);
+}
+
+static struct err *run(void *arg)
+{
+    struct net_task *t = arg;
+    struct nf *nf = t->agent->nf;
+    struct err *e = NULL;
+
+    switch (t->verb) {
+    case NET_UP:
+        e = nf_link_create(nf, t->list[0].slot);
+        return e ? e : nf_container_set(nf, &t->list[0]);
+    case NET_RULES:
+        return nf_container_set(nf, &t->list[0]);
+    case NET_DOWN:
+        e = nf_container_remove(nf, t->list[0].slot);
+        return err_first(e, nf_link_delete(nf, t->list[0].slot));
+    case NET_SYNC:
+        return nf_sync(nf, t->list, t->count);
+    case NET_COUNTERS:
+        return nf_link_counters(nf, t->list[0].slot, &t->counters);
+    }
+    abort();
+}
+
+static void task_free(struct net_task *t)
+{
+    for (size_t i = 0; i < t->count; i++) {
+        free((void *)(uintptr_t)t->list[i].kit_ports);
+        ruleset_unref(t->rules[i]);
+    }
+    free(t->list);
+    free(t->rules);
+    free(t);
+}
+
+static void finish(struct net_task *t, struct err *e)
+{
+    if (t->counters_done)
+        t->counters_done(t->owner, e, &t->counters);
+    else
+        t->done(t->owner, e);
+    task_free(t);
+}
+
+static void after_retry(void *arg, struct err *e)
+{
+    finish(arg, e);
+}
+
+static void after_sync(void *owner, struct err *e)
+{
+    struct net_task *t = owner;
+
+    if (e)
+        finish(t, e);
+    else
+        lane_submit(t->agent->net_lane, run, t, after_retry);
+}
+
+static void after_run(void *arg, struct err *e)
+{
+    struct net_task *t = arg;
+
+    if (e && e->code == ERR_NOT_FOUND && (t->verb == NET_UP || t->verb == NET_RULES)) {
+        err_free(e);
+        net_sync(t->agent, t, after_sync);
+        return;
+    }
+    if (e && e->code == ERR_NOT_FOUND && t->verb == NET_DOWN) {
+        err_free(e);
+        e = NULL; /* gone is what was wanted */
+    }
+    finish(t, e);
+}
+
+static void submit(struct agent *a, enum net_verb verb, const struct container *c, bool closed, void *owner,
+                   agent_done_fn *done)
+{
+    struct net_task *t = mem_new(struct net_task);
+
+    *t = (struct net_task){.agent = a, .verb = verb, .owner = owner, .done = done};
+    if (c)
+        add_container(t, c, closed);
+    lane_submit(a->net_lane, run, t, after_run);
+}
+
+void net_up(struct agent *a, struct container *c, bool closed, void *owner, agent_done_fn *done)
+{
+    submit(a, NET_UP, c, closed, owner, done);
+}
+
+void net_rules(struct agent *a, struct container *c, bool closed, void *owner, agent_done_fn *done)
+{
+    submit(a, NET_RULES, c, closed, owner, done);
+}
+
+void net_down(struct agent *a, struct container *c, void *owner, agent_done_fn *done)
+{
+    submit(a, NET_DOWN, c, true, owner, done);
+}
+
+void net_sync(struct agent *a, void *owner, agent_done_fn *done)
+{
+    struct net_task *t = mem_new(struct net_task);
+
+    *t = (struct net_task){.agent = a, .verb = NET_SYNC, .owner = owner, .done = done};
+    for (size_t i = 0; i < a->container_count; i++) {
+        const struct container *c = a->containers[i];
+
+        /* One that an operation holds may have its link already; the operation opens it when it is ready. */
+        if (container_is_up(c) || c->init_pid || c->op)
+            add_container(t, c, c->op && !c->init_pid);
+    }
+    lane_submit(a->net_lane, run, t, after_run);
+}
+
+void net_counters(struct agent *a, int64_t slot, void *owner,
+                  void (*done)(void *owner, struct err *e, const struct nf_counters *counters))
+{
+    struct net_task *t = mem_new(struct net_task);
+
+    *t = (struct net_task){.agent = a, .verb = NET_COUNTERS, .owner = owner, .counters_done = done};
+    t->list = mem_new(struct nf_container);
+    t->rules = mem_new_array(struct ruleset *, 1);
+    t->list[0].slot = (int)slot;
+    t->count = 1;
+    lane_submit(a->net_lane, run, t, after_run);
+}

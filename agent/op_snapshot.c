@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Snapshot, its removal, and restore: the root is swapped for a copy of the snapshot while nothing runs. */
+#include "agent/steps.h"
+#include "base/clock.h"
+
+static struct job_snapshot name_of(const struct operation *op)
+{
+    return (struct job_snapshot){.name = (char *)(uintptr_t)op_arg(op, "name")};
+}
+
+static void make(struct operation *op)
+{
+    const struct job_snapshot args = name_of(op);
+
+    step_job(op, JOB_SNAPSHOT_CREATE, &args, 0);
+}
+
+static void drop(struct operation *op)
+{
+    const struct job_snapshot args = name_of(op);
+
+    step_job(op, JOB_SNAPSHOT_DELETE, &args, 0);
+}
+
+static void swap(struct operation *op)
+{
+    const struct job_snapshot args = name_of(op);
+
+    step_job(op, JOB_SNAPSHOT_RESTORE, &args, 0);
+}
+
+static void tidy(struct operation *op)
+{
+    step_job(op, JOB_TIDY, NULL, 0);
+}
+
+static void made(struct operation *op, struct store_tx *tx)
+{
+    struct snapshot *s = mem_new(struct snapshot);
+    const json_t *size = json_object_get(op->result, "size_bytes"); /* null: too many files to count in time */
+
+    *s = (struct snapshot){.created_at = json_integer_value(json_object_get(op->args, "created_at")),
+                           .expires_at = json_integer_value(json_object_get(op->args, "expires_at")),
+                           .size = json_is_integer(size) ? json_integer_value(size) : -1};
+    s->name = strdup(op_arg(op, "name"));
+    s->alias = op_arg(op, "alias") ? strdup(op_arg(op, "alias")) : NULL;
+    container_add_snapshot(op->container, s);
+    record_put_snapshot(tx, op->container, s);
+}
+
+static void dropped(struct operation *op, struct store_tx *tx)
+{
+    struct snapshot *s = container_find_snapshot(op->container, op_arg(op, "name"));
+
+    store_tx_add(tx, STORE_SNAPSHOT_DELETE, json_pack("[s, s]", op->container->record.id, op_arg(op, "name")));
+    if (s)
+        container_drop_snapshot(op->container, s);
+}
+
+static void restored(struct operation *op, struct store_tx *tx)
+{
+    struct container_record *r = &op->container->record;
+    struct snapshot *s = container_find_snapshot(op->container, op_arg(op, "name"));
+
+    outcome_running(op, tx);
+    /* The snapshot brought its own /etc/environment: the recorded one is to be written again. */
+    if (r->env_revision > 0)
+        r->env_applied_revision = r->env_revision - 1;
+    if (!s)
+        return;
+    s->last_used_at = clock_wall_ms();
+    free(r->last_used_snapshot);
+    r->last_used_snapshot = strdup(s->name);
+    record_put_snapshot(tx, op->container, s);
+}
+
+static const struct op_step snapshot_steps[] = {{0, "snapshot", make, drop}};
+
+const struct op_kind op_snapshot = {
+    .name = "snapshot",
+    .steps = snapshot_steps,
+    .step_count = ARRAY_LEN(snapshot_steps),
+    .recovery = OP_UNDO,
+    .status_during = -1,
+    .succeed = made,
+    .fail = outcome_as_before,
+};
+
+static const struct op_step snapshot_delete_steps[] = {{0, "delete", drop, NULL}};
+
+const struct op_kind op_snapshot_delete = {
+    .name = "snapshot-delete",
+    .steps = snapshot_delete_steps,
+    .step_count = ARRAY_LEN(snapshot_delete_steps),
+    .recovery = OP_REDO,
+    .status_during = -1,
+    .succeed = dropped,
+    .fail = outcome_as_before,
+};
+
+/* Removing a veth takes its time: "unlink" goes beside the kill, not after it. */
+static const struct op_step restore_steps[] = {
+    {0, "stop", step_kill, NULL},
+    {0, "unlink", step_net_down, NULL},
+    {1, "swap", swap, tidy},
+    {1, "network", step_net_up, step_net_down},
+    {2, "start", step_start, step_kill},
+    {3, "open", step_net_open, NULL},
+};
+
+const struct op_kind op_restore = {
+    .name = "restore",
+    .steps = restore_steps,
+    .step_count = ARRAY_LEN(restore_steps),
+    .recovery = OP_REDO,
+    .status_during = -1,
+    .succeed = restored,
+    .fail = outcome_stopped,
+};

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From verb and path to a row of the route table. Pure. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+
+struct api_call;
+
+struct route {
+    int verbs;        /* enum api_verb bits */
+    const char *path; /* "{name}" segments match one path part each and become params, in order */
+    int roles;        /* enum peer_role bits */
+    void (*handler)(struct api_call *call);
+    const char *choices[8]; /* when set, the last param must be one of these words for the row to match */
+    bool fallback;          /* matches only after all others and never makes a 405 */
+};
+
+/* A slash at the end of the path makes no difference. *params (three, the caller's even on error) get the segments.
+ * ERR_NOT_FOUND: no such path; ERR_METHOD: the path is there, field holds the Allow header's value. */
+MUST_USE struct err *route_find(const struct route *routes, size_t count, int verb, const char *path, char **params,
+                                const struct route **ret);

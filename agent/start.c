@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/start.h"
+
+#include <dirent.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "agent/expiry.h"
+#include "agent/listen.h"
+#include "agent/load.h"
+#include "agent/preflight.h"
+#include "agent/reconcile.h"
+#include "agent/tls.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "images/image.h"
+
+struct starter {
+    struct agent *agent;
+    void *owner;
+    agent_done_fn *done;
+    json_t *intents, *inventory;
+    json_t *imports; /* [{"file", "image" (archives only)}]: what is new in the images and kits directories */
+    size_t next_import;
+    bool rebooted;
+};
+
+static void end(struct starter *s, struct err *e)
+{
+    json_decref(s->intents);
+    json_decref(s->inventory);
+    json_decref(s->imports);
+    s->done(s->owner, e);
+    free(s);
+}
+
+static void on_boot_seen(void *owner, struct err *e)
+{
+    (void)owner;
+    log_err(NULL, LOG_LEVEL_WARNING, e, "the boot of the host is not recorded, ignoring");
+}
+
+static struct err *serve(struct agent *a)
+{
+    const struct http_config base = {
+        .listen_fd = -1, .body_max = (size_t)a->config->body_max, .owner = a, .handler = a->handler};
+    struct http_config control = base;
+    int tls_fd = -1;
+    struct err *e = listen_open(a->config, &control.listen_fd, &tls_fd);
+
+    if (!e)
+        e = http_server_start(a->loop, &control, &a->control_http);
+    if (!e && tls_fd >= 0)
+        e = http_server_start(a->loop, &base, &a->tls_http);
+    if (!e && tls_fd >= 0)
+        e = tls_listener_start(a->loop, tls_fd, a->config, a->tls_http, &a->tls);
+    return e;
+}
+
+static void on_drift(uv_poll_t *poll, int status, int events);
+
+static void on_resynced(void *owner, struct err *e)
+{
+    (void)owner;
+    if (e)
+        log_err(NULL, LOG_LEVEL_ERR, e, "the firewall could not be repaired");
+    else
+        log_notice(NULL, "repaired the firewall after a foreign change");
+}
+
+static void on_drift(uv_poll_t *poll, int status, int events)
+{
+    struct agent *a = poll->data;
+
+    (void)status;
+    (void)events;
+    if (nf_watch_changed(a->nf_watch))
+        net_sync(a, a, on_resynced);
+}
+
+static void on_synced(void *owner, struct err *e)
+{
+    struct starter *s = owner;
+    struct agent *a = s->agent;
+
+    e = err_wrap(e, "network");
+    if (!e)
+        e = nf_watch_open(a->nf, &a->nf_watch);
+    if (!e) {
+        a->drift_poll.data = a;
+        if (uv_poll_init(a->loop, &a->drift_poll, nf_watch_fd(a->nf_watch)) != 0)
+            abort();
+        uv_poll_start(&a->drift_poll, UV_READABLE, on_drift);
+        e = serve(a);
+    }
+    if (!e) {
+        a->expiry = expiry_start(a);
+        a->ready = true;
+        reconcile_resume(a, s->intents, s->rebooted);
+        agent_commit(a, load_boot_seen(), NULL, on_boot_seen);
+    }
+    end(s, e);
+}
+
+/* uids of the accounts whose connections count as the proxy's. */
+static uint32_t *proxy_uids(const struct config *c, size_t *ret_count)
+{
+    uint32_t *uids = NULL;
+    size_t n = 0;
+
+    for (char **p = c->proxy_users; p && *p; p++) {
+        const struct passwd *pw = getpwnam(*p);
+
+        if (!pw)
+            continue;
+        uids = mem_grow(uids, n + 1, sizeof(*uids));
+        uids[n++] = pw->pw_uid;
+    }
+    *ret_count = n;
+    return uids;
+}
+
+static struct err *open_network(struct agent *a)
+{
+    const struct config *c = a->config;
+    struct nf_config nf = {
+        .table = c->table, .plan = a->plan, .uplink = c->uplink, .inter_container = c->inter_container};
+    autofree uint32_t *uids = proxy_uids(c, &nf.proxy_uid_count);
+    autofree uint16_t *ports = NULL;
+
+    for (char **p = c->host_ports; p && *p; p++) {
+        int64_t port;
+
+        if (!str_to_i64(*p, &port) || port < 1 || port > 65535)
+            return err_field("network.host_ports", "must be ports 1..65535");
+        ports = mem_grow(ports, nf.host_tcp_port_count + 1, sizeof(*ports));
+        ports[nf.host_tcp_port_count++] = (uint16_t)port;
+    }
+    nf.host_tcp_ports = ports;
+    nf.proxy_uids = uids;
+    return nf_open(&nf, &a->nf);
+}
+
+static void go_network(struct starter *s)
+{
+    struct agent *a = s->agent;
+    struct err *e = open_network(a);
+
+    if (e) {
+        end(s, err_wrap(e, "network"));
+        return;
+    }
+    reconcile_adopt(a, s->inventory, s->intents, s->rebooted);
+    net_sync(a, s, on_synced);
+}
+
+/* The newest version of every kit that is installed and enabled. */
+static void choose_kits(struct agent *a, const json_t *manifests)
+{
+    json_t *manifest;
+    size_t i;
+
+    json_array_foreach((json_t *)(uintptr_t)manifests, i, manifest)
+    {
+        const char *name = json_string_value(json_object_get(manifest, "name"));
+        bool enabled = !a->config->kits_enabled || !a->config->kits_enabled[0];
+        json_t *have = NULL;
+        size_t k;
+
+        for (char **p = a->config->kits_enabled; p && *p; p++)
+            enabled = enabled || str_eq(*p, name);
+        if (!enabled)
+            continue;
+        json_array_foreach(a->kits, k, have) if (str_eq(json_string_value(json_object_get(have, "name")), name)) break;
+        if (k == json_array_size(a->kits))
+            json_array_append(a->kits, manifest);
+        else if (strverscmp(json_string_value(json_object_get(have, "version")),
+                            json_string_value(json_object_get(manifest, "version"))) < 0)
+            json_array_set(a->kits, k, manifest);
+    }
+}
+
+static void next_import(struct starter *s);
+
+static void on_imported(void *owner, struct err *e, json_t *result)
+{
+    struct starter *s = owner;
+    const json_t *import = json_array_get(s->imports, s->next_import);
+    const char *file = json_string_value(json_object_get(import, "file"));
+    const json_t *image = json_object_get(import, "image");
+
+    if (e) {
+        e = err_wrap(e, "%s", file);
+        log_err(NULL, LOG_LEVEL_ERR, e, "cannot import, ignoring the file");
+    } else {
+        log_notice(NULL, "imported %s", file);
+        json_array_append(json_object_get(s->inventory, image ? "images" : "kits"),
+                          image ? (json_t *)(uintptr_t)image : result);
+    }
+    json_decref(result);
+    s->next_import++;
+    next_import(s);
+}
+
+static void next_import(struct starter *s)
+{
+    const json_t *import = json_array_get(s->imports, s->next_import);
+    struct agent *a = s->agent;
+    char *file;
+
+    if (!import) {
+        a->images = json_incref(json_object_get(s->inventory, "images"));
+        choose_kits(a, json_object_get(s->inventory, "kits"));
+        go_network(s);
+        return;
+    }
+    file = (char *)(uintptr_t)json_string_value(json_object_get(import, "file"));
+    sd_notifyf(0, "STATUS=importing %s\nEXTEND_TIMEOUT_USEC=600000000", file);
+    if (json_object_get(import, "image")) {
+        const struct job_image_import args = {
+            .image = (char *)(uintptr_t)json_string_value(json_object_get(import, "image")), .file = file};
+
+        agent_job(a, JOB_IMAGE_IMPORT, 0, &args, 0, s, on_imported);
+    } else {
+        const struct job_kit_install args = {.file = file, .public_key = a->config->kits_public_key};
+
+        agent_job(a, JOB_KIT_INSTALL, 0, &args, 0, s, on_imported);
+    }
+}
+
+static bool ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), m = strlen(end);
+
+    return n > m && strcmp(s + n - m, end) == 0;
+}
+
+/* NAME.tar[.zst|.gz|.xz] -> the image's canonical name; NULL when it is no archive. The caller frees it. */
+static char *image_of_file(const char *name)
+{
+    static const char *const ends[] = {".tar", ".tar.zst", ".tar.gz", ".tar.xz"};
+
+    for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+        if (ends_with(name, ends[i])) {
+            autofree char *stem = strndup(name, strlen(name) - strlen(ends[i]));
+
+            return image_name_canonical(stem);
+        }
+    }
+    return NULL;
+}
+
+static bool have_image(const json_t *inventory, const char *image)
+{
+    json_t *v;
+    size_t i;
+
+    json_array_foreach(json_object_get(inventory, "images"), i, v) if (str_eq(json_string_value(v), image)) return true;
+    return false;
+}
+
+/* A bundle is named NAME-VERSION.kit. */
+static bool have_kit(const json_t *inventory, const char *file)
+{
+    json_t *v;
+    size_t i;
+
+    json_array_foreach(json_object_get(inventory, "kits"), i, v)
+    {
+        autofree char *name = str_fmt("%s-%s.kit", json_string_value(json_object_get(v, "name")),
+                                      json_string_value(json_object_get(v, "version")));
+
+        if (str_eq(name, file))
+            return true;
+    }
+    return false;
+}
+
+static void scan(struct starter *s, const char *dir)
+{
+    DIR *d = opendir(dir);
+    const struct dirent *entry;
+
+    while (d && (entry = readdir(d))) {
+        autofree char *image = image_of_file(entry->d_name);
+        autofree char *file = str_fmt("%s/%s", dir, entry->d_name);
+
+        if (image && !have_image(s->inventory, image))
+            json_array_append_new(s->imports, json_pack("{s:s, s:s}", "file", file, "image", image));
+        else if (ends_with(entry->d_name, ".kit") && !have_kit(s->inventory, entry->d_name))
+            json_array_append_new(s->imports, json_pack("{s:s}", "file", file));
+    }
+    if (d)
+        closedir(d);
+}
+
+static void on_inventory(void *owner, struct err *e, json_t *result)
+{
+    struct starter *s = owner;
+
+    if (e) {
+        end(s, err_wrap(e, "inventory"));
+        return;
+    }
+    s->inventory = result;
+    scan(s, s->agent->config->images_dir);
+    scan(s, s->agent->config->kits_dir);
+    next_import(s);
+}
+
+static void on_pool(void *owner, struct err *e, json_t *result)
+{
+    struct starter *s = owner;
+
+    if (e) {
+        end(s, err_wrap(e, "storage pool"));
+        return;
+    }
+    json_decref(result);
+    agent_job(s->agent, JOB_INVENTORY, 0, NULL, 0, s, on_inventory);
+}
+
+static struct err *begin(struct starter *s)
+{
+    struct agent *a = s->agent;
+    struct config *c = a->config;
+    char host[256] = "";
+    struct err *e = net_plan_init(&a->plan, c->veth_prefix, c->ipv4_pool, c->ipv6_pool);
+
+    if (e)
+        return err_wrap(e, "network");
+    if (gethostname(host, sizeof(host) - 1) != 0)
+        snprintf(host, sizeof(host), "node");
+    a->node_name = str_dup(c->node_name ? c->node_name : host);
+    preflight_limits();
+    e = fd_mkdirs(c->run_dir, 0755);
+    if (!e)
+        e = load_state(a, &s->rebooted, &s->intents);
+    return e;
+}
+
+struct agent *agent_start(uv_loop_t *loop, struct config *config, http_handler_fn *handler, void *owner,
+                          agent_done_fn *done)
+{
+    struct agent *a = mem_new(struct agent);
+    struct starter *s = mem_new(struct starter);
+    const struct job_pool_open args = {.loop_file = config->loop_file, .loop_bytes = config->loop_size};
+    struct err *e;
+
+    *s = (struct starter){.agent = a, .owner = owner, .done = done, .imports = json_array()};
+    a->loop = loop;
+    a->config = config;
+    a->handler = handler;
+    a->started_at = clock_wall_ms();
+    a->routes_revision = (uint64_t)a->started_at; /* grows over restarts too */
+    a->kits = json_array();
+    a->store_lane = lane_new(loop, "store");
+    a->net_lane = lane_new(loop, "network");
+    a->workers = workers_new(loop, config->worker, (size_t)config->workers);
+    e = begin(s);
+    if (e)
+        end(s, e);
+    else
+        agent_job(a, JOB_POOL_OPEN, 0, &args, 0, s, on_pool);
+    return a;
+}

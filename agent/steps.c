@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/steps.h"
+
+#include "agent/watch.h"
+#include "base/clock.h"
+#include "base/str.h"
+
+static void on_net(void *owner, struct err *e)
+{
+    op_step_done(owner, e);
+}
+
+static void on_job(void *owner, struct err *e, json_t *result)
+{
+    struct operation *op = owner;
+
+    if (result) {
+        json_decref(op->result);
+        op->result = result;
+    }
+    op_step_done(op, e);
+}
+
+void step_job(struct operation *op, enum job_kind kind, const void *args, int64_t extra_ms)
+{
+    agent_job(op->agent, kind, op->container->record.slot, args, extra_ms, op, on_job);
+}
+
+void step_nothing(struct operation *op)
+{
+    op_step_done(op, NULL);
+}
+
+static void on_cleaned(void *owner, struct err *e, json_t *result)
+{
+    struct operation *op = owner;
+
+    json_decref(result);
+    if (e)
+        op_step_done(op, e);
+    else
+        net_down(op->agent, op->container, op, on_net);
+}
+
+void step_clean(struct operation *op)
+{
+    if (op->attempt == 1) {
+        op_step_done(op, NULL);
+        return;
+    }
+    watch_stop(op->container);
+    agent_job(op->agent, JOB_DESTROY, op->container->record.slot, NULL, 0, op, on_cleaned);
+}
+
+static json_t *seed_of(const struct agent *a, const struct container *c)
+{
+    const struct container_record *r = &c->record;
+    json_t *dns = json_array();
+
+    for (char **p = a->config->dns; p && *p; p++)
+        json_array_append_new(dns, json_string(*p));
+    return json_pack("{s:s, s:s, s:s, s:s?, s:O, s:s, s:s, s:s, s:s, s:o, s:O}", "container_id", r->id, "hostname",
+                     r->hostname, "machine_id", r->machine_id, "ssh_public_key", r->ssh_public_key, "environment",
+                     r->environment, "ipv4", c->net.ipv4, "ipv6", c->net.ipv6, "gateway4", NET_GATEWAY4, "gateway6",
+                     NET_GATEWAY6, "dns", dns, "kits", r->kits);
+}
+
+void step_rootfs(struct operation *op)
+{
+    const struct container *c = op->container;
+    autojson seed = seed_of(op->agent, c);
+    const struct job_create args = {
+        .image = op->source ? NULL : c->record.image,
+        .source_slot = op->source ? op->source->record.slot : 0,
+        .source_snapshot = (char *)(uintptr_t)op_arg(op, "snapshot"),
+        .copy_snapshots = op->source && !op_arg(op, "snapshot"),
+        .seed = seed,
+    };
+
+    step_job(op, JOB_CREATE, &args, 0);
+}
+
+void step_destroy(struct operation *op)
+{
+    watch_stop(op->container);
+    step_job(op, JOB_DESTROY, NULL, 0);
+}
+
+void step_net_up(struct operation *op)
+{
+    /* A repeated start may find the container running: its link is in use then. */
+    if (op->container->init_pid)
+        op_step_done(op, NULL);
+    else
+        net_up(op->agent, op->container, true, op, on_net);
+}
+
+void step_net_open(struct operation *op)
+{
+    net_rules(op->agent, op->container, false, op, on_net);
+}
+
+void step_net_down(struct operation *op)
+{
+    net_down(op->agent, op->container, op, on_net);
+}
+
+static void on_started(void *owner, struct err *e, json_t *result)
+{
+    struct operation *op = owner;
+
+    if (!e) {
+        watch_start(op->agent, op->container, json_integer_value(json_object_get(result, "init_pid")));
+        op->container->record.started_at = clock_wall_ms();
+    }
+    json_decref(result);
+    op_step_done(op, e);
+}
+
+void step_start(struct operation *op)
+{
+    struct container *c = op->container;
+    const struct config *config = op->agent->config;
+    autojson environment = json_copy(c->record.environment);
+    const struct job_start args = {
+        .hostname = c->record.hostname,
+        .id_base = config->id_base + (c->record.slot - 1) * 65536,
+        .link = c->net.peer,
+        .ipv4 = c->net.ipv4,
+        .ipv6 = c->net.ipv6,
+        .gateway4 = (char *)(uintptr_t)NET_GATEWAY4,
+        .gateway6 = (char *)(uintptr_t)NET_GATEWAY6,
+        .environment = environment,
+        .ramdisk_bytes = c->record.ramdisk ? config->ramdisk_size : 0,
+        .kits = c->record.kits,
+    };
+
+    json_object_set_new(environment, "HOODY_CONTAINER_ID", json_string(c->record.id));
+    agent_job(op->agent, JOB_START, c->record.slot, &args, 0, op, on_started);
+}
+
+static void stop(struct operation *op, int64_t timeout_ms)
+{
+    const struct job_stop args = {.timeout_ms = timeout_ms};
+
+    watch_stop(op->container);
+    step_job(op, JOB_STOP, &args, timeout_ms);
+}
+
+void step_stop(struct operation *op)
+{
+    const json_t *timeout = json_object_get(op->args, "timeout_ms");
+
+    if (op->attempt == 1 && !op->container->init_pid)
+        op_step_done(op, NULL);
+    else
+        stop(op, timeout ? json_integer_value(timeout) : op->agent->config->stop_timeout_s * 1000);
+}
+
+void step_kill(struct operation *op)
+{
+    if (op->attempt == 1 && !op->unwinding && !op->container->init_pid)
+        op_step_done(op, NULL);
+    else
+        stop(op, 0);
+}
+
+void outcome_running(struct operation *op, struct store_tx *tx)
+{
+    (void)tx;
+    op->container->record.status = CONTAINER_RUNNING;
+    op->container->record.wanted_running = true;
+}
+
+void outcome_stopped(struct operation *op, struct store_tx *tx)
+{
+    (void)tx;
+    /* What has failed has no root file system to start from; being stopped does not mend that. */
+    op->container->record.status = op->from == CONTAINER_FAILED ? CONTAINER_FAILED : CONTAINER_STOPPED;
+    op->container->record.started_at = 0;
+}
+
+void outcome_failed(struct operation *op, struct store_tx *tx)
+{
+    (void)tx;
+    op->container->record.status = CONTAINER_FAILED;
+    op->container->record.started_at = 0;
+}
+
+void outcome_as_before(struct operation *op, struct store_tx *tx)
+{
+    (void)tx;
+    op->container->record.status = op->from;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Steps that several kinds of operation share. Each begins its work and ends in op_step_done. */
+#pragma once
+
+#include "agent/operation.h"
+
+op_step_fn step_clean;    /* recovered operations only: removes all of an earlier attempt */
+op_step_fn step_rootfs;   /* root file system from the image or the source, seeded */
+op_step_fn step_destroy;  /* everything of the slot on disk; also the undo of step_rootfs */
+op_step_fn step_net_up;   /* fresh link, rules closed */
+op_step_fn step_net_open; /* rules as recorded */
+op_step_fn step_net_down; /* also the undo of step_net_up */
+op_step_fn step_start;    /* liblxc start, watch begins */
+op_step_fn step_stop;     /* args.timeout_ms; 0 = kill; nothing when it is not up */
+op_step_fn step_kill;     /* at once; also the undo of step_start */
+op_step_fn step_nothing;
+
+/* A job about the operation's container; ends the step. keep_result: into op->result. */
+void step_job(struct operation *op, enum job_kind kind, const void *args, int64_t extra_ms);
+
+/* Outcomes that several kinds share. */
+void outcome_running(struct operation *op, struct store_tx *tx);
+void outcome_stopped(struct operation *op, struct store_tx *tx);
+void outcome_failed(struct operation *op, struct store_tx *tx);
+/* The status from before; what really became of the container is settled afterwards. */
+void outcome_as_before(struct operation *op, struct store_tx *tx);

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Graceful end: no new requests, unfinished operations get some time, then the sockets close. What is cut off is
+ * repaired by the next start like after a crash. */
+#include "agent/expiry.h"
+#include "agent/start.h"
+#include "agent/tls.h"
+#include "agent/watch.h"
+#include "base/log.h"
+
+enum { STOP_WAIT_MS = 20000, STOP_STEP_MS = 20 };
+
+struct stopper {
+    struct agent *agent;
+    uv_timer_t timer;
+    uint64_t give_up_ms;
+    int open; /* things that still close */
+    void *owner;
+    void (*closed)(void *owner);
+};
+
+static void on_part_closed(void *owner)
+{
+    struct stopper *s = owner;
+
+    if (--s->open > 0)
+        return;
+    s->closed(s->owner);
+    free(s);
+}
+
+static void on_handle_closed(uv_handle_t *h)
+{
+    on_part_closed(h->data);
+}
+
+static void close_parts(struct stopper *s)
+{
+    struct agent *a = s->agent;
+
+    s->open = 1;
+    for (size_t i = 0; i < a->container_count; i++)
+        watch_stop(a->containers[i]);
+    if (a->nf_watch) {
+        s->open++;
+        a->drift_poll.data = s;
+        uv_close((uv_handle_t *)&a->drift_poll, on_handle_closed);
+    }
+    if (a->expiry) {
+        s->open++;
+        expiry_close(a->expiry, s, on_part_closed);
+    }
+    if (a->tls) {
+        s->open++;
+        tls_listener_close(a->tls, s, on_part_closed);
+    }
+    if (a->tls_http) {
+        s->open++;
+        http_server_close(a->tls_http, s, on_part_closed);
+    }
+    if (a->control_http) {
+        s->open++;
+        http_server_close(a->control_http, s, on_part_closed);
+    }
+    uv_close((uv_handle_t *)&s->timer, on_handle_closed);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct stopper *s = timer->data;
+    struct agent *a = s->agent;
+    bool idle = a->operations == 0 && workers_count(a->workers) == 0 && lane_length(a->store_lane) == 0 &&
+                lane_length(a->net_lane) == 0;
+
+    if (!idle && uv_now(a->loop) < s->give_up_ms)
+        return;
+    uv_timer_stop(timer);
+    if (idle) {
+        close_parts(s);
+        return;
+    }
+    log_warning(NULL, "%zu operations are cut off; the next start repairs them", a->operations);
+    _exit(0);
+}
+
+void agent_stop(struct agent *a, void *owner, void (*closed)(void *owner))
+{
+    struct stopper *s = mem_new(struct stopper);
+
+    a->stopping = true;
+    *s = (struct stopper){.agent = a, .owner = owner, .closed = closed, .give_up_ms = uv_now(a->loop) + STOP_WAIT_MS};
+    uv_timer_init(a->loop, &s->timer);
+    s->timer.data = s;
+    uv_timer_start(&s->timer, on_timer, 0, STOP_STEP_MS);
+}
+
+void agent_free(struct agent *a)
+{
+    if (!a)
+        return;
+    while (a->container_count > 0)
+        agent_remove(a, a->containers[0]);
+    free(a->containers);
+    nf_watch_close(a->nf_watch);
+    nf_close(a->nf);
+    workers_free(a->workers);
+    lane_free(a->store_lane);
+    lane_free(a->net_lane);
+    store_close(a->store);
+    json_decref(a->images);
+    json_decref(a->kits);
+    free(a->node_name);
+    config_free(a->config);
+    free(a);
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Jobs in worker processes: one noded-worker per job, a framed request and a framed result over a socketpair, a
+ * deadline, then SIGKILL. A bounded number runs at once, the rest waits in order. `done` runs on the loop exactly once,
+ * later, never from inside the run call; the error and the result pass to it (result is NULL on error).
+ */
+#pragma once
+
+#include <uv.h>
+
+#include "jobs/jobs.h"
+
+struct workers;
+
+typedef void worker_done_fn(void *owner, struct err *e, json_t *result);
+
+struct workers *workers_new(uv_loop_t *loop, const char *program, size_t max_running);
+/* Takes over the request (job_request). extra_ms is added to the deadline of the kind. */
+void workers_run(struct workers *w, enum job_kind kind, json_t *request, int64_t extra_ms, void *owner,
+                 worker_done_fn *done);
+size_t workers_count(const struct workers *w); /* running and waiting */
+/* Frees it; nothing may run or wait. */
+void workers_free(struct workers *w);
