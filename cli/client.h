@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* HTTP to one node: over its unix socket, or over mTLS. */
+#pragma once
+
+#include "base/err.h"
+
+struct client_config {
+    const char *socket;          /* used when url is NULL */
+    const char *url;             /* "https://host:8443" */
+    const char *cert, *key, *ca; /* PEM files, for url */
+    int timeout_s;
+    bool progress; /* tell on stderr that we wait, after two seconds */
+};
+
+struct client;
+
+MUST_USE struct err *client_open(const struct client_config *config, struct client **ret);
+void client_close(struct client *c);
+DEFINE_AUTO(struct client, client_close)
+
+/* body may be NULL. *ret gets the envelope's data. An error reply becomes an error with the server's message, its code
+ * as reason, and what to do next. */
+MUST_USE struct err *client_call(struct client *c, const char *method, const char *path, const json_t *body,
+                                 json_t **ret);
+/* One part of a path or query, percent-encoded; the caller frees it. */
+char *client_escape(const char *text);

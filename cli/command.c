@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every command of nodectl. */
+#include "cli/cli.h"
+
+const struct cli_option cli_global_options[] = {
+    {"json", CLI_FLAG, NULL, "print the data as JSON"},
+    {"quiet", CLI_FLAG, NULL, "print ids or names only (-q)"},
+    {"socket", CLI_VALUE, "PATH", "the node's socket [$NODED_SOCKET, /run/noded/control.sock]"},
+    {"url", CLI_VALUE, "URL", "a node over mTLS, https://host:8443 [$NODED_URL]"},
+    {"cert", CLI_VALUE, "FILE", "client certificate [$NODED_CERT, /etc/noded/pki/operator.crt]"},
+    {"key", CLI_VALUE, "FILE", "its key [$NODED_KEY, /etc/noded/pki/operator.key]"},
+    {"ca", CLI_VALUE, "FILE", "CA of the node [$NODED_CA, /etc/noded/pki/ca.crt]"},
+    {"version", CLI_FLAG, NULL, "print the version"},
+    {"help", CLI_FLAG, NULL, "print help (-h)"},
+    {0},
+};
+
+static const struct cli_option list_options[] = {
+    {"project", CLI_VALUE, "ID", "only containers of a project"},
+    {0},
+};
+static const struct cli_option create_options[] = {
+    {"id", CLI_VALUE, "ID", "24 hex digits; the same create again gives the same container"},
+    {"project", CLI_VALUE, "ID", "project id [" CLI_DEFAULT_PROJECT "]"},
+    {"image", CLI_VALUE, "NAME", "image, such as debian/13 [the node's default]"},
+    {"env", CLI_LIST, "KEY=VALUE", "environment variable; may be repeated"},
+    {"ssh-key", CLI_VALUE, "FILE", "public key for root's logins"},
+    {"comment", CLI_VALUE, "TEXT", "a note"},
+    {"color", CLI_VALUE, "RRGGBB", "colour in the platform's pages"},
+    {"no-kit", CLI_FLAG, NULL, "without the kit suite"},
+    {"no-ramdisk", CLI_FLAG, NULL, "without /ramdisk"},
+    {"no-autostart", CLI_FLAG, NULL, "do not start it when the host boots"},
+    {"wait", CLI_FLAG, NULL, "until it runs"},
+    {0},
+};
+static const struct cli_option power_options[] = {
+    {"timeout", CLI_VALUE, "SECONDS", "upper bound, 1..600; for a stop also the time to end in peace"},
+    {0},
+};
+static const struct cli_option logs_options[] = {
+    {"limit", CLI_VALUE, "N", "how many, 1..100 [20]"},
+    {0},
+};
+static const struct cli_option copy_options[] = {
+    {"name", CLI_VALUE, "NAME", "name of the copy"},
+    {"id", CLI_VALUE, "ID", "24 hex digits"},
+    {"project", CLI_VALUE, "ID", "project of the copy [the source's]"},
+    {"snapshot", CLI_VALUE, "NAME", "copy this state, not the latest"},
+    {"ssh-key", CLI_VALUE, "FILE", "public key for root's logins; the source's is never copied"},
+    {"firewall", CLI_FLAG, NULL, "copy the firewall rules too"},
+    {"wait", CLI_FLAG, NULL, "until it runs"},
+    {0},
+};
+static const struct cli_option snapshot_options[] = {
+    {"expire", CLI_VALUE, "DAYS", "delete it by itself after 1..3650 days"},
+    {0},
+};
+
+#define RULE_OPTIONS                                                                                                   \
+    {"port", CLI_VALUE, "PORTS", "destination ports: 80, 80-90 or 80,443"},                                            \
+        {"source", CLI_VALUE, "NETWORKS", "ingress: where it comes from"},                                             \
+        {"destination", CLI_VALUE, "NETWORKS", "egress: where it goes"},                                               \
+        {"source-port", CLI_VALUE, "PORTS", "source ports"}, {"icmp-type", CLI_VALUE, "N", "icmp4: type"},             \
+        {"icmp-code", CLI_VALUE, "N", "icmp4: code"},                                                                  \
+    {                                                                                                                  \
+        "description", CLI_VALUE, "TEXT", "what it is for"                                                             \
+    }
+#define FILTER_OPTIONS                                                                                                 \
+    RULE_OPTIONS, {"action", CLI_VALUE, "ACTION", "allow, reject or drop"},                                            \
+    {                                                                                                                  \
+        "protocol", CLI_VALUE, "PROTOCOL", "tcp, udp or icmp4"                                                         \
+    }
+
+static const struct cli_option rule_options[] = {
+    RULE_OPTIONS,
+    {"disabled", CLI_FLAG, NULL, "store it, do not apply it"},
+    {0},
+};
+static const struct cli_option toggle_options[] = {FILTER_OPTIONS, {0}};
+static const struct cli_option remove_options[] = {
+    FILTER_OPTIONS,
+    {"state", CLI_VALUE, "STATE", "enabled or disabled"},
+    {"all", CLI_FLAG, NULL, "every match, not the first one only"},
+    {0},
+};
+static const struct cli_option pki_options[] = {
+    {"dir", CLI_VALUE, "DIR", "where to [/etc/noded/pki]"},
+    {"host", CLI_LIST, "NAME", "name or address of the server; may be repeated"},
+    {"days", CLI_VALUE, "N", "validity of the certificates [825]"},
+    {"force", CLI_FLAG, NULL, "replace everything, the CA too"},
+    {0},
+};
+
+const struct cli_command cli_commands[] = {
+    {"node", "", 0, 0, "This node: versions, capacity, images, kits", cmd_node, NULL},
+    {"routes", "", 0, 0, "What a proxy needs: addresses and services", cmd_routes, NULL},
+    {"health", "", 0, 0, "Is the node ready", cmd_health, NULL},
+    {"list", "", 0, 0, "Containers", cmd_list, list_options},
+    {"get", "CONTAINER", 1, 1, "All about a container", cmd_get, NULL},
+    {"create", "[NAME]", 0, 1, "New container, started at once", cmd_create, create_options},
+    {"delete", "CONTAINER...", 1, -1, "Delete containers with their snapshots", cmd_delete, NULL},
+    {"start", "CONTAINER...", 1, -1, "Start", cmd_power, power_options},
+    {"stop", "CONTAINER...", 1, -1, "Shut down", cmd_power, power_options},
+    {"force-stop", "CONTAINER...", 1, -1, "Kill", cmd_power, power_options},
+    {"restart", "CONTAINER...", 1, -1, "Stop, then start", cmd_power, power_options},
+    {"pause", "CONTAINER...", 1, -1, "Freeze", cmd_power, power_options},
+    {"resume", "CONTAINER...", 1, -1, "Go on after a pause", cmd_power, power_options},
+    {"logs", "CONTAINER", 1, 1, "Changes of its status", cmd_logs, logs_options},
+    {"stats", "CONTAINER", 1, 1, "What it uses", cmd_stats, NULL},
+    {"copy", "CONTAINER", 1, 1, "New container from its state", cmd_copy, copy_options},
+    {"snapshot list", "CONTAINER", 1, 1, "Snapshots of a container", cmd_snapshot_list, NULL},
+    {"snapshot create", "CONTAINER [ALIAS]", 1, 2, "Keep the state of its disk", cmd_snapshot_create, snapshot_options},
+    {"snapshot restore", "CONTAINER NAME", 2, 2, "Go back to a snapshot", cmd_snapshot_restore, NULL},
+    {"snapshot delete", "CONTAINER NAME", 2, 2, "Delete a snapshot", cmd_snapshot_delete, NULL},
+    {"firewall list", "CONTAINER", 1, 1, "Rules in their order", cmd_firewall_list, NULL},
+    {"firewall add", "CONTAINER ingress|egress ACTION PROTOCOL", 4, 4, "Append a rule", cmd_firewall_add, rule_options},
+    {"firewall remove", "CONTAINER ingress|egress", 2, 2, "Remove the first rule that matches", cmd_firewall_remove,
+     remove_options},
+    {"firewall toggle", "CONTAINER ingress|egress on|off", 3, 3, "Switch the first rule that matches",
+     cmd_firewall_toggle, toggle_options},
+    {"firewall reset", "CONTAINER", 1, 1, "Remove all rules", cmd_firewall_reset, NULL},
+    {"env list", "CONTAINER", 1, 1, "Environment variables", cmd_env_list, NULL},
+    {"env set", "CONTAINER KEY=VALUE...", 2, -1, "Set environment variables", cmd_env_set, NULL},
+    {"env unset", "CONTAINER KEY...", 2, -1, "Remove environment variables", cmd_env_unset, NULL},
+    {"pki init", "", 0, 0, "Make a CA and certificates for development", cmd_pki_init, pki_options},
+    {"completion", "bash", 1, 1, "Print the completion script", cmd_completion, NULL},
+};
+const size_t cli_command_count = ARRAY_LEN(cli_commands);

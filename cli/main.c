@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nodectl: exit 0, 1 when something fails, 2 when the command line is wrong. */
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/str.h"
+#include "cli/cli.h"
+
+#define ANSWER_TIMEOUT_S 660 /* the API's longest operation is 600 s */
+
+static const char *setting(const struct cli *cli, const char *option, const char *variable, const char *otherwise)
+{
+    const char *v = cli_value(cli, option);
+
+    if (!v)
+        v = getenv(variable);
+    return v && *v ? v : otherwise;
+}
+
+struct err *cli_call(struct cli *cli, const char *method, const char *path, const json_t *body, json_t **ret)
+{
+    const struct client_config config = {
+        .socket = setting(cli, "socket", "NODED_SOCKET", "/run/noded/control.sock"),
+        /* A socket on the command line is stronger than a URL in the environment. */
+        .url = cli_has(cli, "socket") ? cli_value(cli, "url") : setting(cli, "url", "NODED_URL", NULL),
+        .cert = setting(cli, "cert", "NODED_CERT", "/etc/noded/pki/operator.crt"),
+        .key = setting(cli, "key", "NODED_KEY", "/etc/noded/pki/operator.key"),
+        .ca = setting(cli, "ca", "NODED_CA", "/etc/noded/pki/ca.crt"),
+        .timeout_s = ANSWER_TIMEOUT_S,
+        .progress = isatty(STDERR_FILENO),
+    };
+    struct err *e = cli->client ? NULL : client_open(&config, &cli->client);
+
+    return e ? e : client_call(cli->client, method, path, body, ret);
+}
+
+int main(int argc, char **argv)
+{
+    struct cli cli = {0};
+    bool done = false;
+    int result = 0;
+    struct err *e = cli_parse(argc, argv, &cli, &done);
+
+    if (!e && !done)
+        e = cli.command->run(&cli);
+    if (e) {
+        fprintf(stderr, "nodectl: %s\n", err_message(e));
+        result = cli_is_usage(e) ? 2 : 1;
+        err_free(e);
+    }
+    cli_done(&cli);
+    if (fflush(stdout) != 0 && !result)
+        result = 1;
+    return result;
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The node itself: what it is, whether it is well, what it tells a proxy. */
+#include <stdio.h>
+
+#include "base/str.h"
+#include "cli/cli.h"
+#include "cli/output.h"
+
+static char *joined(const json_t *list, const char *member)
+{
+    char *text = str_dup("");
+    const json_t *v;
+    size_t i;
+
+    json_array_foreach((json_t *)(uintptr_t)list, i, v)
+    {
+        const char *word = member ? output_member(v, member) : json_string_value(v);
+        char *longer = str_fmt("%s%s%s", text, i ? ", " : "", word ? word : "?");
+
+        free(text);
+        text = longer;
+    }
+    return text;
+}
+
+static void line_bytes(const char *name, const json_t *object, const char *member)
+{
+    char text[16];
+
+    output_line(name, output_bytes(json_integer_value(json_object_get(object, member)), text));
+}
+
+struct err *cmd_node(struct cli *cli)
+{
+    autojson data = NULL;
+    struct err *e = cli_call(cli, "GET", "/api/v1/node", NULL, &data);
+    const json_t *versions = json_object_get(data, "versions"), *capacity = json_object_get(data, "capacity");
+    const json_t *containers = json_object_get(data, "containers");
+    autofree char *images = joined(json_object_get(data, "images"), NULL);
+    autofree char *kits = joined(json_object_get(data, "kits"), "name"), *count = NULL;
+
+    if (e)
+        return e;
+    if (cli->json || cli->quiet) {
+        if (cli->json)
+            output_json(data);
+        else
+            printf("%s\n", output_member(data, "id"));
+        return NULL;
+    }
+    count = str_fmt("%s of at most %s", output_member(containers, "total"), output_member(containers, "max"));
+    output_line("Id", output_member(data, "id"));
+    output_line("Name", output_member(data, "name"));
+    output_line("Version", output_member(versions, "noded"));
+    output_line("Kernel", output_member(versions, "kernel"));
+    output_line("Architecture", output_member(versions, "architecture"));
+    output_line("Containers", count);
+    output_line("Cores", output_member(capacity, "cores"));
+    line_bytes("Memory", capacity, "memory_bytes");
+    line_bytes("Pool", capacity, "pool_total_bytes");
+    line_bytes("Pool free", capacity, "pool_free_bytes");
+    output_line("Images", images);
+    output_line("Kits", kits);
+    output_line("Started", output_member(data, "started_at"));
+    return NULL;
+}
+
+struct err *cmd_routes(struct cli *cli)
+{
+    static const char *const headers[] = {"CONTAINER", "NAME", "STATUS", "IPV4", "IPV6", "SERVICES", NULL};
+    autojson data = NULL;
+    struct err *e = cli_call(cli, "GET", "/api/v1/node/routes", NULL, &data);
+    struct table *t;
+    const json_t *r;
+    size_t i;
+
+    if (e)
+        return e;
+    if (cli->json) {
+        output_json(data);
+        return NULL;
+    }
+    t = table_new(headers);
+    json_array_foreach(json_object_get(data, "routes"), i, r)
+    {
+        autofree char *services = joined(json_object_get(r, "services"), "slug");
+
+        table_row(t, output_member(r, "container_id"), output_member(r, "name"), output_member(r, "status"),
+                  output_member(r, "ipv4"), output_member(r, "ipv6"), services);
+    }
+    table_print(t, "There are no containers.");
+    return NULL;
+}
+
+struct err *cmd_health(struct cli *cli)
+{
+    autojson data = NULL;
+    struct err *e = cli_call(cli, "GET", "/healthz", NULL, &data);
+    bool ready = json_is_true(json_object_get(data, "ready"));
+
+    if (e)
+        return e;
+    if (cli->json)
+        output_json(data);
+    else if (ready && !cli->quiet)
+        printf("ready\n");
+    return ready ? NULL : err_new(ERR_UNAVAILABLE, "the node is starting: it compares its records with the host");
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The life of a container: start to resume, its status log, what it uses. */
+#include <stdio.h>
+
+#include "base/str.h"
+#include "cli/cli.h"
+#include "cli/output.h"
+
+static struct err *timeout_body(const struct cli *cli, json_t **ret)
+{
+    const char *text = cli_value(cli, "timeout");
+    int64_t seconds;
+
+    if (!text)
+        return NULL;
+    if (!str_to_i64(text, &seconds) || seconds < 1 || seconds > 600)
+        return cli_usage("--timeout: must be 1..600 seconds");
+    *ret = json_pack("{s:I}", "timeout", (json_int_t)seconds);
+    return NULL;
+}
+
+struct err *cmd_power(struct cli *cli)
+{
+    autojson body = NULL;
+    struct err *e = timeout_body(cli, &body);
+
+    for (size_t i = 0; !e && i < cli->count; i++) {
+        autofree char *id = NULL, *path = NULL;
+        autojson data = NULL;
+
+        e = cli_find(cli, cli_arg(cli, i), &id);
+        if (e)
+            break;
+        path = str_fmt("/api/v1/containers/%s/%s", id, cli->command->name);
+        e = cli_call(cli, "POST", path, body, &data);
+        if (e && cli->count > 1)
+            e = err_wrap(e, "%s", cli_arg(cli, i));
+        if (!e && cli->json)
+            output_json(data);
+        else if (!e && !cli->quiet)
+            printf("%s is %s\n", cli_arg(cli, i), output_member(data, "status"));
+    }
+    return e;
+}
+
+struct err *cmd_logs(struct cli *cli)
+{
+    static const char *const headers[] = {"TIME", "FROM", "TO", "MS", "BY", "COMMAND", NULL};
+    const char *limit = cli_value(cli, "limit");
+    autofree char *id = NULL, *path = NULL, *escaped = client_escape(limit ? limit : "20");
+    autojson data = NULL;
+    struct err *e = cli_find(cli, cli_arg(cli, 0), &id);
+    struct table *t;
+    const json_t *l;
+    size_t i;
+
+    if (e)
+        return e;
+    path = str_fmt("/api/v1/containers/%s/status-logs?limit=%s", id, escaped);
+    e = cli_call(cli, "GET", path, NULL, &data);
+    if (e)
+        return e;
+    if (cli->json) {
+        output_json(json_object_get(data, "logs"));
+        return NULL;
+    }
+    t = table_new(headers);
+    json_array_foreach(json_object_get(data, "logs"), i, l)
+        table_row(t, output_member(l, "transition_time"), output_member(l, "from_status"),
+                  output_member(l, "to_status"), output_member(l, "duration_ms"), output_member(l, "triggered_by"),
+                  output_member(json_object_get(l, "metadata"), "command"));
+    table_print(t, "Its status has not changed yet.");
+    return NULL;
+}
+
+static void line_bytes(const char *label, const json_t *object, const char *member)
+{
+    const json_t *v = json_object_get(object, member);
+    char text[16];
+
+    output_line(label, json_is_integer(v) ? output_bytes(json_integer_value(v), text) : NULL);
+}
+
+static void show_network(const json_t *list)
+{
+    const json_t *n, *address;
+    size_t i, k;
+
+    json_array_foreach((json_t *)(uintptr_t)list, i, n)
+    {
+        output_line("Interface", output_member(n, "interface"));
+        json_array_foreach(json_object_get(n, "addresses"), k, address)
+            output_line("  address", output_member(address, "address"));
+        line_bytes("  received", json_object_get(n, "counters"), "bytes_received");
+        line_bytes("  sent", json_object_get(n, "counters"), "bytes_sent");
+    }
+}
+
+struct err *cmd_stats(struct cli *cli)
+{
+    autofree char *id = NULL, *path = NULL;
+    autojson data = NULL;
+    struct err *e = cli_find(cli, cli_arg(cli, 0), &id);
+    const json_t *cpu, *memory;
+
+    if (e)
+        return e;
+    path = str_fmt("/api/v1/containers/%s/stats", id);
+    e = cli_call(cli, "GET", path, NULL, &data);
+    if (e)
+        return e;
+    if (cli->json) {
+        output_json(data);
+        return NULL;
+    }
+    cpu = json_object_get(data, "cpu");
+    memory = json_object_get(data, "memory");
+    output_line("Status", output_member(data, "status"));
+    output_line("Started", output_member(data, "started_at"));
+    output_line("Processes", output_member(data, "processes"));
+    output_line("CPU %", output_member(cpu, "usage_percent"));
+    line_bytes("Memory", memory, "usage");
+    line_bytes("Memory peak", memory, "usage_peak");
+    line_bytes("Disk", json_object_get(json_object_get(data, "disk"), "root"), "usage");
+    show_network(json_object_get(data, "network"));
+    return NULL;
+}
