@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nodectl against a real node, over the socket and over mTLS, and its certificates."""
+import json
+import os
+import re
+import stat
+import subprocess
+
+import pytest
+from daemon import PROJECT, Daemon
+from world import BUILD, run
+
+NODECTL = os.path.join(BUILD, "nodectl")
+
+
+def nodectl(*argv, code=0, env=None):
+    done = subprocess.run([NODECTL, *argv], text=True, capture_output=True, check=False, timeout=90,
+                          env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL)
+    assert done.returncode == code, (argv, done.returncode, done.stdout, done.stderr)
+    return done.stdout if code == 0 else done.stderr
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pki")
+    nodectl("pki", "init", "--dir", str(path), "--host", "node.example")
+    return path
+
+
+@pytest.fixture(scope="module")
+def node(pki):
+    run("ip", "link", "set", "lo", "up")
+    d = Daemon(tls__listen="127.0.0.1:18443", tls__certificate=f"{pki}/server.crt", tls__key=f"{pki}/server.key",
+               tls__client_ca=f"{pki}/ca.crt").start()
+    yield d
+    d.close()
+
+
+@pytest.fixture(scope="module")
+def ctl(node):
+    return lambda *argv, code=0: nodectl("--socket", node.socket, *argv, code=code)
+
+
+@pytest.fixture(scope="module")
+def box(ctl):
+    """A running container by its name."""
+    ctl("create", "ctl-box", "--env", "COLOUR=blue", "--env", "SENTENCE=a b=c", "--no-kit", "--comment", "two\twords",
+        "--wait")
+    return "ctl-box"
+
+
+# Without a node.
+
+@pytest.mark.parametrize("argv", [(), ("frob",), ("get",), ("get", "a", "b"), ("list", "--bogus"), ("snapshot",),
+                                  ("stop", "x", "--timeout", "0"), ("stop", "x", "--timeout"), ("create", "--env", "A"),
+                                  ("firewall", "add", "x", "sideways", "allow", "tcp"), ("list", "--json=1")])
+def test_usage_errors_end_with_2(argv):
+    assert "nodectl: " in nodectl("--socket", "/nonexistent", *argv, code=2)
+
+
+def test_no_node_is_one_line_with_a_remedy():
+    text = nodectl("--socket", "/nonexistent", "list", code=1)
+    assert text.count("\n") == 1 and "systemctl start noded" in text
+
+
+def test_every_command_has_help():
+    overview = nodectl("--help").split("Options of")[0]
+    names = re.findall(r"^  ([a-z-]+(?: (?:list|create|restore|delete|add|remove|toggle|reset|set|unset|init))?) ",
+                       overview, re.M)
+    assert len(names) > 25
+    for name in names:
+        text = nodectl(*name.split(), "--help")
+        assert text.startswith(f"usage: nodectl {name}") and "--json" in text
+
+
+def test_completion_is_bash(tmp_path):
+    script = tmp_path / "completion"
+    script.write_text(nodectl("completion", "bash"))
+    ask = (f". {script}; COMP_WORDS=(nodectl $1 ''); COMP_CWORD=2; [ $1 ] || COMP_CWORD=1; _nodectl; "
+           "echo ${COMPREPLY[*]}")
+    assert run("bash", "-c", ask, "-", "snapshot").split() == ["list", "create", "restore", "delete"]
+
+
+def test_pki_is_made_once_and_private(pki):
+    for name in ("ca", "server", "control-plane", "operator"):
+        assert stat.S_IMODE(os.stat(pki / f"{name}.key").st_mode) == 0o600
+    before = (pki / "ca.crt").read_bytes()
+    assert "already" in nodectl("pki", "init", "--dir", str(pki))
+    assert (pki / "ca.crt").read_bytes() == before
+    text = run("openssl", "x509", "-in", str(pki / "server.crt"), "-noout", "-ext", "subjectAltName")
+    assert "DNS:node.example" in text and "IP Address:127.0.0.1" in text
+    for role in ("control-plane", "operator"):
+        assert f"OU = {role}" in run("openssl", "x509", "-in", str(pki / f"{role}.crt"), "-noout", "-subject")
+        run("openssl", "verify", "-CAfile", str(pki / "ca.crt"), "-purpose", "sslclient", str(pki / f"{role}.crt"))
+
+
+def test_pki_does_not_replace_some_files(tmp_path):
+    (tmp_path / "ca.key").write_text("mine")
+    assert "--force" in nodectl("pki", "init", "--dir", str(tmp_path), code=1)
+    assert (tmp_path / "ca.key").read_text() == "mine"
+
+
+# With one.
+
+def test_node_health_routes(ctl, node, box):
+    assert ctl("health") == "ready\n"
+    assert "Containers:" in ctl("node")
+    assert json.loads(ctl("--json", "node"))["id"] == node.get("/api/v1/node").data["id"]
+    assert box in ctl("routes") and "10.96.0." in ctl("routes")
+
+
+def test_container_by_id_prefix_and_name(ctl, node, box):
+    cid = ctl("-q", "get", box).strip()
+    assert re.fullmatch("[0-9a-f]{24}", cid)
+    for text in (cid, cid[:10], box):
+        assert json.loads(ctl("--json", "get", text))["id"] == cid
+    assert "nodectl list" in ctl("get", "nobody", code=1)
+    assert "nodectl list" in ctl("get", "f" * 24, code=1)
+    assert cid in ctl("list") and box in ctl("list", "--project", PROJECT)
+    assert ctl("-q", "list").split() == [c["id"] for c in node.list()]
+
+
+def test_create_keeps_its_options(ctl, box):
+    c = json.loads(ctl("--json", "get", box))
+    assert c["status"] == "running" and c["hoody_kit"] is False and c["comment"] == "two\twords"
+    assert c["environment_vars"] == {"COLOUR": "blue", "SENTENCE": "a b=c"}
+    assert "two?words" in ctl("get", box)
+    assert "name" in ctl("create", "x", code=1)
+    assert "choose another name" in ctl("create", box, code=1)
+
+
+def test_power(ctl, box):
+    assert ctl("pause", box) == f"{box} is paused\n"
+    assert ctl("resume", box) == f"{box} is running\n"
+    assert "already" in ctl("start", box, code=1)
+    assert ctl("force-stop", box) == f"{box} is stopped\n"
+    assert ctl("start", box, "--timeout=60") == f"{box} is running\n"
+    logs = ctl("logs", box)
+    assert "pause" in logs and "force-stop" in logs
+    assert "Memory:" in ctl("stats", box)
+
+
+def test_env(ctl, box):
+    ctl("env", "set", box, "A=1", "B=x y")
+    assert "B=x y\n" in ctl("env", "list", box)
+    ctl("env", "unset", box, "B")
+    assert json.loads(ctl("--json", "env", "list", box)) == {"A": "1", "COLOUR": "blue", "SENTENCE": "a b=c"}
+
+
+def test_firewall(ctl, box):
+    ctl("firewall", "add", box, "ingress", "drop", "tcp", "--port", "80,443", "--source", "192.0.2.0/24",
+        "--description", "no web")
+    ctl("firewall", "add", box, "egress", "reject", "udp", "--port=53")
+    assert "already" in ctl("firewall", "add", box, "egress", "reject", "udp", "--port", "53")
+    text = ctl("firewall", "list", box)
+    assert "192.0.2.0/24" in text and "no web" in text and "egress" in text
+    assert ctl("firewall", "toggle", box, "ingress", "off", "--port", "80,443") == "the rule is disabled\n"
+    assert "--all" in ctl("firewall", "remove", box, "egress", code=2)
+    assert ctl("firewall", "remove", box, "egress", "--protocol", "udp") == "1 removed\n"
+    assert "matches" in ctl("firewall", "remove", box, "egress", "--port", "9", code=1)
+    ctl("firewall", "reset", box)
+    assert json.loads(ctl("--json", "firewall", "list", box))["rule_count"] == 0
+
+
+def test_snapshots_and_copy(ctl, box):
+    assert ctl("snapshot", "create", box, "before", "--expire", "2") == "before created\n"
+    assert "before" in ctl("snapshot", "list", box)
+    assert ctl("-q", "snapshot", "list", box) == "before\n"
+    assert ctl("snapshot", "restore", box, "before") == "before restored\n"
+    assert "source_snapshot" in ctl("copy", box, "--name", "ctl-copy", "--snapshot", "nothing", code=1)
+    ctl("copy", box, "--name", "ctl-copy", "--snapshot", "before", "--wait")
+    assert json.loads(ctl("--json", "get", "ctl-copy"))["source_container_id"] == ctl("-q", "get", box).strip()
+    assert ctl("delete", "ctl-copy") == "ctl-copy deleted\n"
+    assert ctl("snapshot", "delete", box, "before") == "before deleted\n"
+
+
+def test_mtls(node, pki, box):
+    def remote(role, *argv, code=0, url="https://127.0.0.1:18443"):
+        return nodectl("--url", url, "--cert", f"{pki}/{role}.crt", "--key", f"{pki}/{role}.key", "--ca",
+                       f"{pki}/ca.crt", *argv, code=code)
+
+    assert box in remote("operator", "list")
+    assert remote("control-plane", "health") == "ready\n"
+    remote("server", "list", code=1)  # a certificate without a role
+    env = {"NODED_URL": "https://127.0.0.1:18443", "NODED_CERT": f"{pki}/operator.crt",
+           "NODED_KEY": f"{pki}/operator.key", "NODED_CA": f"{pki}/ca.crt"}
+    assert nodectl("health", env=env) == "ready\n"
+
+
+def test_delete(ctl, box, node):
+    ctl("delete", box)
+    assert "no containers" in subprocess.run([NODECTL, "--socket", node.socket, "list"], text=True,
+                                             capture_output=True, check=True).stderr

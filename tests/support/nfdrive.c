@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Drives the netfilter module from a test: one JSON command a line on stdin, one JSON answer a line on stdout,
+ * {"ok": value, "us": microseconds} or {"error": {...}}. The first command must be "open".
+ */
+#include <poll.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/json_table.h"
+#include "base/str.h"
+#include "netfilter/netfilter.h"
+
+#define LIST_MAX 1024
+
+static struct nf *nf;
+static struct nf_watch *watch;
+
+struct owned { /* a container of a command, and what must be freed */
+    struct nf_container c;
+    uint16_t kit_ports[LIST_MAX];
+    struct rule *ingress[LIST_MAX], *egress[LIST_MAX];
+};
+
+static size_t ports(const json_t *list, uint16_t *ret)
+{
+    size_t n = MIN(json_array_size(list), (size_t)LIST_MAX);
+
+    for (size_t i = 0; i < n; i++)
+        ret[i] = (uint16_t)json_integer_value(json_array_get(list, i));
+    return n;
+}
+
+static struct err *rules(enum rule_direction direction, const json_t *list, struct rule **ret, size_t *ret_count)
+{
+    struct err *e = NULL;
+
+    for (size_t i = 0; !e && i < MIN(json_array_size(list), (size_t)LIST_MAX); i++) {
+        e = rule_load(direction, json_array_get(list, i), &ret[i]);
+        if (!e)
+            *ret_count = i + 1;
+    }
+    return e;
+}
+
+static struct err *container(const json_t *j, struct owned *o)
+{
+    struct err *e;
+
+    o->c.slot = (int)json_integer_value(json_object_get(j, "slot"));
+    o->c.closed = json_is_true(json_object_get(j, "closed"));
+    o->c.blocked = json_is_true(json_object_get(j, "blocked"));
+    o->c.kit_port_count = ports(json_object_get(j, "kit_ports"), o->kit_ports);
+    o->c.kit_ports = o->kit_ports;
+    o->c.ingress = o->ingress;
+    o->c.egress = o->egress;
+    e = rules(RULE_INGRESS, json_object_get(j, "ingress"), o->ingress, &o->c.ingress_count);
+    return e ? e : rules(RULE_EGRESS, json_object_get(j, "egress"), o->egress, &o->c.egress_count);
+}
+
+static void release(struct owned *o)
+{
+    for (size_t i = 0; i < o->c.ingress_count; i++)
+        rule_free(o->ingress[i]);
+    for (size_t i = 0; i < o->c.egress_count; i++)
+        rule_free(o->egress[i]);
+}
+
+static const char *text(const json_t *j, const char *key, const char *otherwise)
+{
+    const char *s = json_string_value(json_object_get(j, key));
+
+    return s ? s : otherwise;
+}
+
+static struct err *do_open(const json_t *j)
+{
+    uint16_t host_ports[LIST_MAX];
+    uint32_t uids[LIST_MAX];
+    const json_t *list = json_object_get(j, "proxy_uids");
+    struct nf_config config = {
+        .table = text(j, "table", "noded"),
+        .uplink = text(j, "uplink", NULL),
+        .inter_container = json_is_true(json_object_get(j, "inter_container")),
+        .host_tcp_ports = host_ports,
+        .host_tcp_port_count = ports(json_object_get(j, "host_tcp_ports"), host_ports),
+        .proxy_uids = uids,
+        .proxy_uid_count = MIN(json_array_size(list), (size_t)LIST_MAX),
+    };
+    struct err *e;
+
+    for (size_t i = 0; i < config.proxy_uid_count; i++)
+        uids[i] = (uint32_t)json_integer_value(json_array_get(list, i));
+    e = net_plan_init(&config.plan, text(j, "prefix", "nd"), text(j, "ipv4_pool", "10.96.0.0/16"),
+                      text(j, "ipv6_pool", "fd6e:6f64:6564::/64"));
+    return e ? e : nf_open(&config, &nf);
+}
+
+static struct err *do_sync(const json_t *list)
+{
+    size_t count = json_array_size(list);
+    autofree struct owned *all = mem_new_array(struct owned, count + 1);
+    autofree struct nf_container *containers = mem_new_array(struct nf_container, count + 1);
+    struct err *e = NULL;
+
+    for (size_t i = 0; !e && i < count; i++) {
+        e = container(json_array_get(list, i), &all[i]);
+        containers[i] = all[i].c;
+    }
+    if (!e)
+        e = nf_sync(nf, containers, count);
+    for (size_t i = 0; i < count; i++)
+        release(&all[i]);
+    return e;
+}
+
+static struct err *do_set(const json_t *j)
+{
+    autofree struct owned *o = mem_new(struct owned);
+    struct err *e = container(j, o);
+
+    if (!e)
+        e = nf_container_set(nf, &o->c);
+    release(o);
+    return e;
+}
+
+static struct err *do_counters(int slot, json_t **ret)
+{
+    struct nf_counters c;
+    struct err *e = nf_link_counters(nf, slot, &c);
+
+    if (e)
+        return e;
+    *ret = json_pack("{s:I, s:I, s:I, s:I}", "received_bytes", (json_int_t)c.received_bytes, "sent_bytes",
+                     (json_int_t)c.sent_bytes, "received_packets", (json_int_t)c.received_packets, "sent_packets",
+                     (json_int_t)c.sent_packets);
+    return NULL;
+}
+
+static bool changed(int timeout_ms)
+{
+    struct pollfd p = {.fd = nf_watch_fd(watch), .events = POLLIN};
+    int64_t end = clock_mono_ms() + timeout_ms;
+
+    do {
+        if (poll(&p, 1, (int)MAX(end - clock_mono_ms(), 0)) > 0 && nf_watch_changed(watch))
+            return true;
+    } while (clock_mono_ms() < end);
+    return false;
+}
+
+static struct err *run(const json_t *j, json_t **ret)
+{
+    const char *call = text(j, "call", "");
+    int slot = (int)json_integer_value(json_object_get(j, "slot"));
+
+    if (str_eq(call, "open"))
+        return do_open(j);
+    if (str_eq(call, "sync"))
+        return do_sync(json_object_get(j, "containers"));
+    if (str_eq(call, "set"))
+        return do_set(j);
+    if (str_eq(call, "remove"))
+        return nf_container_remove(nf, slot);
+    if (str_eq(call, "link_create"))
+        return nf_link_create(nf, slot);
+    if (str_eq(call, "link_delete"))
+        return nf_link_delete(nf, slot);
+    if (str_eq(call, "counters"))
+        return do_counters(slot, ret);
+    if (str_eq(call, "uninstall"))
+        return nf_uninstall(nf);
+    if (str_eq(call, "watch"))
+        return nf_watch_open(nf, &watch);
+    if (str_eq(call, "changed")) {
+        *ret = json_boolean(changed((int)json_integer_value(json_object_get(j, "timeout_ms"))));
+        return NULL;
+    }
+    return err_new(ERR_INVALID, "there is no call '%s'", call);
+}
+
+static void answer(struct err *e, json_t *ok, int64_t us)
+{
+    autojson j = e ? json_pack("{s:o}", "error", err_to_json(e))
+                   : json_pack("{s:o, s:I}", "ok", ok ? ok : json_null(), "us", (json_int_t)us);
+
+    json_dumpf(j, stdout, JSON_COMPACT);
+    putchar('\n');
+    fflush(stdout);
+    err_free(e);
+}
+
+int main(void)
+{
+    autofree char *line = NULL;
+    size_t size = 0;
+    ssize_t n;
+
+    while ((n = getline(&line, &size, stdin)) > 0) {
+        autojson j = NULL;
+        json_t *ok = NULL;
+        int64_t start = clock_mono_us();
+        struct err *e = json_parse(line, (size_t)n, "command", &j);
+
+        if (!e)
+            e = run(j, &ok);
+        answer(e, ok, clock_mono_us() - start);
+    }
+    nf_watch_close(watch);
+    nf_close(nf);
+    return 0;
+}

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pure parts of the daemon: routing, configuration, input rules, the kinds of operation. */
+#include "test.h"
+
+#include <unistd.h>
+
+#include "agent/api.h"
+#include "agent/route.h"
+#include "base/fd.h"
+#include "base/str.h"
+
+static void handler(struct api_call *call)
+{
+    (void)call;
+}
+
+static const struct route routes[] = {
+    {GET, "/a", 1, handler},
+    {GET | PUT, "/a/{id}", 1, handler},
+    {POST, "/a/{id}/named", 1, handler},
+    {POST, "/a/{id}/{word}", 1, handler, .choices = {"start", "stop"}},
+    {POST, "/a/{id}/{word}", 1, handler, .fallback = true},
+};
+
+/* Index of the row, -404 or -405. */
+static int route(int verb, const char *path)
+{
+    char *params[3] = {0};
+    const struct route *found = NULL;
+    struct err *e = route_find(routes, ARRAY_LEN(routes), verb, path, params, &found);
+    int result = e ? -err_code_status(e->code) : (int)(found - routes);
+
+    for (size_t i = 0; i < ARRAY_LEN(params); i++)
+        free(params[i]);
+    err_free(e);
+    return result;
+}
+
+static void test_routes(UNUSED void **state)
+{
+    assert_int_equal(route(GET, "/a"), 0);
+    assert_int_equal(route(GET, "/a/"), 0);
+    assert_int_equal(route(GET, "/a/x"), 1);
+    assert_int_equal(route(PUT, "/a/x/"), 1);
+    assert_int_equal(route(POST, "/a/x/named"), 2);
+    assert_int_equal(route(POST, "/a/x/stop"), 3);
+    assert_int_equal(route(POST, "/a/x/other"), 4);
+    assert_int_equal(route(GET, "/a/x/other"), -404);
+    assert_int_equal(route(GET, "/a/x/stop"), -405);
+    assert_int_equal(route(DELETE, "/a"), -405);
+    assert_int_equal(route(GET, "/"), -404);
+    assert_int_equal(route(GET, ""), -404);
+    assert_int_equal(route(GET, "/b"), -404);
+    assert_int_equal(route(GET, "/a//"), -404);
+    assert_int_equal(route(GET, "//a"), -404);
+    assert_int_equal(route(GET, "/ab"), -404);
+    assert_int_equal(route(POST, "/a/x/stop/more"), -404);
+}
+
+static void test_names(UNUSED void **state)
+{
+    assert_true(api_is_container_name("abc"));
+    assert_true(api_is_container_name("A-b_9"));
+    assert_false(api_is_container_name("ab"));
+    assert_false(api_is_container_name("a.b"));
+    assert_false(api_is_container_name("a/b"));
+    assert_false(api_is_container_name(""));
+    assert_ok(api_check_env_key("PATH_1"));
+    assert_err(api_check_env_key("1A"), ERR_INVALID);
+    assert_err(api_check_env_key("A=B"), ERR_INVALID);
+    assert_err(api_check_env_key("HOODY_ID"), ERR_INVALID);
+    assert_ok(
+        api_check_ssh_key("k", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYV6oFMzHwYHCkWQUcJXGwmGzfYyFq1YpNlB0uBCsbe a b"));
+    assert_err(api_check_ssh_key("k", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYV6oFMz\nx"), ERR_INVALID);
+    assert_err(api_check_ssh_key("k", "command=\"x\" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYV6oFMz"), ERR_INVALID);
+    assert_err(api_check_ssh_key("k", ""), ERR_INVALID);
+}
+
+static struct err *config_of(const char *text)
+{
+    char path[] = "/tmp/noded-test-XXXXXX";
+    auto_(config_free) struct config *c = NULL;
+    int fd = mkstemp(path);
+    struct err *e;
+
+    assert_true(fd >= 0);
+    assert_ok(fd_write_all(fd, text, strlen(text)));
+    close(fd);
+    e = config_load(path, &c);
+    unlink(path);
+    return e;
+}
+
+static void test_configuration(UNUSED void **state)
+{
+    autofree char *example = config_example();
+
+    assert_ok(config_of(""));
+    assert_ok(config_of(example));
+    assert_err_field(config_of("[node]\nstate_dir = relative\n"), "node.state_dir");
+    assert_err_field(config_of("[node]\ncgroup = ../up\n"), "node.cgroup");
+    assert_err_field(config_of("[node]\nid = 12\n"), "node.id");
+    assert_err_field(config_of("[network]\nveth_prefix = Toolongone\n"), "network.veth_prefix");
+    assert_err(config_of("[node]\nno_such = 1\n"), ERR_INVALID);
+    assert_err(config_of("[containers]\nstop_timeout = 0\n"), ERR_INVALID);
+}
+
+static void test_every_kind_of_operation(UNUSED void **state)
+{
+    static const struct op_kind *const kinds[] = {
+        &op_create, &op_copy,     &op_start,           &op_stop,    &op_force_stop, &op_restart, &op_pause, &op_resume,
+        &op_delete, &op_snapshot, &op_snapshot_delete, &op_restore, &op_settle};
+
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        const struct op_kind *k = kinds[i];
+
+        assert_ptr_equal(op_kind_find(k->name), k);
+        assert_non_null(k->succeed);
+        assert_non_null(k->fail);
+        assert_in_range(k->step_count, 1, OP_STEPS_MAX);
+        for (size_t s = 0; s < k->step_count; s++) {
+            assert_non_null(k->steps[s].run);
+            assert_true(s == 0 || k->steps[s].stage >= k->steps[s - 1].stage);
+        }
+    }
+    assert_null(op_kind_find("nonsense"));
+}
+
+static void test_container_record_round_trip(UNUSED void **state)
+{
+    auto_(container_free) struct container *c = container_new(), *d = container_new();
+    json_t *saved;
+
+    c->record.id = str_dup("0123456789abcdef01234567");
+    c->record.project_id = str_dup("p");
+    c->record.name = str_dup("n");
+    c->record.hostname = str_dup("h");
+    c->record.machine_id = str_dup("m");
+    c->record.slot = 3;
+    c->record.status = CONTAINER_PAUSED;
+    c->record.environment = json_pack("{s:s}", "A", "1");
+    c->record.realm_ids = json_array();
+    c->record.kits = json_array();
+    saved = json_table_save(&container_record_table, &c->record);
+    assert_ok(json_table_load(&container_record_table, saved, &d->record, NULL));
+    json_decref(saved);
+    saved = json_table_save(&container_record_table, &d->record);
+    assert_string_equal(json_string_value(json_object_get(saved, "status")), "paused");
+    assert_int_equal(json_integer_value(json_object_get(saved, "slot")), 3);
+    json_decref(saved);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_routes),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_configuration),
+        cmocka_unit_test(test_every_kind_of_operation),
+        cmocka_unit_test(test_container_record_round_trip),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

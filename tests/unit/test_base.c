@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Field tables, ini files, frames, errors, strings. */
+#include "test.h"
+
+#include <inttypes.h>
+#include <sys/socket.h>
+
+#include "base/fd.h"
+#include "base/frame.h"
+#include "base/id.h"
+#include "base/ini.h"
+#include "base/json_table.h"
+#include "base/spawn.h"
+#include "base/str.h"
+
+struct thing {
+    char *name;
+    int64_t size;
+    bool on;
+    int colour;
+    json_t *list;
+};
+static const char *const colours[] = {"red", "green", NULL};
+static const struct json_field fields[] = {
+    F_STRING(struct thing, name, .required = true, .min = 3, .max = 5),
+    F_INT(struct thing, size, .min = 1, .max = 10),
+    F_BOOL(struct thing, on),
+    F_ENUM(struct thing, colour, colours),
+    F_JSON(struct thing, list, .nullable = true, .has_type = true, .type = JSON_ARRAY),
+};
+static JSON_TABLE(table, "thing", fields);
+static JSON_TABLE(open_table, NULL, fields, .open = true);
+
+static struct err *load(const struct json_table *t, const char *text, struct thing *out, uint64_t *present)
+{
+    autojson j = json_loads(text, JSON_DECODE_ANY, NULL);
+
+    return json_table_load(t, j, out, present);
+}
+
+static void test_table_loads_and_saves(UNUSED void **state)
+{
+    struct thing t = {.size = 7};
+    uint64_t present = 0;
+    json_t *saved;
+
+    assert_ok(load(&table, "{\"name\": \"abc\", \"colour\": \"green\", \"list\": null}", &t, &present));
+    assert_string_equal(t.name, "abc");
+    assert_int_equal(t.size, 7);
+    assert_int_equal(t.colour, 1);
+    assert_int_equal(present, 1 | 8 | 16);
+    saved = json_table_save(&table, &t);
+    assert_string_equal(json_string_value(json_object_get(saved, "colour")), "green");
+    assert_int_equal(json_integer_value(json_object_get(saved, "size")), 7);
+    json_decref(saved);
+    json_table_clear(&table, &t);
+    assert_null(t.name);
+}
+
+static void refuses(const char *text, const char *field)
+{
+    struct thing t = {0};
+    struct err *e = load(&table, text, &t, NULL);
+
+    assert_non_null(e);
+    assert_int_equal(e->code, ERR_INVALID);
+    assert_string_equal(e->field, field);
+    assert_non_null(strstr(e->message, field));
+    assert_null(t.name);
+    err_free(e);
+}
+
+static void test_table_names_the_bad_field(UNUSED void **state)
+{
+    refuses("{}", "thing.name");
+    refuses("{\"name\": 5}", "thing.name");
+    refuses("{\"name\": null}", "thing.name");
+    refuses("{\"name\": \"ab\"}", "thing.name");
+    refuses("{\"name\": \"abcdef\"}", "thing.name");
+    refuses("{\"name\": \"a\\u0000b\"}", "thing.name");
+    refuses("{\"name\": \"abc\", \"size\": 0}", "thing.size");
+    refuses("{\"name\": \"abc\", \"size\": 11}", "thing.size");
+    refuses("{\"name\": \"abc\", \"size\": 1.5}", "thing.size");
+    refuses("{\"name\": \"abc\", \"size\": \"1\"}", "thing.size");
+    refuses("{\"name\": \"abc\", \"on\": 1}", "thing.on");
+    refuses("{\"name\": \"abc\", \"colour\": \"blue\"}", "thing.colour");
+    refuses("{\"name\": \"abc\", \"list\": {}}", "thing.list");
+    refuses("{\"name\": \"abc\", \"nmae\": 1}", "thing.nmae");
+    refuses("[]", "thing");
+}
+
+static void test_open_table_takes_unknown_fields(UNUSED void **state)
+{
+    struct thing t = {0};
+
+    assert_ok(load(&open_table, "{\"name\": \"abc\", \"other\": 1}", &t, NULL));
+    json_table_clear(&open_table, &t);
+}
+
+struct settings {
+    char *path;
+    int64_t count, bytes;
+    bool on;
+    char **words;
+};
+#define INI(key_, kind_, initial_, ...)                                                                                \
+    {                                                                                                                  \
+        .section = "main", .key = #key_, .kind = (kind_), .offset = offsetof(struct settings, key_),                   \
+        .initial = (initial_), .help = "Help.", __VA_ARGS__                                                            \
+    }
+static const struct ini_row rows[] = {INI(path, INI_STRING, "/x"), INI(count, INI_INT, "3", .min = 1, .max = 9),
+                                      INI(bytes, INI_SIZE, "2K"), INI(on, INI_BOOL, "no"),
+                                      INI(words, INI_LIST, "a, b")};
+
+static void test_ini(UNUSED void **state)
+{
+    struct settings s = {0};
+    autofree char *example = ini_example(rows, ARRAY_LEN(rows));
+
+    assert_ok(ini_load(rows, ARRAY_LEN(rows), "t", "# c\n[main]\ncount = 5\n on=yes\nwords = x y\n", &s));
+    assert_string_equal(s.path, "/x");
+    assert_int_equal(s.count, 5);
+    assert_int_equal(s.bytes, 2048);
+    assert_true(s.on);
+    assert_string_equal(s.words[1], "y");
+    assert_null(s.words[2]);
+    ini_clear(rows, ARRAY_LEN(rows), &s);
+    assert_non_null(strstr(example, "#words = a, b"));
+}
+
+static void test_ini_names_the_line(UNUSED void **state)
+{
+    static const struct {
+        const char *text, *where;
+    } cases[] = {{"[other]\n", "t:1"},
+                 {"[main]\n\nsize = 1\n", "t:3"},
+                 {"[main]\ncount = ten\n", "t:2"},
+                 {"[main]\ncount = 10\n", "t:2"},
+                 {"[main]\non = maybe\n", "t:2"},
+                 {"count = 1\n", "t:1"},
+                 {"[main]\non = 1\non = 0\n", "t:3"},
+                 {"[main\n", "t:1"},
+                 {"[main]\nbytes = -1\n", "t:2"}};
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct settings s = {0};
+        struct err *e = ini_load(rows, ARRAY_LEN(rows), "t", cases[i].text, &s);
+
+        assert_non_null(e);
+        assert_non_null(strstr(e->message, cases[i].where));
+        err_free(e);
+        ini_clear(rows, ARRAY_LEN(rows), &s);
+    }
+}
+
+static void test_frames(UNUSED void **state)
+{
+    struct frame_reader r = {0};
+    autojson sent = json_pack("{s:s}", "a", "b");
+    json_t *got = NULL;
+    char buf[64];
+    int pair[2];
+    ssize_t n;
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    assert_ok(frame_send(pair[0], sent));
+    assert_ok(frame_receive(pair[1], &got));
+    assert_true(json_equal(sent, got));
+    json_decref(got);
+    assert_ok(frame_send(pair[0], sent));
+    n = read(pair[1], buf, sizeof(buf));
+    for (ssize_t i = 0; i < n; i++) {
+        assert_ok(frame_reader_feed(&r, buf + i, 1));
+        assert_ok(frame_reader_next(&r, &got));
+        assert_true((got != NULL) == (i == n - 1));
+    }
+    json_decref(got);
+    assert_ok(frame_reader_feed(&r, "\xff\xff\xff\xff", 4));
+    assert_err(frame_reader_next(&r, &got), ERR_TOO_LARGE);
+    frame_reader_done(&r);
+    close(pair[0]);
+    assert_err(frame_receive(pair[1], &got), ERR_CANCELLED);
+    close(pair[1]);
+}
+
+static void test_errors_cross_processes(UNUSED void **state)
+{
+    struct err *e = err_data(err_reason(err_wrap(err_field("f", "is %d", 5), "outer"), "WORD"), json_integer(3)), *back;
+    autojson j = NULL;
+
+    e->retry_after_s = 4;
+    j = err_to_json(e);
+    back = err_from_json(j);
+    assert_int_equal(back->code, ERR_INVALID);
+    assert_string_equal(back->message, "outer: f: is 5");
+    assert_string_equal(back->field, "f");
+    assert_string_equal(back->reason, "WORD");
+    assert_int_equal(json_integer_value(back->data), 3);
+    assert_int_equal(back->retry_after_s, 4);
+    err_free(e);
+    err_free(back);
+}
+
+static void test_strings(UNUSED void **state)
+{
+    char text[STR_TIME_SIZE];
+    int64_t n;
+
+    assert_string_equal(str_time(1736937000123, text), "2025-01-15T10:30:00.123Z");
+    assert_true(str_to_i64("-5", &n) && n == -5);
+    assert_false(str_to_i64("5x", &n));
+    assert_false(str_to_i64("", &n));
+    assert_false(str_to_i64(" 5", &n));
+    assert_false(str_to_i64("99999999999999999999", &n));
+    assert_true(str_is_object_id("0123456789abcdef01234567"));
+    assert_false(str_is_object_id("0123456789ABCDEF01234567"));
+    assert_false(str_is_object_id("0123"));
+    assert_true(str_has_control("a\nb"));
+}
+
+static void test_spawn(UNUSED void **state)
+{
+    const char *const yes[] = {"true", NULL}, *const no[] = {"false", NULL};
+    struct spawn s = SPAWN_INIT;
+
+    s.path = "/bin/true";
+    s.argv = yes;
+    assert_ok(spawn_run(&s, "true"));
+    s.path = "/bin/false";
+    s.argv = no;
+    assert_err(spawn_run(&s, "false"), ERR_HOST);
+    s.path = "/no/such/program";
+    assert_err(spawn_run(&s, "none"), ERR_HOST);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_table_loads_and_saves),
+        cmocka_unit_test(test_table_names_the_bad_field),
+        cmocka_unit_test(test_open_table_takes_unknown_fields),
+        cmocka_unit_test(test_ini),
+        cmocka_unit_test(test_ini_names_the_line),
+        cmocka_unit_test(test_frames),
+        cmocka_unit_test(test_errors_cross_processes),
+        cmocka_unit_test(test_strings),
+        cmocka_unit_test(test_spawn),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
