@@ -4,6 +4,7 @@
  * with the container, so the request is freed before. The monitor closes all fds but those it takes for sockets of
  * socket activation: that keeps the lock of presence.h open in it.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <lxc/lxccontainer.h>
@@ -14,6 +15,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "provisioning/ramdisk.h"
+#include "runtime/address.h"
 #include "runtime/cgroup.h"
 #include "runtime/lxc_config.h"
 #include "runtime/presence.h"
@@ -165,8 +167,11 @@ struct err *job_do_start(const struct job *job, void *args, json_t **ret)
 {
     autofree char *rootfs = layout_rootfs(job->target.pool, job->target.slot);
     auto_(container_put) struct lxc_container *c = NULL;
+    struct in6_addr ipv6;
     struct err *e;
 
+    if (inet_pton(AF_INET6, ((struct job_start *)args)->ipv6, &ipv6) != 1)
+        return err_field("ipv6", "must be an IPv6 address");
     if (!subvolume_exists(rootfs))
         return err_new(ERR_NOT_FOUND, "the container has no root file system");
     e = prepare_directories(job);
@@ -184,5 +189,10 @@ struct err *job_do_start(const struct job *job, void *args, json_t **ret)
     e = launch(c, job, args);
     if (!e)
         e = failpoint("start.after");
-    return e ? e : running(c, ret);
+    if (!e)
+        e = running(c, ret);
+    /* Without it the container works as well, two seconds later. */
+    if (!e)
+        err_ignore(address_use_at_once(c->init_pid(c), &ipv6));
+    return e;
 }

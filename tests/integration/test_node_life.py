@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One container through the API, from create to delete, on a real node."""
+import json
 import socket
 
 import pytest
@@ -44,6 +45,17 @@ def test_is_unprivileged_with_a_range_of_its_own(node, box):
     assert first[0] == "0" and int(first[1]) >= 65536 and first[2] == "65536"
     assert abs(int(first[1]) - int(second[1])) >= 65536
     assert node.delete(other).status == 200
+
+
+def test_ipv6_is_usable_at_once(node):
+    """A connection begun while the kernel still looked for a second owner would take a link-local source."""
+    cid = node.create("box-six", hoody_kit=False)["id"]
+    c = node.container(cid)
+    address = next(a for link in json.loads(node.inside(cid, "ip", "-j", "-6", "addr", "show", "dev", "eth0"))
+                   for a in link["addr_info"] if a["local"] == c["node"]["ipv6"])
+    assert not address.get("tentative") and address["prefixlen"] == 128
+    assert c["node"]["ipv6"] in node.inside(cid, "ip", "-6", "route", "get", "2001:db8:ffff::1")
+    assert node.delete(cid).status == 200
 
 
 def test_identity_and_environment(node, box):

@@ -166,7 +166,7 @@ class Daemon(Node):
     def inside(self, cid, *argv, check=True):
         pid = self.container(cid)["node"]["init_pid"]
         r = subprocess.run(["nsenter", "-t", str(pid), "-a", *argv], text=True, capture_output=True, check=False)
-        assert not check or r.returncode == 0, (argv, r.stdout, r.stderr)
+        assert not check or r.returncode == 0, (argv, r.returncode, r.stdout, r.stderr)
         return r.stdout.strip()
 
     def wait_booted(self, cid, seconds=60):
