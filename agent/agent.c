@@ -3,6 +3,7 @@
 
 #include <assert.h>
 
+#include "agent/event.h"
 #include "base/clock.h"
 #include "base/id.h"
 #include "base/str.h"
@@ -104,6 +105,7 @@ void agent_commit(struct agent *a, struct store_tx *tx, void *owner, agent_done_
     struct commit *c = mem_new(struct commit);
 
     *c = (struct commit){.agent = a, .tx = tx, .owner = owner, .done = done};
+    events_number(a, tx);
     lane_submit(a->store_lane, commit_work, c, commit_done);
 }
 
@@ -116,45 +118,41 @@ void agent_job(struct agent *a, enum job_kind kind, int64_t slot, const void *ar
     workers_run(a->workers, kind, job_request(kind, &target, args), extra_ms, owner, done);
 }
 
-/* A JSON value as text parameter. */
-static json_t *text_of(json_t *j)
-{
-    autofree char *text = json_dumps(j, JSON_COMPACT);
-    json_t *s = json_string(text ? text : "{}");
-
-    json_decref(j);
-    return s;
-}
-
 void record_put(struct store_tx *tx, const struct container *c)
 {
     const struct container_record *r = &c->record;
 
     store_tx_add(tx, STORE_CONTAINER_PUT,
                  json_pack("[s, I, s, s, o]", r->id, (json_int_t)r->slot, r->project_id, r->name,
-                           text_of(json_table_save(&container_record_table, r))));
+                           store_text(json_table_save(&container_record_table, r))));
 }
 
 void record_put_rules(struct store_tx *tx, const struct container *c, const struct ruleset *rules)
 {
-    store_tx_add(tx, STORE_FIREWALL_PUT, json_pack("[s, o]", c->record.id, text_of(ruleset_to_json(rules))));
+    store_tx_add(tx, STORE_FIREWALL_PUT, json_pack("[s, o]", c->record.id, store_text(ruleset_to_json(rules))));
 }
 
 void record_put_snapshot(struct store_tx *tx, const struct container *c, const struct snapshot *s)
 {
     store_tx_add(tx, STORE_SNAPSHOT_PUT,
-                 json_pack("[s, s, o]", c->record.id, s->name, text_of(json_table_save(&snapshot_table, s))));
+                 json_pack("[s, s, o]", c->record.id, s->name, store_text(json_table_save(&snapshot_table, s))));
 }
 
-void record_log(struct store_tx *tx, const struct container *c, const char *from, const char *to, int64_t duration_ms,
-                const char *triggered_by, json_t *metadata)
+void record_log(struct agent *a, struct store_tx *tx, const struct container *c, const char *from, const char *to,
+                int64_t duration_ms, const char *triggered_by, json_t *metadata)
 {
-    json_t *duration = duration_ms >= 0 ? json_integer(duration_ms) : json_null();
+    autojson duration = duration_ms >= 0 ? json_integer(duration_ms) : json_null();
+    autofree char *type = str_fmt("container.%s", to);
     int64_t now = clock_wall_ms();
     char id[ID_OBJECT_LEN + 1];
 
+    event_add(a, tx, type, c,
+              json_pack("{s:s, s:s?, s:s, s:O, s:s, s:O?, s:O?}", "name", c->record.name, "from_status", from,
+                        "to_status", to, "duration_ms", duration, "triggered_by", triggered_by, "operation",
+                        json_object_get(metadata, "command"), "operation_id",
+                        json_object_get(metadata, "operation_id")));
     id_object(id);
     store_tx_add(tx, STORE_LOG_ADD,
-                 json_pack("[s, s, s?, s, I, o, s, o, I]", id, c->record.id, from, to, (json_int_t)now, duration,
-                           triggered_by, metadata ? text_of(metadata) : json_null(), (json_int_t)now));
+                 json_pack("[s, s, s?, s, I, O, s, o, I]", id, c->record.id, from, to, (json_int_t)now, duration,
+                           triggered_by, metadata ? store_text(metadata) : json_null(), (json_int_t)now));
 }

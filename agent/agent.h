@@ -13,6 +13,7 @@
 #include "netfilter/netfilter.h"
 #include "store/store.h"
 
+struct events;
 struct expiry;
 struct tls_listener;
 
@@ -41,6 +42,7 @@ struct agent {
     struct http_server *control_http, *tls_http;
     struct tls_listener *tls;
     struct expiry *expiry;
+    struct events *events;
     int64_t started_at;
     bool ready, stopping;
 };
@@ -55,7 +57,7 @@ void agent_remove(struct agent *a, struct container *c); /* frees c */
 /* The lowest free slot; ERR_LIMIT when there is none. */
 MUST_USE struct err *agent_free_slot(const struct agent *a, int64_t *ret);
 
-/* Commits tx (taken over) on the store lane. */
+/* Commits tx (taken over) on the store lane, its events included. */
 typedef void agent_done_fn(void *owner, struct err *e);
 void agent_commit(struct agent *a, struct store_tx *tx, void *owner, agent_done_fn *done);
 
@@ -77,5 +79,7 @@ void net_counters(struct agent *a, int64_t slot, void *owner,
 void record_put(struct store_tx *tx, const struct container *c);
 void record_put_rules(struct store_tx *tx, const struct container *c, const struct ruleset *rules);
 void record_put_snapshot(struct store_tx *tx, const struct container *c, const struct snapshot *s);
-void record_log(struct store_tx *tx, const struct container *c, const char *from, const char *to, int64_t duration_ms,
-                const char *triggered_by, json_t *metadata);
+/* A change of the status: a row of the status log and the event container.<to>. from may be NULL, duration_ms -1;
+ * metadata (may be NULL) passes over. */
+void record_log(struct agent *a, struct store_tx *tx, const struct container *c, const char *from, const char *to,
+                int64_t duration_ms, const char *triggered_by, json_t *metadata);

@@ -4,6 +4,7 @@
  * kernel as one batch, and only then answers. When the kernel refuses, the record goes back to the old rules.
  */
 #include "agent/api.h"
+#include "agent/event.h"
 #include "base/str.h"
 
 /* A change under way: commit, apply, and on a refusal commit the old rules again. */
@@ -39,6 +40,44 @@ static void on_undone(void *owner, struct err *e)
     change_end(ch);
 }
 
+static void tell_rule(struct agent *a, struct store_tx *tx, const struct container *c, const char *what, int direction,
+                      const struct rule *rule)
+{
+    autofree char *type = str_fmt("firewall.rule.%s", what);
+
+    event_add_for(a, tx, type, "firewall", c->record.id, c->record.project_id, c->record.id,
+                  json_pack("{s:s, s:o}", "direction", rule_direction_name((enum rule_direction)direction), "rule",
+                            rule_to_json((enum rule_direction)direction, rule)));
+}
+
+/* The events of a change from one set to another. No change moves a rule: both lists are walked side by side, and what
+ * stands in one only was added or removed as the lists grow or shrink. */
+static void tell_change(struct agent *a, struct store_tx *tx, const struct container *c, const struct ruleset *from,
+                        const struct ruleset *to)
+{
+    for (int d = 0; d < 2; d++) {
+        size_t i = 0, k = 0;
+
+        while (i < from->count[d] || k < to->count[d]) {
+            const struct rule *was = i < from->count[d] ? from->rules[d][i] : NULL;
+            const struct rule *is = k < to->count[d] ? to->rules[d][k] : NULL;
+
+            if (was && is && rule_same(was, is)) {
+                if (was->state != is->state)
+                    tell_rule(a, tx, c, is->state == RULE_ENABLED ? "enabled" : "disabled", d, is);
+                i++;
+                k++;
+            } else if (was && (!is || to->count[d] < from->count[d])) {
+                tell_rule(a, tx, c, "removed", d, was);
+                i++;
+            } else {
+                tell_rule(a, tx, c, "added", d, is);
+                k++;
+            }
+        }
+    }
+}
+
 /* Back to the old rules, unless somebody has changed them again. */
 static void put_back(struct change *ch, struct container *c, struct store_tx *tx)
 {
@@ -46,8 +85,10 @@ static void put_back(struct change *ch, struct container *c, struct store_tx *tx
         return;
     ruleset_unref(c->rules);
     c->rules = ruleset_ref(ch->before);
-    if (tx)
+    if (tx) {
         record_put_rules(tx, c, c->rules);
+        tell_change(ch->agent, tx, c, ch->after, ch->before);
+    }
 }
 
 static void undo(struct change *ch, struct err *e)
@@ -103,6 +144,7 @@ static void change_rules(struct api_call *call, struct ruleset *rules, int statu
                           .data = data};
     c->rules = rules;
     record_put_rules(tx, c, rules);
+    tell_change(call->agent, tx, c, ch->before, rules);
     agent_commit(call->agent, tx, ch, on_recorded);
 }
 

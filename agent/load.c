@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <sys/stat.h>
 
+#include "agent/event.h"
 #include "base/fd.h"
 #include "base/id.h"
 #include "base/str.h"
@@ -136,6 +137,8 @@ struct err *load_state(struct agent *a, bool *ret_rebooted, json_t **ret_intents
         e = each(a, STORE_SNAPSHOT_ALL, load_snapshot);
     if (!e)
         e = each(a, STORE_FIREWALL_ALL, load_rules);
+    if (!e)
+        e = events_load(a);
     if (!e)
         e = store_query(a->store, STORE_INTENT_ALL, NULL, ret_intents);
     return e;

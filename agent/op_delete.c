@@ -2,8 +2,14 @@
 /* Delete: unreachable and gone from disk; the row goes last, so that a crash repeats the rest. */
 #include "agent/steps.h"
 
+#include "agent/event.h"
+
 static void gone(struct operation *op, struct store_tx *tx)
 {
+    event_add(op->agent, tx, "container.deleted", op->container,
+              json_pack("{s:s, s:s, s:s, s:s}", "name", op->container->record.name, "from_status",
+                        container_status_words[op->container->record.status], "operation_id", op->id, "triggered_by",
+                        op->triggered_by));
     store_tx_add(tx, STORE_CONTAINER_DELETE, json_pack("[s]", op->container->record.id));
 }
 

@@ -46,21 +46,20 @@ static const struct op_step restart_steps[] = {
 static const struct op_step pause_steps[] = {{0, "freeze", freeze, thaw}};
 static const struct op_step resume_steps[] = {{0, "thaw", thaw, NULL}};
 
-#define KIND(ident, name_, steps_, succeed_, fail_)                                                                    \
-    const struct op_kind ident = {                                                                                     \
-        .name = (name_),                                                                                               \
-        .steps = (steps_),                                                                                             \
-        .step_count = ARRAY_LEN(steps_),                                                                               \
-        .recovery = OP_REDO,                                                                                           \
-        .status_during = -1,                                                                                           \
-        .succeed = (succeed_),                                                                                         \
-        .fail = (fail_),                                                                                               \
-    }
+#define KIND(ident, name_, steps_, succeed_, fail_, ...)                                                               \
+    const struct op_kind ident = {.name = (name_),                                                                     \
+                                  .steps = (steps_),                                                                   \
+                                  .step_count = ARRAY_LEN(steps_),                                                     \
+                                  .recovery = OP_REDO,                                                                 \
+                                  .status_during = -1,                                                                 \
+                                  .succeed = (succeed_),                                                               \
+                                  .fail = (fail_),                                                                     \
+                                  __VA_ARGS__}
 
 KIND(op_start, "start", start_steps, outcome_running, outcome_as_before);
 KIND(op_stop, "stop", stop_steps, outcome_stopped, outcome_as_before);
 KIND(op_force_stop, "force-stop", force_stop_steps, outcome_stopped, outcome_as_before);
-KIND(op_restart, "restart", restart_steps, outcome_running, outcome_stopped);
+KIND(op_restart, "restart", restart_steps, outcome_running, outcome_stopped, .restarts = true);
 KIND(op_pause, "pause", pause_steps, paused, outcome_as_before);
 KIND(op_resume, "resume", resume_steps, outcome_running, outcome_as_before);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Snapshot, its removal, and restore: the root is swapped for a copy of the snapshot while nothing runs. */
+#include "agent/event.h"
 #include "agent/steps.h"
 #include "base/clock.h"
 
@@ -34,6 +35,13 @@ static void tidy(struct operation *op)
     step_job(op, JOB_TIDY, NULL, 0);
 }
 
+static void tell(struct operation *op, struct store_tx *tx, const char *type, const char *alias)
+{
+    event_add(op->agent, tx, type, op->container,
+              json_pack("{s:s, s:s?, s:s, s:s}", "snapshot_name", op_arg(op, "name"), "alias", alias, "operation_id",
+                        op->id, "triggered_by", op->triggered_by));
+}
+
 static void made(struct operation *op, struct store_tx *tx)
 {
     struct snapshot *s = mem_new(struct snapshot);
@@ -46,6 +54,7 @@ static void made(struct operation *op, struct store_tx *tx)
     s->alias = op_arg(op, "alias") ? strdup(op_arg(op, "alias")) : NULL;
     container_add_snapshot(op->container, s);
     record_put_snapshot(tx, op->container, s);
+    tell(op, tx, "container.snapshot.created", s->alias);
 }
 
 static void dropped(struct operation *op, struct store_tx *tx)
@@ -53,6 +62,7 @@ static void dropped(struct operation *op, struct store_tx *tx)
     struct snapshot *s = container_find_snapshot(op->container, op_arg(op, "name"));
 
     store_tx_add(tx, STORE_SNAPSHOT_DELETE, json_pack("[s, s]", op->container->record.id, op_arg(op, "name")));
+    tell(op, tx, "container.snapshot.deleted", s ? s->alias : NULL);
     if (s)
         container_drop_snapshot(op->container, s);
 }
@@ -66,6 +76,7 @@ static void restored(struct operation *op, struct store_tx *tx)
     /* The snapshot brought its own /etc/environment: the recorded one is to be written again. */
     if (r->env_revision > 0)
         r->env_applied_revision = r->env_revision - 1;
+    tell(op, tx, "container.snapshot.restored", s ? s->alias : NULL);
     if (!s)
         return;
     s->last_used_at = clock_wall_ms();
@@ -116,4 +127,5 @@ const struct op_kind op_restore = {
     .status_during = -1,
     .succeed = restored,
     .fail = outcome_stopped,
+    .restarts = true,
 };

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 
 #include "agent/environment.h"
+#include "agent/event.h"
 #include "agent/watch.h"
 #include "base/clock.h"
 #include "base/failpoint.h"
@@ -99,6 +100,11 @@ static void release(struct operation *op, struct err *e)
     free(op);
 }
 
+static const char *command_of(const struct operation *op)
+{
+    return op->kind->command ? op->kind->command : op->kind->name;
+}
+
 static json_t *log_metadata(const struct operation *op)
 {
     json_t *steps = json_object();
@@ -106,8 +112,8 @@ static json_t *log_metadata(const struct operation *op)
     for (size_t i = 0; i < op->kind->step_count; i++)
         if (op->begun[i])
             json_object_set_new(steps, op->kind->steps[i].name, json_real((double)op->step_us[i] / 1000.0));
-    return json_pack("{s:s, s:s, s:o, s:s?}", "command", op->kind->command ? op->kind->command : op->kind->name,
-                     "operation_id", op->id, "steps_ms", steps, "error", op->error ? err_message(op->error) : NULL);
+    return json_pack("{s:s, s:s, s:o, s:s?}", "command", command_of(op), "operation_id", op->id, "steps_ms", steps,
+                     "error", op->error ? err_message(op->error) : NULL);
 }
 
 static void report(const struct operation *op, int64_t ms)
@@ -133,6 +139,37 @@ static void on_result_committed(void *owner, struct err *e)
     release(op, steal(&op->error));
 }
 
+/* The change of the status, if there is one. `from` is what the log saw last. */
+static void log_change(struct operation *op, struct store_tx *tx, int from, int64_t ms)
+{
+    struct container *c = op->container;
+    const char *before = container_status_words[from], *after = container_status_words[c->record.status];
+    const char *stopped = container_status_words[CONTAINER_STOPPED];
+    bool restarted = op->kind->restarts && !op->error && from == CONTAINER_RUNNING && from == c->record.status;
+    int64_t down_ms = restarted ? op->step_us[0] / 1000 : 0; /* its first step is the stop */
+
+    if (restarted)
+        record_log(op->agent, tx, c, before, stopped, down_ms, op->triggered_by, log_metadata(op));
+    if (restarted || from != c->record.status)
+        record_log(op->agent, tx, c, restarted ? stopped : before, after, ms - down_ms, op->triggered_by,
+                   log_metadata(op));
+}
+
+static void tell_end(struct operation *op, struct store_tx *tx, int64_t ms)
+{
+    const struct err *e = op->error;
+    json_t *payload =
+        json_pack("{s:s, s:s, s:s, s:I, s:s}", "operation_id", op->id, "operation", command_of(op), "status",
+                  e ? "failed" : "completed", "duration_ms", (json_int_t)ms, "triggered_by", op->triggered_by);
+
+    if (e)
+        json_object_set_new(
+            payload, "error",
+            json_pack("{s:s, s:s}", "code", e->reason ? e->reason : err_code_name(e->code), "message", err_message(e)));
+    event_add(op->agent, tx, e ? "container.operation.failed" : "container.operation.completed", op->container,
+              payload);
+}
+
 static void finish(struct operation *op)
 {
     struct container *c = op->container;
@@ -147,14 +184,11 @@ static void finish(struct operation *op)
     else
         op->kind->succeed(op, tx);
     if (!op->kind->removes_container || op->error) {
-        int from = op->kind->status_during >= 0 ? before : op->from;
-
         c->record.updated_at = clock_wall_ms();
         record_put(tx, c);
-        if (c->record.status != from)
-            record_log(tx, c, container_status_words[from], container_status_word(c), ms, op->triggered_by,
-                       log_metadata(op));
+        log_change(op, tx, op->kind->status_during >= 0 ? before : op->from, ms);
     }
+    tell_end(op, tx, ms);
     store_tx_add(tx, STORE_INTENT_DELETE, json_pack("[s]", op->id));
     report(op, ms);
     c->status_before = before;
@@ -285,7 +319,7 @@ void operation_start(struct operation *op, struct store_tx *tx)
         tx = store_tx_new();
     record_put(tx, op->container); /* before the log, which refers to it */
     if (op->kind->status_during >= 0 && (op->from != op->kind->status_during || op->kind->makes_container))
-        record_log(tx, op->container, op->kind->makes_container ? NULL : container_status_words[op->from],
+        record_log(op->agent, tx, op->container, op->kind->makes_container ? NULL : container_status_words[op->from],
                    container_status_word(op->container), -1, op->triggered_by, log_metadata(op));
     commit_intent(op, tx);
 }

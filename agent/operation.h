@@ -39,6 +39,7 @@ struct op_kind {
     void (*fail)(struct operation *op, struct store_tx *tx); /* after unwinding */
     bool removes_container;                                  /* on success the container is gone */
     bool makes_container;                                    /* a failed intent leaves no container */
+    bool restarts;                                           /* a running container is down for a while meanwhile */
 };
 
 enum { OP_STEPS_MAX = 12, OP_ATTEMPTS_MAX = 3 };

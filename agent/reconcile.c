@@ -2,6 +2,7 @@
 #include "agent/reconcile.h"
 
 #include "agent/environment.h"
+#include "agent/event.h"
 #include "agent/operation.h"
 #include "agent/watch.h"
 #include "base/log.h"
@@ -49,7 +50,7 @@ static void correct(struct agent *a, struct container *c, enum container_status 
     if (c->record.status != (int)to) {
         log_notice(&ctx, "found %s, recorded as %s", container_status_words[to], from);
         c->record.status = (int)to;
-        record_log(tx, c, from, container_status_word(c), -1, "system", json_pack("{s:s}", "command", "reconcile"));
+        record_log(a, tx, c, from, container_status_word(c), -1, "system", json_pack("{s:s}", "command", "reconcile"));
     }
     record_put(tx, c);
     agent_commit(a, tx, NULL, on_recorded);
@@ -80,6 +81,8 @@ static void check_snapshots(struct agent *a, struct container *c, const json_t *
         if (there)
             continue;
         store_tx_add(tx, STORE_SNAPSHOT_DELETE, json_pack("[s, s]", c->record.id, s->name));
+        event_add(a, tx, "container.snapshot.deleted", c,
+                  json_pack("{s:s, s:s?, s:s}", "snapshot_name", s->name, "alias", s->alias, "triggered_by", "system"));
         container_drop_snapshot(c, s);
     }
     agent_commit(a, tx, NULL, on_recorded);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Graceful end: no new requests, unfinished operations get some time, then the sockets close. What is cut off is
  * repaired by the next start like after a crash. */
+#include "agent/event.h"
 #include "agent/expiry.h"
 #include "agent/start.h"
 #include "agent/tls.h"
@@ -106,6 +107,7 @@ void agent_free(struct agent *a)
     lane_free(a->store_lane);
     lane_free(a->net_lane);
     store_close(a->store);
+    events_free(a->events);
     json_decref(a->images);
     json_decref(a->kits);
     free(a->node_name);

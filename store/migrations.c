@@ -18,6 +18,18 @@ static const char *const steps[] = {
     "  ON DELETE CASCADE, from_status TEXT, to_status TEXT NOT NULL, transition_time INTEGER NOT NULL,"
     "  duration_ms INTEGER, triggered_by TEXT NOT NULL, metadata TEXT, created_at INTEGER NOT NULL) STRICT;"
     "CREATE INDEX status_logs_by_container ON status_logs (container_id, transition_time);",
+    /* 2: what happened, for clients that follow it. No reference to containers: events outlive them. AUTOINCREMENT
+     * keeps the highest number that ever was in sqlite_sequence, also when the last events are deleted. created_at
+     * never falls from one number to the next, so an index that ends in it gives the order of seq too. */
+    "CREATE TABLE events (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, event_type TEXT NOT NULL,"
+    "  resource_type TEXT NOT NULL, resource_id TEXT NOT NULL, project_id TEXT, container_id TEXT,"
+    "  payload TEXT NOT NULL, realm_ids TEXT NOT NULL, created_at INTEGER NOT NULL) STRICT;"
+    "CREATE INDEX events_by_time ON events (created_at);"
+    "CREATE INDEX events_by_type ON events (event_type, created_at);"
+    "CREATE INDEX events_by_resource ON events (resource_id, created_at);"
+    "CREATE INDEX events_by_project ON events (project_id, created_at);"
+    "CREATE INDEX events_by_container ON events (container_id, created_at);"
+    "CREATE INDEX status_logs_by_time ON status_logs (created_at);",
 };
 
 static struct err *exec(sqlite3 *db, const char *sql)

@@ -40,7 +40,11 @@
     X(STORE_LOG_TO_ASC, LOG_PAGE("to_status", "ASC"))                                                                  \
     X(STORE_LOG_TO_DESC, LOG_PAGE("to_status", "DESC"))                                                                \
     X(STORE_LOG_FROM_ASC, LOG_PAGE("from_status", "ASC"))                                                              \
-    X(STORE_LOG_FROM_DESC, LOG_PAGE("from_status", "DESC"))
+    X(STORE_LOG_FROM_DESC, LOG_PAGE("from_status", "DESC"))                                                            \
+    X(STORE_EVENT_ADD, "INSERT INTO events (seq, id, event_type, resource_type, resource_id, project_id, "             \
+                       "container_id, payload, realm_ids, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")          \
+    X(STORE_EVENT_LAST, "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0) AS seq, "         \
+                        "coalesce((SELECT max(created_at) FROM events), 0) AS created_at")
 
 enum store_statement {
 #define X(name, sql) name,

@@ -64,12 +64,30 @@ struct store_tx *store_tx_new(void)
     return mem_new(struct store_tx);
 }
 
+json_t *store_text(json_t *j)
+{
+    char *text = json_dumps(j, JSON_COMPACT);
+    json_t *s = json_string(text ? text : "{}");
+
+    free(text);
+    json_decref(j);
+    return s;
+}
+
 void store_tx_add(struct store_tx *tx, enum store_statement statement, json_t *params)
 {
     tx->items = mem_grow(tx->items, tx->count + 1, sizeof(*tx->items));
     tx->items[tx->count].statement = statement;
     tx->items[tx->count].params = params;
     tx->count++;
+}
+
+void store_tx_each(const struct store_tx *tx, enum store_statement statement, void *owner,
+                   void (*each)(void *owner, json_t *params))
+{
+    for (size_t i = 0; i < tx->count; i++)
+        if (tx->items[i].statement == statement)
+            each(owner, tx->items[i].params);
 }
 
 void store_tx_free(struct store_tx *tx)

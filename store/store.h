@@ -21,9 +21,14 @@ void store_close(struct store *s);
 DEFINE_AUTO(struct store, store_close)
 
 struct store_tx *store_tx_new(void);
+/* A JSON value (taken over) as a text parameter. */
+json_t *store_text(json_t *j);
 /* Adds a statement; `params` is its array of values in the order of its '?' and passes over. Strings, integers, null.
  */
 void store_tx_add(struct store_tx *tx, enum store_statement statement, json_t *params);
+/* Shows the parameters of every statement of one kind, in order; they may be changed until the commit begins. */
+void store_tx_each(const struct store_tx *tx, enum store_statement statement, void *owner,
+                   void (*each)(void *owner, json_t *params));
 void store_tx_free(struct store_tx *tx);
 DEFINE_AUTO(struct store_tx, store_tx_free)
 /* All or nothing. */

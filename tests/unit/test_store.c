@@ -110,6 +110,7 @@ static void test_every_statement_prepares(void **state)
         [STORE_LOG_COUNT] = 1,       [STORE_LOG_TIME_ASC] = 3,     [STORE_LOG_TIME_DESC] = 3,
         [STORE_LOG_CREATED_ASC] = 3, [STORE_LOG_CREATED_DESC] = 3, [STORE_LOG_TO_ASC] = 3,
         [STORE_LOG_TO_DESC] = 3,     [STORE_LOG_FROM_ASC] = 3,     [STORE_LOG_FROM_DESC] = 3,
+        [STORE_EVENT_ADD] = 10,      [STORE_EVENT_LAST] = 0,
     };
 
     _Static_assert(ARRAY_LEN(parameters) == STORE_STATEMENT_MAX, "a statement is missing here");
