@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/api.h"
 
+#include <stdio.h>
+
 #include "agent/route.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -90,15 +92,24 @@ void reply_host_err(struct http_request *req, struct err *e)
 
 static enum api_verb verb_of(const char *method)
 {
-    static const struct {
-        const char *name;
-        enum api_verb verb;
-    } verbs[] = {{"GET", GET}, {"POST", POST}, {"PUT", PUT}, {"PATCH", PATCH}, {"DELETE", DELETE}};
-
-    for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
-        if (strcmp(verbs[i].name, method) == 0)
-            return verbs[i].verb;
+    for (int verb = GET; verb <= DELETE; verb <<= 1)
+        if (route_has_verb(verb, method))
+            return (enum api_verb)verb;
     return 0;
+}
+
+bool api_print_routes(void)
+{
+    char verbs[ROUTE_VERBS_SIZE];
+
+    for (size_t i = 0; i < ARRAY_LEN(routes); i++)
+        if (!routes[i].fallback) {
+            printf("%s %s", route_verbs(routes[i].verbs, ",", verbs), routes[i].path);
+            for (size_t k = 0; k < ARRAY_LEN(routes[i].choices) && routes[i].choices[k]; k++)
+                printf("%c%s", k ? '|' : ' ', routes[i].choices[k]);
+            putchar('\n');
+        }
+    return fflush(stdout) == 0;
 }
 
 static struct err *find_container(struct api_call *call, const struct route *route)

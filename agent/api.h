@@ -25,6 +25,9 @@ typedef void api_handler_fn(struct api_call *call);
 /* The handler of http_config: routes, checks, calls. owner is the agent. */
 void api_handle(void *owner, struct http_request *req);
 
+/* Prints the route table, "GET,POST /path" a line, in the order of matching; false when stdout fails. */
+bool api_print_routes(void);
+
 void reply_ok(struct http_request *req, int status, const char *message, json_t *data); /* data NULL: null */
 void reply_err(struct http_request *req, struct err *e);                                /* takes over e */
 /* For the failure of work that a checked request asked for: never a 4xx. */

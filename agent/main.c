@@ -31,6 +31,7 @@ static const char usage[] = "noded - the node agent: containers on this server\n
                             "  -d, --debug          log everything to stderr\n"
                             "      --check          check the configuration and exit\n"
                             "      --example        print a commented configuration with all defaults and exit\n"
+                            "      --routes         print the methods and paths of the API and exit\n"
                             "  -V, --version        print the version and exit\n"
                             "  -h, --help           print this and exit\n"
                             "\n"
@@ -148,6 +149,7 @@ int main(int argc, char **argv)
                                             {"debug", no_argument, NULL, 'd'},
                                             {"check", no_argument, NULL, 'k'},
                                             {"example", no_argument, NULL, 'e'},
+                                            {"routes", no_argument, NULL, 'r'},
                                             {"version", no_argument, NULL, 'V'},
                                             {"help", no_argument, NULL, 'h'},
                                             {0}};
@@ -173,6 +175,8 @@ int main(int argc, char **argv)
 
             return fputs(text, stdout) < 0;
         }
+        case 'r':
+            return !api_print_routes();
         case 'V':
             return puts("noded " NODED_VERSION) < 0;
         case 'h':

@@ -50,17 +50,33 @@ static bool match(const struct route *r, const char *path, char **params)
     return !*want && !*path && is_choice(r, n ? params[n - 1] : NULL);
 }
 
-static struct err *wrong_verb(int allowed)
+static const char *const verb_words[] = {"GET", "POST", "PUT", "PATCH", "DELETE"};
+
+const char *route_verbs(int verbs, const char *separator, char text[ROUTE_VERBS_SIZE])
 {
-    static const char *const names[] = {"GET", "POST", "PUT", "PATCH", "DELETE"};
-    struct err *e = err_new(ERR_METHOD, "This path does not take that method");
-    char text[48] = "";
     size_t len = 0;
 
-    for (int i = 0; i < (int)ARRAY_LEN(names); i++)
-        if (allowed & (1 << i))
-            len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%s", len ? ", " : "", names[i]);
-    str_set(&e->field, text);
+    text[0] = '\0';
+    for (int i = 0; i < (int)ARRAY_LEN(verb_words); i++)
+        if (verbs & (1 << i))
+            len += (size_t)snprintf(text + len, ROUTE_VERBS_SIZE - len, "%s%s", len ? separator : "", verb_words[i]);
+    return text;
+}
+
+bool route_has_verb(int verb, const char *word)
+{
+    for (int i = 0; i < (int)ARRAY_LEN(verb_words); i++)
+        if (verb & (1 << i) && str_eq(verb_words[i], word))
+            return true;
+    return false;
+}
+
+static struct err *wrong_verb(int allowed)
+{
+    struct err *e = err_new(ERR_METHOD, "This path does not take that method");
+    char text[ROUTE_VERBS_SIZE];
+
+    str_set(&e->field, route_verbs(allowed, ", ", text));
     return e;
 }
 

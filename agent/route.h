@@ -18,6 +18,12 @@ struct route {
     bool fallback;          /* matches only after all others and never makes a 405 */
 };
 
+enum { ROUTE_VERBS_SIZE = 48 };
+
+/* The words of enum api_verb bits, into text, which it returns. */
+const char *route_verbs(int verbs, const char *separator, char text[ROUTE_VERBS_SIZE]);
+bool route_has_verb(int verb, const char *word);
+
 /* A slash at the end of the path makes no difference. *params (three, the caller's even on error) get the segments.
  * ERR_NOT_FOUND: no such path; ERR_METHOD: the path is there, field holds the Allow header's value. */
 MUST_USE struct err *route_find(const struct route *routes, size_t count, int verb, const char *path, char **params,
