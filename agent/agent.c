@@ -95,6 +95,8 @@ static void commit_done(void *arg, struct err *e)
 {
     struct commit *c = arg;
 
+    if (!e)
+        events_show(c->agent, c->tx);
     store_tx_free(c->tx);
     c->done(c->owner, e);
     free(c);

@@ -15,6 +15,7 @@
 
 struct events;
 struct expiry;
+struct retention;
 struct tls_listener;
 
 struct agent {
@@ -24,8 +25,8 @@ struct agent {
     char *node_name;
     struct net_plan plan;
 
-    struct store *store;
-    struct lane *store_lane, *net_lane;
+    struct store *store, *reader;
+    struct lane *store_lane, *read_lane, *net_lane; /* store and reader belong to one lane each */
     struct nf *nf;
     struct nf_watch *nf_watch;
     uv_poll_t drift_poll; /* under nf_watch */
@@ -43,6 +44,7 @@ struct agent {
     struct tls_listener *tls;
     struct expiry *expiry;
     struct events *events;
+    struct retention *retention;
     int64_t started_at;
     bool ready, stopping;
 };

@@ -19,6 +19,12 @@ static const struct route routes[] = {
     {GET, "/healthz", ANYBODY, health_get},
     {GET, API "/node", ANYBODY, node_get},
     {GET, API "/node/routes", ANYBODY, node_routes},
+    {GET, API "/events", ANYBODY, events_list},
+    {DELETE, API "/events", ANYBODY, events_delete},
+    {GET, API "/events/stats", ANYBODY, events_stats},
+    {POST, API "/events/cleanup", ANYBODY, events_cleanup},
+    {GET, API "/events/{id}", ANYBODY, event_get},
+    {DELETE, API "/events/{id}", ANYBODY, event_delete},
     {GET, API "/containers", ANYBODY, containers_list},
     {GET, API "/projects/{id}/containers", ANYBODY, containers_list_project},
     {POST, API "/projects/{id}/containers", ANYBODY, container_create},
@@ -203,6 +209,16 @@ struct err *query_choice(const struct api_call *call, const char *name, const ch
         }
     }
     return text ? err_field(name, "must be one of %s", list) : NULL;
+}
+
+struct err *query_bool(const struct api_call *call, const char *name, bool *ret)
+{
+    static const char *const words[] = {"false", "true", NULL};
+    int i = 0;
+    struct err *e = query_choice(call, name, words, &i);
+
+    *ret = i == 1;
+    return e;
 }
 
 bool query_true(const struct api_call *call, const char *name)

@@ -38,6 +38,8 @@ MUST_USE struct err *query_int(const struct api_call *call, const char *name, in
                                int64_t otherwise, int64_t *ret);
 /* Index into words; the default is words[0]. */
 MUST_USE struct err *query_choice(const struct api_call *call, const char *name, const char *const *words, int *ret);
+/* "true" or "false"; absent is false. */
+MUST_USE struct err *query_bool(const struct api_call *call, const char *name, bool *ret);
 bool query_true(const struct api_call *call, const char *name);
 json_t *api_pagination(int64_t total, int64_t page, int64_t limit);
 /* ISO time or null for 0. */
@@ -61,4 +63,5 @@ MUST_USE struct err *api_new_container(struct agent *a, const char *id, const ch
 api_handler_fn containers_list, containers_list_project, container_create, container_get, container_delete,
     container_copy, container_operation, container_status_logs, container_stats, env_list, env_bulk, env_set,
     env_delete, snapshots_list, snapshot_create, snapshot_restore, snapshot_delete, firewall_list, firewall_add,
-    firewall_toggle, firewall_remove, firewall_reset, node_get, node_routes, health_get;
+    firewall_toggle, firewall_remove, firewall_reset, node_get, node_routes, health_get, events_list, events_stats,
+    events_delete, events_cleanup, event_get, event_delete;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* GET /containers/{id}/status-logs: read on the store lane, in pages. */
+/* GET /containers/{id}/status-logs: read on the read lane, in pages. */
 #include "agent/api.h"
 #include "base/str.h"
 
@@ -24,11 +24,11 @@ struct log_query {
 static struct err *read_rows(void *arg)
 {
     struct log_query *q = arg;
-    struct err *e = store_query(q->agent->store, STORE_LOG_COUNT, json_pack("[s]", q->container_id), &q->count);
+    struct err *e = store_query(q->agent->reader, STORE_LOG_COUNT, json_pack("[s]", q->container_id), &q->count);
 
     if (!e)
         e = store_query(
-            q->agent->store, pages[q->by][q->order],
+            q->agent->reader, pages[q->by][q->order],
             json_pack("[s, I, I]", q->container_id, (json_int_t)q->limit, (json_int_t)((q->page - 1) * q->limit)),
             &q->rows);
     return e;
@@ -85,5 +85,5 @@ void container_status_logs(struct api_call *call)
         return;
     }
     q->container_id = str_dup(call->container->record.id);
-    lane_submit(call->agent->store_lane, read_rows, q, answer);
+    lane_submit(call->agent->read_lane, read_rows, q, answer);
 }

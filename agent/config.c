@@ -60,6 +60,17 @@ static const struct ini_row rows[] = {
         .max = 600),
     ROW("containers", "ramdisk_size", INI_SIZE, ramdisk_size, "512M", "Size of /ramdisk; at most half the memory.",
         .min = 1048576, .max = INT64_MAX),
+    ROW("events", "retention_days", INI_INT, events_days, "90", "Days for which events are kept.", .min = 1,
+        .max = 3650),
+    ROW("events", "max", INI_INT, events_max, "200000", "Events that are kept at most; the oldest go first.",
+        .min = 1000, .max = 10000000),
+    ROW("events", "status_log_days", INI_INT, status_log_days, "90", "Days for which status logs are kept.", .min = 1,
+        .max = 3650),
+    ROW("events", "stream_buffer", INI_INT, stream_buffer, "256",
+        "Events that wait in memory for one reader of the live stream before it has to catch up from the database.",
+        .min = 1, .max = 10000),
+    ROW("events", "streams", INI_INT, streams_max, "64", "Readers of live streams at the same time.", .min = 0,
+        .max = 256),
 };
 
 static void follow(char **member, const char *dir, const char *name)

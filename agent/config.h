@@ -22,6 +22,7 @@ struct config {
     char **host_ports, **dns, **proxy_users;
     char *default_image;
     int64_t stop_timeout_s, ramdisk_size, workers, body_max;
+    int64_t events_days, events_max, status_log_days, stream_buffer, streams_max;
 };
 
 #define CONFIG_DEFAULT_PATH "/etc/noded/noded.conf"

@@ -116,7 +116,8 @@ static struct err *load_meta(struct agent *a, bool *ret_rebooted)
     else
         id_object(a->node_id);
     store_tx_add(tx, STORE_META_PUT, json_pack("[s, s]", "node_id", a->node_id));
-    return store_commit(a->store, tx);
+    e = store_commit(a->store, tx);
+    return e ? e : events_load(a, meta_value(rows, "events_history"), meta_value(rows, "events_boundary"));
 }
 
 struct err *load_state(struct agent *a, bool *ret_rebooted, json_t **ret_intents)
@@ -130,6 +131,8 @@ struct err *load_state(struct agent *a, bool *ret_rebooted, json_t **ret_intents
     if (!e)
         e = store_open(path, &a->store);
     if (!e)
+        e = store_open_reader(path, &a->reader);
+    if (!e)
         e = load_meta(a, ret_rebooted);
     if (!e)
         e = each(a, STORE_CONTAINER_ALL, load_container);
@@ -137,8 +140,6 @@ struct err *load_state(struct agent *a, bool *ret_rebooted, json_t **ret_intents
         e = each(a, STORE_SNAPSHOT_ALL, load_snapshot);
     if (!e)
         e = each(a, STORE_FIREWALL_ALL, load_rules);
-    if (!e)
-        e = events_load(a);
     if (!e)
         e = store_query(a->store, STORE_INTENT_ALL, NULL, ret_intents);
     return e;

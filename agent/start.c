@@ -7,6 +7,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "agent/event_trim.h"
 #include "agent/expiry.h"
 #include "agent/listen.h"
 #include "agent/load.h"
@@ -99,6 +100,7 @@ static void on_synced(void *owner, struct err *e)
     }
     if (!e) {
         a->expiry = expiry_start(a);
+        a->retention = retention_start(a);
         a->ready = true;
         reconcile_resume(a, s->intents, s->rebooted);
         agent_commit(a, load_boot_seen(), NULL, on_boot_seen);
@@ -359,6 +361,7 @@ struct agent *agent_start(uv_loop_t *loop, struct config *config, http_handler_f
     a->routes_revision = (uint64_t)a->started_at; /* grows over restarts too */
     a->kits = json_array();
     a->store_lane = lane_new(loop, "store");
+    a->read_lane = lane_new(loop, "read");
     a->net_lane = lane_new(loop, "network");
     a->workers = workers_new(loop, config->worker, (size_t)config->workers);
     e = begin(s);

@@ -2,6 +2,7 @@
 /* Graceful end: no new requests, unfinished operations get some time, then the sockets close. What is cut off is
  * repaired by the next start like after a crash. */
 #include "agent/event.h"
+#include "agent/event_trim.h"
 #include "agent/expiry.h"
 #include "agent/start.h"
 #include "agent/tls.h"
@@ -50,6 +51,10 @@ static void close_parts(struct stopper *s)
         s->open++;
         expiry_close(a->expiry, s, on_part_closed);
     }
+    if (a->retention) {
+        s->open++;
+        retention_close(a->retention, s, on_part_closed);
+    }
     if (a->tls) {
         s->open++;
         tls_listener_close(a->tls, s, on_part_closed);
@@ -70,7 +75,7 @@ static void on_timer(uv_timer_t *timer)
     struct stopper *s = timer->data;
     struct agent *a = s->agent;
     bool idle = a->operations == 0 && workers_count(a->workers) == 0 && lane_length(a->store_lane) == 0 &&
-                lane_length(a->net_lane) == 0;
+                lane_length(a->read_lane) == 0 && lane_length(a->net_lane) == 0;
 
     if (!idle && uv_now(a->loop) < s->give_up_ms)
         return;
@@ -105,7 +110,9 @@ void agent_free(struct agent *a)
     nf_close(a->nf);
     workers_free(a->workers);
     lane_free(a->store_lane);
+    lane_free(a->read_lane);
     lane_free(a->net_lane);
+    store_close(a->reader);
     store_close(a->store);
     events_free(a->events);
     json_decref(a->images);

@@ -23,8 +23,10 @@
     X(ERR_METHOD, "Method Not Allowed", 405)                                                                           \
     X(ERR_CONFLICT, "Conflict", 409)                                                                                   \
     X(ERR_BUSY, "Conflict", 409) /* another operation holds the object */                                              \
+    X(ERR_GONE, "Gone", 410)     /* was there once, and is not kept any more */                                        \
     X(ERR_TOO_LARGE, "Payload Too Large", 413)                                                                         \
     X(ERR_LIMIT, "Bad Request", 400) /* a documented limit would be passed */                                          \
+    X(ERR_TOO_MANY, "Too Many Requests", 429)                                                                          \
     X(ERR_INTERNAL, "Internal Server Error", 500)                                                                      \
     X(ERR_HOST, "Bad Gateway", 502) /* the host refused: liblxc, btrfs, the kernel */                                  \
     X(ERR_UNAVAILABLE, "Service Unavailable", 503)                                                                     \

@@ -77,3 +77,73 @@ const char *str_time(int64_t ms, char ret[STR_TIME_SIZE])
     snprintf(ret + n, STR_TIME_SIZE - n, ".%03dZ", (int)(ms % 1000));
     return ret;
 }
+
+/* Exactly `digits` decimal digits; moves *p behind them. */
+static bool take_number(const char **p, int digits, int max, int *ret)
+{
+    int v = 0;
+
+    for (int i = 0; i < digits; i++, (*p)++) {
+        if (**p < '0' || **p > '9')
+            return false;
+        v = v * 10 + (**p - '0');
+    }
+    *ret = v;
+    return v <= max;
+}
+
+static bool take(const char **p, char c)
+{
+    if (**p != c)
+        return false;
+    (*p)++;
+    return true;
+}
+
+static bool take_clock(const char **p, struct tm *tm, int *ms)
+{
+    if (!take_number(p, 2, 23, &tm->tm_hour) || !take(p, ':') || !take_number(p, 2, 59, &tm->tm_min))
+        return false;
+    if (!take(p, ':'))
+        return true;
+    if (!take_number(p, 2, 59, &tm->tm_sec))
+        return false;
+    if (!take(p, '.'))
+        return true;
+    for (int unit = 100; **p >= '0' && **p <= '9'; (*p)++, unit /= 10)
+        *ms += (**p - '0') * unit;
+    return true;
+}
+
+static bool take_zone(const char **p, int *minutes)
+{
+    int sign = **p == '-' ? -1 : 1, h, m;
+
+    if (take(p, 'Z') || **p == '\0')
+        return true;
+    if ((!take(p, '+') && !take(p, '-')) || !take_number(p, 2, 23, &h) || !take(p, ':') || !take_number(p, 2, 59, &m))
+        return false;
+    *minutes = sign * (h * 60 + m);
+    return true;
+}
+
+bool str_to_time(const char *s, int64_t *ret_ms)
+{
+    struct tm tm = {0}, back;
+    int ms = 0, zone = 0;
+    time_t t;
+
+    if (!take_number(&s, 4, 9999, &tm.tm_year) || !take(&s, '-') || !take_number(&s, 2, 12, &tm.tm_mon) ||
+        !take(&s, '-') || !take_number(&s, 2, 31, &tm.tm_mday) || tm.tm_year < 1970 || tm.tm_mon < 1 || tm.tm_mday < 1)
+        return false;
+    if (take(&s, 'T') && (!take_clock(&s, &tm, &ms) || !take_zone(&s, &zone)))
+        return false;
+    tm.tm_year -= 1900;
+    tm.tm_mon--;
+    back = tm;
+    t = timegm(&back);
+    if (*s || back.tm_mday != tm.tm_mday) /* the 31st of a short month */
+        return false;
+    *ret_ms = ((int64_t)t - zone * 60) * 1000 + ms;
+    return true;
+}

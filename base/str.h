@@ -32,3 +32,5 @@ bool str_is_object_id(const char *s); /* 24 lower case hex digits */
 /* "2026-01-15T10:30:00.000Z" of milliseconds since the epoch; ret must hold 25 bytes. */
 #define STR_TIME_SIZE 32
 const char *str_time(int64_t ms, char ret[STR_TIME_SIZE]);
+/* ISO 8601: "2026-01-15", "2026-01-15T10:30[:00[.000]]" with nothing (UTC), "Z" or "+01:00" behind. From 1970 on. */
+bool str_to_time(const char *s, int64_t *ret_ms);

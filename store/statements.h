@@ -6,6 +6,26 @@
     "SELECT id, container_id, from_status, to_status, transition_time, duration_ms, triggered_by, metadata, "          \
     "created_at FROM status_logs WHERE container_id = ? ORDER BY " column " " order ", id " order " LIMIT ? OFFSET ?"
 
+/* Events by a filter: parameters are type, resource type, resource, project, container (each may be null), first and
+ * last time, realm (may be null); pages have limit and offset then, deletions limit and highest number. There is one
+ * family for each index: `by` is what it looks up. created_at and seq have the same order. */
+#define EVENT_COLUMNS                                                                                                  \
+    "SELECT seq, id, event_type, resource_type, resource_id, project_id, container_id, payload, realm_ids, "           \
+    "created_at "
+#define EVENT_WHERE(by)                                                                                                \
+    "FROM events WHERE " by "created_at BETWEEN ?6 AND ?7 AND (?1 IS NULL OR event_type = ?1) AND (?2 IS NULL OR "     \
+    "resource_type = ?2) AND (?3 IS NULL OR resource_id = ?3) AND (?4 IS NULL OR project_id = ?4) AND "                \
+    "(?5 IS NULL OR container_id = ?5) AND (?8 IS NULL OR instr(realm_ids, ?8)) "
+#define EVENT_PAGE(by, order) EVENT_COLUMNS EVENT_WHERE(by) "ORDER BY " order " LIMIT ?9 OFFSET ?10"
+#define EVENT_STATEMENTS(X, name, by)                                                                                  \
+    X(STORE_EVENT_##name##_TIME_DESC, EVENT_PAGE(by, "created_at DESC, seq DESC"))                                     \
+    X(STORE_EVENT_##name##_TIME_ASC, EVENT_PAGE(by, "created_at, seq"))                                                \
+    X(STORE_EVENT_##name##_TYPE_DESC, EVENT_PAGE(by, "event_type DESC, seq DESC"))                                     \
+    X(STORE_EVENT_##name##_TYPE_ASC, EVENT_PAGE(by, "event_type, seq"))                                                \
+    X(STORE_EVENT_##name##_COUNT, "SELECT count(*) AS total " EVENT_WHERE(by))                                         \
+    X(STORE_EVENT_##name##_DELETE,                                                                                     \
+      "DELETE FROM events WHERE seq IN (SELECT seq " EVENT_WHERE(by) "AND seq <= ?10 LIMIT ?9)")
+
 #define STORE_STATEMENTS(X)                                                                                            \
     X(STORE_META_PUT,                                                                                                  \
       "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value")            \
@@ -44,7 +64,22 @@
     X(STORE_EVENT_ADD, "INSERT INTO events (seq, id, event_type, resource_type, resource_id, project_id, "             \
                        "container_id, payload, realm_ids, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")          \
     X(STORE_EVENT_LAST, "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0) AS seq, "         \
-                        "coalesce((SELECT max(created_at) FROM events), 0) AS created_at")
+                        "coalesce((SELECT max(created_at) FROM events), 0) AS created_at")                             \
+    EVENT_STATEMENTS(X, ALL, "")                                                                                       \
+    EVENT_STATEMENTS(X, TYPE, "event_type = ?1 AND ")                                                                  \
+    EVENT_STATEMENTS(X, PROJECT, "project_id = ?4 AND ")                                                               \
+    EVENT_STATEMENTS(X, RESOURCE, "resource_id = ?3 AND ")                                                             \
+    EVENT_STATEMENTS(X, CONTAINER, "container_id = ?5 AND ")                                                           \
+    X(STORE_EVENT_AFTER, EVENT_COLUMNS "FROM events WHERE seq > ? ORDER BY seq LIMIT ?")                               \
+    X(STORE_EVENT_COUNT_AFTER, "SELECT count(*) AS total FROM events WHERE seq > ?")                                   \
+    X(STORE_EVENT_GET, EVENT_COLUMNS "FROM events WHERE id = ?")                                                       \
+    X(STORE_EVENT_DELETE, "DELETE FROM events WHERE id = ?")                                                           \
+    X(STORE_EVENT_STATS, "SELECT event_type, resource_type, count(*) AS count, min(created_at) AS oldest, "            \
+                         "max(created_at) AS newest " EVENT_WHERE("") "GROUP BY event_type, resource_type")            \
+    X(STORE_EVENT_OLDEST, "SELECT seq, created_at FROM events ORDER BY seq LIMIT ?")                                   \
+    X(STORE_EVENT_TRIM, "DELETE FROM events WHERE seq <= ?")                                                           \
+    X(STORE_LOG_TRIM, "DELETE FROM status_logs WHERE rowid IN (SELECT rowid FROM status_logs WHERE created_at < ? "    \
+                      "LIMIT ?)")
 
 enum store_statement {
 #define X(name, sql) name,

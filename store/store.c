@@ -30,23 +30,35 @@ static struct err *db_error(struct store *s, const char *what)
     return err_new(ERR_INTERNAL, "database: %s: %s", what, sqlite3_errmsg(s->db));
 }
 
-struct err *store_open(const char *path, struct store **ret)
+static struct err *open_with(const char *path, int flags, const char *pragmas, bool migrate, struct store **ret)
 {
-    static const char pragmas[] = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
-                                  "PRAGMA busy_timeout = 5000; PRAGMA trusted_schema = OFF;";
     auto_(store_close) struct store *s = mem_new(struct store);
-    struct err *e;
+    struct err *e = NULL;
 
-    if (sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) !=
-        SQLITE_OK)
+    if (sqlite3_open_v2(path, &s->db, flags | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
         return err_wrap(db_error(s, "open"), "'%s'", path);
     if (sqlite3_exec(s->db, pragmas, NULL, NULL, NULL) != SQLITE_OK)
         return err_wrap(db_error(s, "set up"), "'%s'", path);
-    e = migrations_run(s->db);
+    if (migrate)
+        e = migrations_run(s->db);
     if (e)
         return err_wrap(e, "'%s'", path);
     *ret = steal(&s);
     return NULL;
+}
+
+struct err *store_open(const char *path, struct store **ret)
+{
+    return open_with(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
+                     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
+                     "PRAGMA busy_timeout = 5000; PRAGMA trusted_schema = OFF;",
+                     true, ret);
+}
+
+struct err *store_open_reader(const char *path, struct store **ret)
+{
+    return open_with(path, SQLITE_OPEN_READWRITE,
+                     "PRAGMA query_only = ON; PRAGMA busy_timeout = 5000; PRAGMA trusted_schema = OFF;", false, ret);
 }
 
 void store_close(struct store *s)
@@ -147,6 +159,16 @@ static struct err *run(struct store *s, enum store_statement statement, const js
     if (sqlite3_step(st) != SQLITE_DONE)
         e = db_error(s, "write");
     sqlite3_reset(st);
+    return e;
+}
+
+struct err *store_change(struct store *s, enum store_statement statement, json_t *params, int64_t *ret_rows)
+{
+    struct err *e = run(s, statement, params);
+
+    json_decref(params);
+    if (!e)
+        *ret_rows = sqlite3_changes(s->db);
     return e;
 }
 

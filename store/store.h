@@ -17,6 +17,9 @@ struct store_tx;
 
 /* Opens or makes the database and brings its schema up to date. A schema newer than this program is refused. */
 MUST_USE struct err *store_open(const char *path, struct store **ret);
+/* A second connection that only reads, for another thread: it neither waits for commits nor holds them up, and sees all
+ * that was committed before a query begins. The database must have been opened by store_open before. */
+MUST_USE struct err *store_open_reader(const char *path, struct store **ret);
 void store_close(struct store *s);
 DEFINE_AUTO(struct store, store_close)
 
@@ -31,6 +34,8 @@ void store_tx_each(const struct store_tx *tx, enum store_statement statement, vo
                    void (*each)(void *owner, json_t *params));
 void store_tx_free(struct store_tx *tx);
 DEFINE_AUTO(struct store_tx, store_tx_free)
+/* One statement as a transaction of its own; *ret_rows: how many rows it changed. params passes over. */
+MUST_USE struct err *store_change(struct store *s, enum store_statement statement, json_t *params, int64_t *ret_rows);
 /* All or nothing. */
 MUST_USE struct err *store_commit(struct store *s, const struct store_tx *tx);
 

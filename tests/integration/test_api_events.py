@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Events: one row for each thing that happened, in order, over crashes too."""
 import json
+import re
 import sqlite3
+import time
 
 import pytest
 
@@ -115,3 +117,182 @@ def test_no_event_is_lost_or_doubled_by_a_crash(node, point, expected):
     node.delete(cid)
     everything = rows(node)
     assert [r["seq"] for r in everything] == sorted({r["seq"] for r in everything})
+
+
+EVENTS = "/api/v1/events"
+CURSOR = re.compile("^[A-Za-z0-9_-]{46}$")
+
+
+def history(node, count, project="b" * 24, kind="firewall.rule.added"):
+    """Rows of long ago and of other things, put into the database of a node that is down."""
+    db = sqlite3.connect(f"{node.state}/noded.db")
+    now = int(time.time() * 1000)
+    first = db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0] + 1
+    for i in range(count):
+        db.execute("INSERT INTO events VALUES (?, ?, ?, 'firewall', ?, ?, ?, ?, ?, ?)",
+                   (first + i, f"{first + i:024x}", kind, "d" * 24, project, "d" * 24, json.dumps({"n": i}),
+                    json.dumps(["f" * 24] if i % 2 else []), now))
+    db.commit()
+    db.close()
+
+
+@pytest.fixture(scope="module")
+def filled():
+    d = Daemon().start()
+    d.stop()
+    history(d, 1200)
+    d.start()
+    d.delete(d.create("first")["id"])
+    yield d
+    d.close()
+
+
+def test_pages_by_offset(filled):
+    r = filled.get(EVENTS).data
+    assert len(r["events"]) == 100 and r["pagination"]["limit"] == 100 and r["pagination"]["offset"] == 0
+    assert r["pagination"]["has_more"] is True and r["pagination"]["total"] == len(rows(filled))
+    assert r["next_cursor"] is None and CURSOR.match(r["latest_cursor"])
+    last = r["events"][0]
+    assert last["event_type"] == "container.operation.completed" and last["resource_type"] == "container"
+    assert set(last) >= {"id", "event_type", "resource_type", "resource_id", "user_id", "payload", "realm_ids", "created_at"}
+    total, seen = r["pagination"]["total"], []
+    while True:
+        page = filled.get(f"{EVENTS}?limit=500&offset={len(seen)}&sort_order=asc").data
+        seen += page["events"]
+        if not page["pagination"]["has_more"]:
+            break
+    assert [e["id"] for e in seen] == [r["id"] for r in rows(filled)] and len(seen) == total
+    by_type = [e["event_type"] for e in filled.get(f"{EVENTS}?limit=500&sort_by=event_type&sort_order=asc").data["events"]]
+    assert by_type == sorted(by_type)
+
+
+@pytest.mark.parametrize("query,expected", [
+    ("event_type=container.creating", lambda r: r["event_type"] == "container.creating"),
+    ("resource_type=firewall", lambda r: r["resource_type"] == "firewall"),
+    ("resource_id=" + "d" * 24, lambda r: r["resource_id"] == "d" * 24),
+    ("container_id=" + "d" * 24, lambda r: r["container_id"] == "d" * 24),
+    ("project_id=" + "b" * 24, lambda r: r["project_id"] == "b" * 24),
+    ("realm_id=" + "f" * 24, lambda r: "f" * 24 in r["realm_ids"]),
+    ("project_id=" + "b" * 24 + "&realm_id=" + "f" * 24, lambda r: "f" * 24 in r["realm_ids"]),
+    ("start_date=2100-01-01", lambda r: False),
+    ("end_date=2100-01-01T00:00:00.000Z", lambda r: True),
+    ("event_type=server.updated", lambda r: False)])
+def test_filters(filled, query, expected):
+    r = filled.get(f"{EVENTS}?{query}&limit=500&sort_order=asc").data
+    wanted = [x["id"] for x in rows(filled) if expected(x)]
+    assert r["pagination"]["total"] == len(wanted)
+    assert [e["id"] for e in r["events"]] == wanted[:500]
+
+
+@pytest.mark.parametrize("query,field", [
+    ("limit=0", "limit"), ("limit=501", "limit"), ("offset=-1", "offset"), ("sort_by=id", "sort_by"),
+    ("sort_order=up", "sort_order"), ("container_id=zz", "container_id"), ("start_date=yesterday", "start_date"),
+    ("start_date=2026-02-30", "start_date"), ("start_date=2026-02-02&end_date=2026-02-01", "start_date"),
+    ("after=short", "after"), ("after=" + "A" * 46, "after"), ("bootstrap=true&event_type=x", "event_type"),
+    ("bootstrap=yes", "bootstrap"), ("bootstrap=true&offset=3", "offset")])
+def test_bad_queries_name_the_field(filled, query, field):
+    r = filled.get(f"{EVENTS}?{query}")
+    assert r.status == 400 and r.json["field"] == field, r
+
+
+def follow(node, cursor=None, limit=400):
+    seen = []
+    while True:
+        r = node.get(f"{EVENTS}?limit={limit}&" + (f"after={cursor}" if cursor else "bootstrap=true"))
+        assert r.status == 200, r
+        seen += [e["id"] for e in r.data["events"]]
+        cursor = r.data["next_cursor"]
+        assert CURSOR.match(cursor)
+        if not r.data["pagination"]["has_more"]:
+            return seen, cursor
+
+
+def test_cursor_mode_misses_nothing_over_a_crash(filled):
+    seen, cursor = follow(filled)
+    assert seen == [r["id"] for r in rows(filled)]
+    assert filled.get(f"{EVENTS}?after={cursor}").data["next_cursor"] == cursor
+    c = filled.create("crashed")
+    filled.kill9()
+    filled.start()
+    filled.delete(c["id"])
+    more, last = follow(filled, cursor, 3)
+    assert seen + more == [r["id"] for r in rows(filled)]
+    assert filled.get(f"{EVENTS}?after={cursor}&container_id={c['id']}").json["field"] == "container_id"
+    assert filled.get(f"{EVENTS}?limit=1").data["latest_cursor"] == last
+
+
+def test_stats(filled):
+    r = filled.get(EVENTS + "/stats").data
+    everything = rows(filled)
+    assert r["total_events"] == len(everything) == sum(r["by_type"].values()) == sum(r["by_resource"].values())
+    assert r["by_resource"]["firewall"] == 1200 and r["by_type"]["firewall.rule.added"] == 1200
+    assert r["oldest_event"] <= r["newest_event"]
+    assert filled.get(EVENTS + "/stats?start_date=2100-01-01").data["total_events"] == 0
+    bad = filled.get(EVENTS + "/stats?start_date=2026-01-02&end_date=2026-01-01")
+    assert bad.status == 400 and bad.json["error"] == "INVALID_DATE_RANGE"
+
+
+def test_one_event_and_deletion(filled):
+    some = rows(filled)[5]
+    r = filled.get(f"{EVENTS}/{some['id']}")
+    assert r.data["payload"] == some["payload"] and r.data["event_type"] == some["event_type"]
+    assert filled.call("DELETE", f"{EVENTS}/{some['id']}").status == 200
+    assert filled.get(f"{EVENTS}/{some['id']}").status == 404
+    assert filled.call("DELETE", f"{EVENTS}/{some['id']}").status == 404
+    assert filled.get(f"{EVENTS}/nothex").json["code"] == "INVALID_ID_FORMAT"
+    r = filled.call("DELETE", EVENTS)
+    assert r.status == 400 and r.json["error"] == "INVALID_BULK_DELETE_PARAMS"
+    before = follow(filled)[1]
+    r = filled.call("DELETE", f"{EVENTS}?resource_type=firewall")
+    assert r.data["deleted_count"] == 1199
+    assert not [x for x in rows(filled) if x["resource_type"] == "firewall"]
+    assert filled.get(f"{EVENTS}?after={before}").status == 200, "a deletion by filter expires no cursor"
+    r = filled.call("DELETE", EVENTS, {"event_type": "container.creating"})
+    assert r.data["deleted_count"] == 2
+
+
+def test_retention_expires_cursors(filled):
+    start = filled.get(f"{EVENTS}?bootstrap=true&limit=1").data["next_cursor"]
+    latest = filled.get(f"{EVENTS}?limit=1").data["latest_cursor"]
+    filled.stop()
+    db = sqlite3.connect(f"{filled.state}/noded.db")
+    db.execute("UPDATE events SET created_at = created_at - 100 * 86400000")
+    db.commit()
+    left = db.execute("SELECT count(*) FROM events").fetchone()[0]
+    db.close()
+    filled.start()
+    wait_for(lambda: not rows(filled), what="retention")
+    assert left > 0
+    r = filled.get(f"{EVENTS}?after={start}")
+    assert r.status == 410 and r.json["error"] == "EVENTS_CURSOR_EXPIRED", r
+    assert r.data["retention_days"] == 90 and r.data["latest_cursor"] == latest
+    assert filled.get(f"{EVENTS}?after={r.data['boundary_cursor']}").status == 200
+    c = filled.create("later")
+    assert len(follow(filled, latest)[0]) == 3
+    assert filled.call("POST", EVENTS + "/cleanup", {}).json["field"] == "retention_days"
+    assert filled.post(EVENTS + "/cleanup", {"retention_days": 1}).data["deleted_count"] == 0
+    filled.delete(c["id"])
+
+
+def test_another_history(filled):
+    latest = filled.get(f"{EVENTS}?limit=1").data["latest_cursor"]
+    filled.stop()
+    db = sqlite3.connect(f"{filled.state}/noded.db")
+    db.execute("DELETE FROM meta WHERE key = 'events_history'")
+    db.commit()
+    db.close()
+    filled.start()
+    r = filled.get(f"{EVENTS}?after={latest}")
+    assert r.status == 410 and r.json["error"] == "EVENTS_HISTORY_RESET", r
+    assert filled.get(f"{EVENTS}?after={r.data['latest_cursor']}").status == 200
+
+
+def test_retention_by_count():
+    d = Daemon(events__max=1000).start()
+    d.stop()
+    history(d, 2700)
+    d.start()
+    wait_for(lambda: len(rows(d)) == 1000, what="retention")
+    assert rows(d)[0]["seq"] == 1701
+    assert d.get(EVENTS).data["pagination"]["total"] == 1000
+    d.close()

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "agent/api.h"
+#include "agent/cursor.h"
 #include "agent/route.h"
 #include "base/fd.h"
 #include "base/str.h"
@@ -150,6 +151,31 @@ static void test_container_record_round_trip(UNUSED void **state)
     json_decref(saved);
 }
 
+static void test_cursors(UNUSED void **state)
+{
+    static const int64_t numbers[] = {0, 1, 63, 64, 255, 256, 1234567890123, INT64_MAX};
+    struct cursor c = {.history = "0123456789abcdef0123456789abcdef"}, back;
+    char text[CURSOR_SIZE], broken[CURSOR_SIZE];
+
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        c.seq = numbers[i];
+        cursor_encode(&c, text);
+        assert_int_equal(strlen(text), 46);
+        assert_int_equal(strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"), 46);
+        assert_true(cursor_decode(text, &back));
+        assert_string_equal(back.history, c.history);
+        assert_int_equal(back.seq, numbers[i]);
+        for (size_t k = 0; k < 46; k++) { /* any one character that differs is found */
+            memcpy(broken, text, sizeof(text));
+            broken[k] = broken[k] == 'x' ? 'y' : 'x';
+            assert_false(cursor_decode(broken, &back));
+        }
+        text[45] = '\0';
+        assert_false(cursor_decode(text, &back));
+    }
+    assert_false(cursor_decode("", &back));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -158,6 +184,7 @@ int main(void)
         cmocka_unit_test(test_configuration),
         cmocka_unit_test(test_every_kind_of_operation),
         cmocka_unit_test(test_container_record_round_trip),
+        cmocka_unit_test(test_cursors),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

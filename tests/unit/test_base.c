@@ -218,6 +218,42 @@ static void test_strings(UNUSED void **state)
     assert_true(str_has_control("a\nb"));
 }
 
+static void test_times(UNUSED void **state)
+{
+    static const struct {
+        const char *text;
+        int64_t ms; /* -1: refused */
+    } cases[] = {
+        {"1970-01-01", 0},
+        {"2025-01-15T10:30:00.123Z", 1736937000123},
+        {"2025-01-15T10:30:00.1234567Z", 1736937000123},
+        {"2025-01-15T10:30:00", 1736937000000},
+        {"2025-01-15T10:30", 1736937000000},
+        {"2025-01-15T11:30:00+01:00", 1736937000000},
+        {"2025-01-15T09:00:00-01:30", 1736937000000},
+        {"2024-02-29", 1709164800000},
+        {"2025-02-29", -1},
+        {"2025-13-01", -1},
+        {"2025-00-01", -1},
+        {"2025-1-1", -1},
+        {"1969-12-31", -1},
+        {"2025-01-15T", -1},
+        {"2025-01-15T24:00", -1},
+        {"2025-01-15T10:30Zx", -1},
+        {"2025-01-15T10:30+1", -1},
+        {"2025-01-15 10:30", -1},
+        {"", -1},
+        {"now", -1},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        int64_t ms = -1;
+
+        if (str_to_time(cases[i].text, &ms) != (cases[i].ms >= 0) || (cases[i].ms >= 0 && ms != cases[i].ms))
+            fail_msg("'%s' became %" PRId64, cases[i].text, ms);
+    }
+}
+
 static void test_spawn(UNUSED void **state)
 {
     const char *const yes[] = {"true", NULL}, *const no[] = {"false", NULL};
@@ -244,6 +280,7 @@ int main(void)
         cmocka_unit_test(test_frames),
         cmocka_unit_test(test_errors_cross_processes),
         cmocka_unit_test(test_strings),
+        cmocka_unit_test(test_times),
         cmocka_unit_test(test_spawn),
     };
 

@@ -101,16 +101,47 @@ static void test_wrong_number_of_values(void **state)
     assert_err(store_commit(*state, tx), ERR_INTERNAL);
 }
 
+#define EVENTS(name)                                                                                                   \
+    [STORE_EVENT_##name##_TIME_DESC] = 10, [STORE_EVENT_##name##_TIME_ASC] = 10,                                       \
+    [STORE_EVENT_##name##_TYPE_DESC] = 10, [STORE_EVENT_##name##_TYPE_ASC] = 10, [STORE_EVENT_##name##_COUNT] = 8,     \
+    [STORE_EVENT_##name##_DELETE] = 10
+
 static void test_every_statement_prepares(void **state)
 {
     static const int parameters[] = {
-        [STORE_META_PUT] = 2,        [STORE_CONTAINER_PUT] = 5,    [STORE_CONTAINER_DELETE] = 1,
-        [STORE_SNAPSHOT_PUT] = 3,    [STORE_SNAPSHOT_DELETE] = 2,  [STORE_FIREWALL_PUT] = 2,
-        [STORE_INTENT_PUT] = 6,      [STORE_INTENT_DELETE] = 1,    [STORE_LOG_ADD] = 9,
-        [STORE_LOG_COUNT] = 1,       [STORE_LOG_TIME_ASC] = 3,     [STORE_LOG_TIME_DESC] = 3,
-        [STORE_LOG_CREATED_ASC] = 3, [STORE_LOG_CREATED_DESC] = 3, [STORE_LOG_TO_ASC] = 3,
-        [STORE_LOG_TO_DESC] = 3,     [STORE_LOG_FROM_ASC] = 3,     [STORE_LOG_FROM_DESC] = 3,
-        [STORE_EVENT_ADD] = 10,      [STORE_EVENT_LAST] = 0,
+        [STORE_META_PUT] = 2,
+        [STORE_CONTAINER_PUT] = 5,
+        [STORE_CONTAINER_DELETE] = 1,
+        [STORE_SNAPSHOT_PUT] = 3,
+        [STORE_SNAPSHOT_DELETE] = 2,
+        [STORE_FIREWALL_PUT] = 2,
+        [STORE_INTENT_PUT] = 6,
+        [STORE_INTENT_DELETE] = 1,
+        [STORE_LOG_ADD] = 9,
+        [STORE_LOG_COUNT] = 1,
+        [STORE_LOG_TIME_ASC] = 3,
+        [STORE_LOG_TIME_DESC] = 3,
+        [STORE_LOG_CREATED_ASC] = 3,
+        [STORE_LOG_CREATED_DESC] = 3,
+        [STORE_LOG_TO_ASC] = 3,
+        [STORE_LOG_TO_DESC] = 3,
+        [STORE_LOG_FROM_ASC] = 3,
+        [STORE_LOG_FROM_DESC] = 3,
+        [STORE_EVENT_ADD] = 10,
+        [STORE_EVENT_LAST] = 0,
+        EVENTS(ALL),
+        EVENTS(TYPE),
+        EVENTS(PROJECT),
+        EVENTS(RESOURCE),
+        EVENTS(CONTAINER),
+        [STORE_EVENT_AFTER] = 2,
+        [STORE_EVENT_COUNT_AFTER] = 1,
+        [STORE_EVENT_GET] = 1,
+        [STORE_EVENT_DELETE] = 1,
+        [STORE_EVENT_STATS] = 8,
+        [STORE_EVENT_OLDEST] = 1,
+        [STORE_EVENT_TRIM] = 1,
+        [STORE_LOG_TRIM] = 2,
     };
 
     _Static_assert(ARRAY_LEN(parameters) == STORE_STATEMENT_MAX, "a statement is missing here");
