@@ -4,7 +4,7 @@
 
 #define LOG_PAGE(column, order)                                                                                        \
     "SELECT id, container_id, from_status, to_status, transition_time, duration_ms, triggered_by, metadata, "          \
-    "created_at FROM status_logs WHERE container_id = ? ORDER BY " column " " order ", id " order " LIMIT ? OFFSET ?"
+    "created_at FROM status_logs WHERE container_id = ? ORDER BY " column " " order ", rowid " order " LIMIT ? OFFSET ?"
 
 /* Events by a filter: parameters are type, resource type, resource, project, container (each may be null), first and
  * last time, realm (may be null); pages have limit and offset then, deletions limit and highest number. There is one
