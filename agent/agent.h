@@ -14,7 +14,9 @@
 #include "store/store.h"
 
 struct events;
+struct cascade;
 struct expiry;
+struct project;
 struct retention;
 struct tls_listener;
 
@@ -34,9 +36,12 @@ struct agent {
 
     struct container **containers; /* in no order */
     size_t container_count;
-    json_t *images;    /* names of what can be created from */
-    json_t *kits;      /* manifests of the suite, one per kit */
-    size_t operations; /* under way */
+    struct project **projects; /* in no order */
+    size_t project_count;
+    struct cascade *cascades; /* deletions of projects under way */
+    json_t *images;           /* names of what can be created from */
+    json_t *kits;             /* manifests of the suite, one per kit */
+    size_t operations;        /* under way */
     uint64_t routes_revision;
 
     http_handler_fn *handler; /* of every listener; owner is the agent */

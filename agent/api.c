@@ -9,6 +9,7 @@
 
 #define API "/api/v1"
 #define C API "/containers/{id}"
+#define P API "/projects/{id}"
 /* Jobs or pieces that may wait in one queue before changes are refused. */
 enum { QUEUE_MAX = 512 };
 
@@ -26,8 +27,13 @@ static const struct route routes[] = {
     {GET, API "/events/{id}", ANYBODY, event_get},
     {DELETE, API "/events/{id}", ANYBODY, event_delete},
     {GET, API "/containers", ANYBODY, containers_list},
-    {GET, API "/projects/{id}/containers", ANYBODY, containers_list_project},
-    {POST, API "/projects/{id}/containers", ANYBODY, container_create},
+    {GET, API "/projects", ANYBODY, projects_list},
+    {POST, API "/projects", ANYBODY, projects_create},
+    {GET, P, ANYBODY, projects_get},
+    {PUT | PATCH, P, ANYBODY, projects_update},
+    {DELETE, P, ANYBODY, projects_delete},
+    {GET, P "/containers", ANYBODY, containers_list_project},
+    {POST, P "/containers", ANYBODY, container_create},
     {GET, C, ANYBODY, container_get},
     {DELETE, C, ANYBODY, container_delete},
     {POST, C "/copy", ANYBODY, container_copy},

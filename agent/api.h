@@ -45,6 +45,19 @@ json_t *api_pagination(int64_t total, int64_t page, int64_t limit);
 /* ISO time or null for 0. */
 json_t *api_time(int64_t ms);
 
+/* A kind of list: found objects are sorted by sort_by and sort_order and one page of them is answered. */
+struct list_kind {
+    const char *member; /* of data, that has the objects */
+    int64_t limit;      /* default of the query's */
+    const char *const *sort_words;
+    int64_t (*compare)(const void *x, const void *y, int by); /* by: index into sort_words; LIST_BY_ID is the id */
+    json_t *(*to_json)(const struct agent *a, const void *object);
+};
+enum { LIST_BY_ID = 1 }; /* in every list of words */
+/* found is reordered. */
+void reply_list(const struct api_call *call, const struct list_kind *kind, const void **found, size_t n,
+                const char *message);
+
 /* The API's container object. */
 json_t *container_to_json(const struct agent *a, const struct container *c);
 json_t *snapshot_to_json(const struct snapshot *s);
@@ -55,6 +68,9 @@ MUST_USE struct err *api_check_new(const struct agent *a, const char *project_id
                                    const char *ssh_key);
 MUST_USE struct err *api_check_env_key(const char *key);
 MUST_USE struct err *api_check_environment(const char *field, const json_t *environment);
+/* A colour of 3 or 6 hex digits becomes "#" and upper case; NULL stays NULL. */
+MUST_USE struct err *api_check_color(const char *field, char **color);
+MUST_USE struct err *api_check_realms(const char *field, const json_t *realms);
 MUST_USE struct err *api_check_ssh_key(const char *field, const char *key);
 /* A fresh container in the registry with slot, machine id and host name set; the caller fills in the rest first. */
 MUST_USE struct err *api_new_container(struct agent *a, const char *id, const char *project_id, const char *name,
@@ -64,4 +80,5 @@ api_handler_fn containers_list, containers_list_project, container_create, conta
     container_copy, container_operation, container_status_logs, container_stats, env_list, env_bulk, env_set,
     env_delete, snapshots_list, snapshot_create, snapshot_restore, snapshot_delete, firewall_list, firewall_add,
     firewall_toggle, firewall_remove, firewall_reset, node_get, node_routes, health_get, events_list, events_stats,
-    events_delete, events_cleanup, event_get, event_delete;
+    events_delete, events_cleanup, event_get, event_delete, projects_list, projects_create, projects_get,
+    projects_update, projects_delete;

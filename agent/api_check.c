@@ -47,6 +47,35 @@ struct err *api_check_environment(const char *field, const json_t *environment)
     return NULL;
 }
 
+struct err *api_check_color(const char *field, char **color)
+{
+    size_t len;
+    char *s = *color;
+
+    if (!s)
+        return NULL;
+    s += *s == '#';
+    len = strlen(s);
+    if ((len != 3 && len != 6) || strspn(s, "0123456789abcdefABCDEF") != len)
+        return err_field(field, "must be 3 or 6 hex digits");
+    s = str_fmt("#%s", s);
+    for (char *p = s; *p; p++)
+        *p = (char)toupper((unsigned char)*p);
+    free(*color);
+    *color = s;
+    return NULL;
+}
+
+struct err *api_check_realms(const char *field, const json_t *realms)
+{
+    const json_t *v;
+    size_t i;
+
+    json_array_foreach((json_t *)(uintptr_t)realms, i, v) if (!str_is_object_id(json_string_value(v))) return err_field(
+        field, "must hold ids of 24 lower case hex digits");
+    return NULL;
+}
+
 struct err *api_check_ssh_key(const char *field, const char *key)
 {
     static const char *const types[] = {"ssh-ed25519 ",

@@ -1,81 +1,90 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* List, get, delete and the six operations. */
 #include "agent/api.h"
+#include "agent/project.h"
 #include "base/str.h"
 
 enum list_order { BY_CREATED, BY_ID, BY_NAME, BY_STATUS, BY_UPDATED };
 static const char *const sort_words[] = {"created_at", "id", "name", "status", "updated_at", NULL};
-static const char *const order_words[] = {"desc", "asc", NULL};
 
-static int64_t compare_keys(const struct container *x, const struct container *y, enum list_order by)
+static int64_t compare(const void *x, const void *y, int by)
 {
-    switch (by) {
+    const struct container *c = x, *d = y;
+
+    switch ((enum list_order)by) {
     case BY_CREATED:
-        return x->record.created_at - y->record.created_at;
+        return c->record.created_at - d->record.created_at;
     case BY_UPDATED:
-        return x->record.updated_at - y->record.updated_at;
+        return c->record.updated_at - d->record.updated_at;
     case BY_NAME:
-        return strcmp(x->record.name, y->record.name);
+        return strcmp(c->record.name, d->record.name);
     case BY_STATUS:
-        return strcmp(container_status_word(x), container_status_word(y));
+        return strcmp(container_status_word(c), container_status_word(d));
     case BY_ID:
         break;
     }
-    return strcmp(x->record.id, y->record.id);
+    return strcmp(c->record.id, d->record.id);
 }
 
-struct sort {
-    int by, order;
+static json_t *to_json(const struct agent *a, const void *c)
+{
+    return container_to_json(a, c);
+}
+
+/* The filters of a list. */
+struct filter {
+    const char *project_id, *realm_id;
+    bool deleting;
 };
 
-static int compare(const void *x, const void *y, void *arg)
+static struct err *load_filter(const struct api_call *call, struct filter *f)
 {
-    const struct container *const *cx = x, *const *cy = y;
-    const struct sort *s = arg;
-    int64_t d = compare_keys(*cx, *cy, (enum list_order)s->by);
+    /* Nothing on a node is spare, expires, or is known to its proxy's pages. */
+    static const char *const without_effect[] = {"include_expired", "include_prespawn", "include_proxy_domains",
+                                                 "include_proxy_permissions"};
+    struct err *e = query_bool(call, "include_deleting", &f->deleting);
+    bool ignored;
 
-    if (d == 0)
-        d = strcmp((*cx)->record.id, (*cy)->record.id);
-    if (s->order == 0)
-        d = -d;
-    return d < 0 ? -1 : d > 0;
+    for (size_t i = 0; !e && i < ARRAY_LEN(without_effect); i++)
+        e = query_bool(call, without_effect[i], &ignored);
+    f->realm_id = http_query(call->req, "realm_id");
+    if (!e && f->realm_id && !str_is_object_id(f->realm_id))
+        e = err_field("realm_id", "must be 24 lower case hex digits");
+    return e;
+}
+
+static bool has_realm(const struct container *c, const char *realm_id)
+{
+    const json_t *v;
+    size_t i;
+
+    json_array_foreach(c->record.realm_ids, i, v) if (str_eq(json_string_value(v), realm_id)) return true;
+    return false;
 }
 
 static void list(struct api_call *call, const char *project_id)
 {
+    static const struct list_kind kind = {
+        .member = "containers", .limit = 50, .sort_words = sort_words, .compare = compare, .to_json = to_json};
     const struct agent *a = call->agent;
-    autofree struct container **found = mem_new_array(struct container *, a->container_count);
-    json_t *page_items = json_array();
-    int64_t page = 1, limit = 50;
-    struct sort sort = {0};
+    autofree const void **found = mem_new_array(const void *, a->container_count);
+    struct filter f = {.project_id = project_id};
+    struct err *e = load_filter(call, &f);
     size_t n = 0;
-    struct err *e = query_int(call, "page", 1, INT32_MAX, 1, &page);
 
-    if (!e)
-        e = query_int(call, "limit", 1, 100, 50, &limit);
-    if (!e)
-        e = query_choice(call, "sort_by", sort_words, &sort.by);
-    if (!e)
-        e = query_choice(call, "sort_order", order_words, &sort.order);
     if (e) {
-        json_decref(page_items);
         reply_err(call->req, e);
         return;
     }
     for (size_t i = 0; i < a->container_count; i++) {
-        struct container *c = a->containers[i];
+        const struct container *c = a->containers[i];
 
-        if (project_id && !str_eq(c->record.project_id, project_id))
-            continue;
-        if (c->record.status == CONTAINER_DELETING && !query_true(call, "include_deleting"))
+        if ((f.project_id && !str_eq(c->record.project_id, f.project_id)) ||
+            (f.realm_id && !has_realm(c, f.realm_id)) || (c->record.status == CONTAINER_DELETING && !f.deleting))
             continue;
         found[n++] = c;
     }
-    qsort_r(found, n, sizeof(struct container *), compare, &sort);
-    for (size_t i = (size_t)((page - 1) * limit); i < n && i < (size_t)(page * limit); i++)
-        json_array_append_new(page_items, container_to_json(a, found[i]));
-    reply_ok(call->req, 200, "Containers retrieved successfully",
-             json_pack("{s:o, s:o}", "containers", page_items, "pagination", api_pagination((int64_t)n, page, limit)));
+    reply_list(call, &kind, found, n, "Containers retrieved successfully");
 }
 
 void containers_list(struct api_call *call)
@@ -85,7 +94,10 @@ void containers_list(struct api_call *call)
 
 void containers_list_project(struct api_call *call)
 {
-    list(call, call->params[0]);
+    if (project_find(call->agent, call->params[0]))
+        list(call, call->params[0]);
+    else
+        reply_err(call->req, err_reason(err_new(ERR_NOT_FOUND, "Project not found"), "RESOURCE_NOT_FOUND"));
 }
 
 void container_get(struct api_call *call)

@@ -4,6 +4,7 @@
 
 #include "agent/api.h"
 #include "agent/kits.h"
+#include "agent/project.h"
 #include "base/str.h"
 #include "images/image.h"
 
@@ -76,35 +77,6 @@ static struct err *check_server(const struct agent *a, const char *field, const 
     return err_reason(err_new(ERR_NOT_FOUND, "%s: this node is server %s", field, a->node_id), "RESOURCE_NOT_FOUND");
 }
 
-static struct err *check_color(char **color)
-{
-    size_t len;
-    char *s = *color;
-
-    if (!s)
-        return NULL;
-    s += *s == '#';
-    len = strlen(s);
-    if ((len != 3 && len != 6) || strspn(s, "0123456789abcdefABCDEF") != len)
-        return err_field("color", "must be 3 or 6 hex digits");
-    s = str_fmt("#%s", s);
-    for (char *p = s; *p; p++)
-        *p = (char)toupper((unsigned char)*p);
-    free(*color);
-    *color = s;
-    return NULL;
-}
-
-static struct err *check_realms(const json_t *realms)
-{
-    const json_t *v;
-    size_t i;
-
-    json_array_foreach((json_t *)(uintptr_t)realms, i, v) if (!str_is_object_id(json_string_value(v))) return err_field(
-        "realm_ids", "must hold ids of 24 lower case hex digits");
-    return NULL;
-}
-
 static struct err *check_image(const struct agent *a, char **image)
 {
     char *canonical = image_name_canonical(str_empty(*image) ? a->config->default_image : *image);
@@ -125,11 +97,11 @@ static struct err *check_create(const struct agent *a, struct create_body *b)
     struct err *e = check_name(&b->name);
 
     if (!e)
-        e = check_color(&b->color);
+        e = api_check_color("color", &b->color);
     if (!e)
         e = api_check_environment("environment_vars", b->environment_vars);
     if (!e)
-        e = check_realms(b->realm_ids);
+        e = api_check_realms("realm_ids", b->realm_ids);
     if (!e && b->ssh_public_key)
         e = api_check_ssh_key("ssh_public_key", b->ssh_public_key);
     if (!e && b->comment && strchr(b->comment, '\x7f'))
@@ -170,6 +142,7 @@ static void finished(struct operation *op, struct err *e)
 /* Answers at once with 201, or with ?wait=true when the operation is over. */
 static void start_async(struct api_call *call, struct operation *op, struct store_tx *tx)
 {
+    project_record(call->agent, op->container->record.project_id, tx);
     op->req = call->req;
     op->accepted = query_true(call, "wait") ? NULL : accepted;
     op->done = finished;
@@ -229,6 +202,8 @@ void container_create(struct api_call *call)
         e = check_create(a, &b);
     if (!e && !json_object_get(call->body, "dev_kit"))
         b.dev_kit = b.hoody_kit;
+    if (!e)
+        e = project_check_enter(a, "project_id", call->params[0]);
     if (!e && b.name)
         e = api_check_new(a, call->params[0], b.name, NULL);
     if (!e)
@@ -240,7 +215,7 @@ void container_create(struct api_call *call)
         c->record.request = json_incref(call->body);
         c->record.status = CONTAINER_CREATING;
         agent_add(a, c);
-        start_async(call, operation_new(a, &op_create, c, NULL, "user"), NULL);
+        start_async(call, operation_new(a, &op_create, c, NULL, "user"), store_tx_new());
     }
     json_table_clear(&create_table, &b);
     if (e)
@@ -268,6 +243,8 @@ static struct err *check_copy(const struct api_call *call, struct copy_body *b)
                        "OPERATION_STATE_CONFLICT");
     if (!e && source->op)
         e = operation_check_free(source, "copy");
+    if (!e)
+        e = project_check_enter(call->agent, "target_project_id", b->target_project_id);
     if (!e && b->name)
         e = api_check_new(call->agent, b->target_project_id, b->name, NULL);
     return e ? e : api_check_new(call->agent, b->target_project_id, "", b->ssh_public_key);

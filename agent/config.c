@@ -29,6 +29,8 @@ static const struct ini_row rows[] = {
     ROW("control", "socket", INI_STRING, socket, "", "Unix socket of nodectl; empty: control.sock in run_dir."),
     ROW("control", "group", INI_STRING, socket_group, "noded", "Group that may use the socket besides root."),
     ROW("control", "body_max", INI_SIZE, body_max, "1M", "Largest request body.", .min = 4096, .max = 16777216),
+    ROW("api", "unknown_projects", INI_STRING, unknown_projects, "record",
+        "A new container in a project that this server does not know: record the project, or refuse."),
     ROW("tls", "listen", INI_STRING, tls_listen, "", "Address of the mTLS listener, such as [::]:8443; empty: off."),
     ROW("tls", "certificate", INI_STRING, tls_certificate, "/etc/noded/pki/server.crt", "Server certificate (PEM)."),
     ROW("tls", "key", INI_STRING, tls_key, "/etc/noded/pki/server.key", "Its key (PEM)."),
@@ -97,6 +99,8 @@ static struct err *check(struct config *c)
     if (!str_is_made_of(c->cgroup, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.", 64) ||
         c->cgroup[0] == '.')
         return err_field("node.cgroup", "must be one path part of letters, digits, '_', '-' and '.'");
+    if (!str_eq(c->unknown_projects, "record") && !str_eq(c->unknown_projects, "refuse"))
+        return err_field("api.unknown_projects", "must be record or refuse");
     if (!str_is_made_of(c->veth_prefix, "abcdefghijklmnopqrstuvwxyz", 6))
         return err_field("network.veth_prefix", "must be 1..6 lower case letters");
     return NULL;
@@ -124,6 +128,7 @@ struct err *config_load(const char *path, struct config **ret)
     if (str_eq(c->loop_file, "none"))
         str_set(&c->loop_file, NULL);
     e = check(c);
+    c->record_projects = str_eq(c->unknown_projects, "record");
     if (e)
         return e;
     *ret = steal(&c);

@@ -20,7 +20,8 @@ struct config {
     char *table, *veth_prefix, *ipv4_pool, *ipv6_pool, *uplink;
     bool inter_container;
     char **host_ports, **dns, **proxy_users;
-    char *default_image;
+    char *default_image, *unknown_projects;
+    bool record_projects; /* of unknown_projects */
     int64_t stop_timeout_s, ramdisk_size, workers, body_max;
     int64_t events_days, events_max, status_log_days, stream_buffer, streams_max;
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The container and snapshot objects of the API. */
 #include "agent/api.h"
+#include "agent/project.h"
 #include "base/str.h"
 
 static json_t *env_sync(const struct container_record *r)
@@ -14,10 +15,11 @@ static json_t *env_sync(const struct container_record *r)
 static void add_identity(json_t *j, const struct agent *a, const struct container *c)
 {
     const struct container_record *r = &c->record;
+    const struct project *project = project_find(a, r->project_id);
 
     json_object_set_new(j, "id", json_string(r->id));
     json_object_set_new(j, "project_id", json_string(r->project_id));
-    json_object_set_new(j, "project_alias", json_null());
+    json_object_set_new(j, "project_alias", project ? json_string(project->alias) : json_null());
     json_object_set_new(j, "server_id", json_string(a->node_id));
     json_object_set_new(j, "server_name", json_string(a->node_name));
     json_object_set_new(j, "server", json_null());

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "agent/event.h"
+#include "agent/project.h"
 #include "base/fd.h"
 #include "base/id.h"
 #include "base/str.h"
@@ -31,6 +32,19 @@ static struct err *load_container(struct agent *a, const json_t *row)
         return err_wrap(e, "container '%s'", json_string_value(json_object_get(row, "id")));
     agent_add(a, steal(&c));
     return NULL;
+}
+
+static struct err *load_project(struct agent *a, const json_t *row)
+{
+    auto_(project_free) struct project *p = mem_new(struct project);
+    autojson body = NULL;
+    struct err *e = body_of(row, &body);
+
+    if (!e)
+        e = json_table_load(&project_table, body, p, NULL);
+    if (!e)
+        project_add(a, steal(&p));
+    return e;
 }
 
 static struct err *load_snapshot(struct agent *a, const json_t *row)
@@ -135,11 +149,15 @@ struct err *load_state(struct agent *a, bool *ret_rebooted, json_t **ret_intents
     if (!e)
         e = load_meta(a, ret_rebooted);
     if (!e)
+        e = each(a, STORE_PROJECT_ALL, load_project);
+    if (!e)
         e = each(a, STORE_CONTAINER_ALL, load_container);
     if (!e)
         e = each(a, STORE_SNAPSHOT_ALL, load_snapshot);
     if (!e)
         e = each(a, STORE_FIREWALL_ALL, load_rules);
+    if (!e)
+        e = projects_complete(a);
     if (!e)
         e = store_query(a->store, STORE_INTENT_ALL, NULL, ret_intents);
     return e;

@@ -145,14 +145,11 @@ static enum log_level level_of(const char *word)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
-                                            {"debug", no_argument, NULL, 'd'},
-                                            {"check", no_argument, NULL, 'k'},
-                                            {"example", no_argument, NULL, 'e'},
-                                            {"routes", no_argument, NULL, 'r'},
-                                            {"version", no_argument, NULL, 'V'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {0}};
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'}, {"debug", no_argument, NULL, 'd'},
+        {"check", no_argument, NULL, 'k'},        {"example", no_argument, NULL, 'e'},
+        {"routes", no_argument, NULL, 'r'},       {"version", no_argument, NULL, 'V'},
+        {"help", no_argument, NULL, 'h'},         {0}};
     char *path = (char *)(uintptr_t)CONFIG_DEFAULT_PATH;
     bool debug = false, check = false;
     struct config *config = NULL;

@@ -6,6 +6,7 @@
 
 #include "agent/environment.h"
 #include "agent/event.h"
+#include "agent/project.h"
 #include "agent/watch.h"
 #include "base/clock.h"
 #include "base/failpoint.h"
@@ -98,6 +99,7 @@ static void release(struct operation *op, struct err *e)
     json_decref(op->args);
     json_decref(op->result);
     free(op);
+    projects_after_operation(a);
 }
 
 static const char *command_of(const struct operation *op)

@@ -12,6 +12,7 @@
 #include "agent/listen.h"
 #include "agent/load.h"
 #include "agent/preflight.h"
+#include "agent/project.h"
 #include "agent/reconcile.h"
 #include "agent/tls.h"
 #include "base/clock.h"
@@ -103,6 +104,7 @@ static void on_synced(void *owner, struct err *e)
         a->retention = retention_start(a);
         a->ready = true;
         reconcile_resume(a, s->intents, s->rebooted);
+        projects_resume(a);
         agent_commit(a, load_boot_seen(), NULL, on_boot_seen);
     }
     end(s, e);

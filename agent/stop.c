@@ -4,6 +4,7 @@
 #include "agent/event.h"
 #include "agent/event_trim.h"
 #include "agent/expiry.h"
+#include "agent/project.h"
 #include "agent/start.h"
 #include "agent/tls.h"
 #include "agent/watch.h"
@@ -106,6 +107,9 @@ void agent_free(struct agent *a)
     while (a->container_count > 0)
         agent_remove(a, a->containers[0]);
     free(a->containers);
+    while (a->project_count > 0)
+        project_remove(a, a->projects[0]);
+    free(a->projects);
     nf_watch_close(a->nf_watch);
     nf_close(a->nf);
     workers_free(a->workers);

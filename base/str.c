@@ -53,6 +53,15 @@ bool str_is_made_of(const char *s, const char *allowed, size_t max)
     return len >= 1 && len <= max && strspn(s, allowed) == len;
 }
 
+size_t str_chars(const char *s)
+{
+    size_t n = 0;
+
+    for (; *s; s++)
+        n += ((unsigned char)*s & 0xc0) != 0x80;
+    return n;
+}
+
 bool str_has_control(const char *s)
 {
     for (; *s; s++)

@@ -68,6 +68,8 @@ bool cli_is_usage(const struct err *e);
 MUST_USE struct err *cli_call(struct cli *cli, const char *method, const char *path, const json_t *body, json_t **ret);
 /* The id of a container given by id, by the beginning of an id, or by name. */
 MUST_USE struct err *cli_find(struct cli *cli, const char *text, char **ret_id);
+/* The same of a project; its alias is its name. */
+MUST_USE struct err *cli_find_project(struct cli *cli, const char *text, char **ret_id);
 /* "KEY=VALUE" texts into an object. */
 MUST_USE struct err *cli_put_pair(json_t *object, const char *text);
 
@@ -76,4 +78,5 @@ MUST_USE struct err *cli_put_pair(json_t *object, const char *text);
 cli_fn cmd_node, cmd_routes, cmd_health, cmd_list, cmd_get, cmd_create, cmd_delete, cmd_power, cmd_copy, cmd_logs,
     cmd_stats, cmd_snapshot_list, cmd_snapshot_create, cmd_snapshot_restore, cmd_snapshot_delete, cmd_firewall_list,
     cmd_firewall_add, cmd_firewall_remove, cmd_firewall_toggle, cmd_firewall_reset, cmd_env_list, cmd_env_set,
-    cmd_env_unset, cmd_pki_init, cmd_completion;
+    cmd_env_unset, cmd_project_list, cmd_project_create, cmd_project_get, cmd_project_update, cmd_project_delete,
+    cmd_pki_init, cmd_completion;

@@ -16,7 +16,7 @@ const struct cli_option cli_global_options[] = {
 };
 
 static const struct cli_option list_options[] = {
-    {"project", CLI_VALUE, "ID", "only containers of a project"},
+    {"project", CLI_VALUE, "PROJECT", "only containers of a project"},
     {0},
 };
 static const struct cli_option create_options[] = {
@@ -83,6 +83,18 @@ static const struct cli_option remove_options[] = {
     {"all", CLI_FLAG, NULL, "every match, not the first one only"},
     {0},
 };
+static const struct cli_option project_create_options[] = {
+    {"id", CLI_VALUE, "ID", "24 hex digits; the same create again gives the same project"},
+    {"color", CLI_VALUE, "RRGGBB", "colour in the platform's pages"},
+    {"max-containers", CLI_VALUE, "N", "how many containers it may have; none: any number"},
+    {0},
+};
+static const struct cli_option project_update_options[] = {
+    {"alias", CLI_VALUE, "ALIAS", "another alias"},
+    {"color", CLI_VALUE, "RRGGBB", "colour in the platform's pages"},
+    {"max-containers", CLI_VALUE, "N", "how many containers it may have; none: any number"},
+    {0},
+};
 static const struct cli_option pki_options[] = {
     {"dir", CLI_VALUE, "DIR", "where to [/etc/noded/pki]"},
     {"host", CLI_LIST, "NAME", "name or address of the server; may be repeated"},
@@ -122,6 +134,11 @@ const struct cli_command cli_commands[] = {
     {"env list", "CONTAINER", 1, 1, "Environment variables", cmd_env_list, NULL},
     {"env set", "CONTAINER KEY=VALUE...", 2, -1, "Set environment variables", cmd_env_set, NULL},
     {"env unset", "CONTAINER KEY...", 2, -1, "Remove environment variables", cmd_env_unset, NULL},
+    {"project list", "", 0, 0, "Projects", cmd_project_list, NULL},
+    {"project create", "ALIAS", 1, 1, "New project", cmd_project_create, project_create_options},
+    {"project get", "PROJECT", 1, 1, "All about a project", cmd_project_get, NULL},
+    {"project update", "PROJECT", 1, 1, "Change a project", cmd_project_update, project_update_options},
+    {"project delete", "PROJECT", 1, 1, "Delete a project with all its containers", cmd_project_delete, NULL},
     {"pki init", "", 0, 0, "Make a CA and certificates for development", cmd_pki_init, pki_options},
     {"completion", "bash", 1, 1, "Print the completion script", cmd_completion, NULL},
 };

@@ -50,6 +50,14 @@ static void groups(void)
     }
 }
 
+/* What lists the words for a command's first argument. */
+static const char *names_for(const char *args)
+{
+    if (strncmp(args, "CONTAINER", 9) == 0)
+        return " $(nodectl -q list 2>/dev/null)";
+    return strncmp(args, "PROJECT", 7) == 0 ? " $(nodectl -q project list 2>/dev/null)" : "";
+}
+
 struct err *cmd_completion(struct cli *cli)
 {
     if (!str_eq(cli_arg(cli, 0), "bash"))
@@ -60,12 +68,12 @@ struct err *cmd_completion(struct cli *cli)
     printf("\" ;;\n");
     groups();
     for (size_t i = 0; i < cli_command_count; i++) {
-        bool wants_container = strncmp(cli_commands[i].args, "CONTAINER", 9) == 0;
+        const char *names = names_for(cli_commands[i].args);
 
-        printf("    \"%s\"%s) words=\"", cli_commands[i].name, wants_container ? "" : "*");
+        printf("    \"%s\"%s) words=\"", cli_commands[i].name, names[0] ? "" : "*");
         options_of(cli_commands[i].options);
-        printf("%s\" ;;\n", wants_container ? " $(nodectl -q list 2>/dev/null)" : "");
-        if (wants_container) {
+        printf("%s\" ;;\n", names);
+        if (names[0]) {
             printf("    \"%s \"*) words=\"", cli_commands[i].name);
             options_of(cli_commands[i].options);
             printf("\" ;;\n");

@@ -11,12 +11,14 @@
 
 static struct err *fetch_all(struct cli *cli, json_t *ret)
 {
-    const char *project = cli_value(cli, "project");
-    autofree char *escaped = project ? client_escape(project) : NULL;
-    autofree char *base = project ? str_fmt("/api/v1/projects/%s/containers", escaped) : str_dup("/api/v1/containers/");
+    autofree char *project = NULL;
+    autofree char *base = NULL;
     struct err *e = NULL;
     bool more = true;
 
+    if (cli_has(cli, "project"))
+        e = cli_find_project(cli, cli_value(cli, "project"), &project);
+    base = project ? str_fmt("/api/v1/projects/%s/containers", project) : str_dup("/api/v1/containers/");
     for (int page = 1; !e && more; page++) {
         autofree char *path = str_fmt("%s?page=%d&limit=100&sort_by=name&sort_order=asc", base, page);
         autojson data = NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From what a person types to a container's id. */
+/* From what a person types to the id of a container or a project. */
 #include "base/str.h"
 #include "cli/cli.h"
 
@@ -12,22 +12,30 @@ static bool is_prefix(const char *text, const char *id)
     return len >= PREFIX_MIN && len < 24 && strspn(text, "0123456789abcdef") == len && strncmp(id, text, len) == 0;
 }
 
+/* What is looked for, and where. */
+struct kind {
+    const char *noun, *path, *member, *name, *list;
+};
+static const struct kind container = {"container", "/api/v1/containers/", "containers", "name", "list"};
+static const struct kind project = {"project", "/api/v1/projects/", "projects", "alias", "project list"};
+
 struct search {
+    const struct kind *kind;
     const char *text;
     char *by_name, *by_prefix;
     int names, prefixes;
 };
 
-static void look(struct search *s, const json_t *containers)
+static void look(struct search *s, const json_t *list)
 {
     const json_t *c;
     size_t i;
 
-    json_array_foreach((json_t *)(uintptr_t)containers, i, c)
+    json_array_foreach((json_t *)(uintptr_t)list, i, c)
     {
         const char *id = json_string_value(json_object_get(c, "id"));
 
-        if (str_eq(json_string_value(json_object_get(c, "name")), s->text) && ++s->names)
+        if (str_eq(json_string_value(json_object_get(c, s->kind->name)), s->text) && ++s->names)
             str_set(&s->by_name, id);
         else if (id && is_prefix(s->text, id) && ++s->prefixes)
             str_set(&s->by_prefix, id);
@@ -40,21 +48,21 @@ static struct err *search_all(struct cli *cli, struct search *s)
     bool more = true;
 
     for (int page = 1; !e && more; page++) {
-        autofree char *path = str_fmt("/api/v1/containers/?page=%d&limit=100", page);
+        autofree char *path = str_fmt("%s?page=%d&limit=100", s->kind->path, page);
         autojson data = NULL;
         const json_t *list;
 
         e = cli_call(cli, "GET", path, NULL, &data);
-        list = json_object_get(data, "containers");
+        list = json_object_get(data, s->kind->member);
         look(s, list);
         more = json_array_size(list) == 100;
     }
     return e;
 }
 
-struct err *cli_find(struct cli *cli, const char *text, char **ret_id)
+static struct err *find(struct cli *cli, const struct kind *kind, const char *text, char **ret_id)
 {
-    struct search s = {.text = text};
+    struct search s = {.kind = kind, .text = text};
     struct err *e;
 
     if (str_is_object_id(text)) {
@@ -67,13 +75,24 @@ struct err *cli_find(struct cli *cli, const char *text, char **ret_id)
     else if (!e && s.names == 0 && s.prefixes == 1)
         *ret_id = steal(&s.by_prefix);
     else if (!e && s.names > 1)
-        e = err_new(ERR_NOT_FOUND, "%d containers have the name '%s': use the id, 'nodectl list' shows it", s.names,
-                    text);
+        e = err_new(ERR_NOT_FOUND, "%d %ss have the name '%s': use the id, 'nodectl %s' shows it", s.names, kind->noun,
+                    text, kind->list);
     else if (!e && s.prefixes > 1)
         e = err_new(ERR_NOT_FOUND, "%d ids begin with '%s': type more of it", s.prefixes, text);
     else if (!e)
-        e = err_new(ERR_NOT_FOUND, "there is no container '%s': 'nodectl list' shows what is there", text);
+        e = err_new(ERR_NOT_FOUND, "there is no %s '%s': 'nodectl %s' shows what is there", kind->noun, text,
+                    kind->list);
     free(s.by_name);
     free(s.by_prefix);
     return e;
+}
+
+struct err *cli_find(struct cli *cli, const char *text, char **ret_id)
+{
+    return find(cli, &container, text, ret_id);
+}
+
+struct err *cli_find_project(struct cli *cli, const char *text, char **ret_id)
+{
+    return find(cli, &project, text, ret_id);
 }

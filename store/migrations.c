@@ -30,6 +30,8 @@ static const char *const steps[] = {
     "CREATE INDEX events_by_project ON events (project_id, created_at);"
     "CREATE INDEX events_by_container ON events (container_id, created_at);"
     "CREATE INDEX status_logs_by_time ON status_logs (created_at);",
+    /* 3: containers do not refer to it: rows from before get their project at the next load. */
+    "CREATE TABLE projects (id TEXT PRIMARY KEY, alias TEXT NOT NULL UNIQUE, body TEXT NOT NULL) STRICT;",
 };
 
 static struct err *exec(sqlite3 *db, const char *sql)

@@ -44,6 +44,10 @@
       "INSERT INTO firewalls (container_id, body) VALUES (?, ?) ON CONFLICT (container_id) DO UPDATE SET body = "      \
       "excluded.body")                                                                                                 \
     X(STORE_FIREWALL_ALL, "SELECT container_id, body FROM firewalls")                                                  \
+    X(STORE_PROJECT_PUT, "INSERT INTO projects (id, alias, body) VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET "     \
+                         "alias = excluded.alias, body = excluded.body")                                               \
+    X(STORE_PROJECT_DELETE, "DELETE FROM projects WHERE id = ?")                                                       \
+    X(STORE_PROJECT_ALL, "SELECT id, alias, body FROM projects")                                                       \
     X(STORE_INTENT_PUT,                                                                                                \
       "INSERT INTO intents (id, kind, container_id, attempts, args, created_at) VALUES (?, ?, ?, ?, ?, ?) "            \
       "ON CONFLICT (id) DO UPDATE SET attempts = excluded.attempts, args = excluded.args")                             \

@@ -65,7 +65,7 @@ def test_no_node_is_one_line_with_a_remedy():
 
 def test_every_command_has_help():
     overview = nodectl("--help").split("Options of")[0]
-    names = re.findall(r"^  ([a-z-]+(?: (?:list|create|restore|delete|add|remove|toggle|reset|set|unset|init))?) ",
+    names = re.findall(r"^  ([a-z-]+(?: (?:list|create|restore|delete|add|remove|toggle|reset|set|unset|init|update|get))?) ",
                        overview, re.M)
     assert len(names) > 25
     for name in names:
@@ -191,3 +191,17 @@ def test_delete(ctl, box, node):
     ctl("delete", box)
     assert "no containers" in subprocess.run([NODECTL, "--socket", node.socket, "list"], text=True,
                                              capture_output=True, check=True).stderr
+
+
+def test_projects(ctl):
+    pid = ctl("-q", "project", "create", "ctl project", "--max-containers", "1", "--color", "abc").strip()
+    assert "ctl project" in ctl("project", "list") and pid in ctl("-q", "project", "list")
+    cid = ctl("-q", "create", "in-project", "--project", pid, "--no-kit", "--wait").strip()
+    assert ctl("-q", "list", "--project", "ctl project").split() == [cid]
+    assert "takes 1 containers" in ctl("create", "too-many", "--project", pid, "--no-kit", code=1)
+    ctl("project", "update", "ctl project", "--max-containers", "none", "--alias", "ctl-other")
+    assert json.loads(ctl("--json", "project", "get", pid))["max_containers"] is None
+    ctl("project", "update", pid, "--max-containers", "-1", code=2)
+    ctl("project", "update", pid, code=2)
+    assert "with 1 containers" in ctl("project", "delete", "ctl-other")
+    assert "there is no project 'ctl-other'" in ctl("project", "get", "ctl-other", code=1)

@@ -6,6 +6,7 @@
 
 #include "agent/api.h"
 #include "agent/cursor.h"
+#include "agent/project.h"
 #include "agent/route.h"
 #include "base/fd.h"
 #include "base/str.h"
@@ -101,6 +102,7 @@ static void test_configuration(UNUSED void **state)
     assert_err_field(config_of("[node]\nstate_dir = relative\n"), "node.state_dir");
     assert_err_field(config_of("[node]\ncgroup = ../up\n"), "node.cgroup");
     assert_err_field(config_of("[node]\nid = 12\n"), "node.id");
+    assert_err_field(config_of("[api]\nunknown_projects = maybe\n"), "api.unknown_projects");
     assert_err_field(config_of("[network]\nveth_prefix = Toolongone\n"), "network.veth_prefix");
     assert_err(config_of("[node]\nno_such = 1\n"), ERR_INVALID);
     assert_err(config_of("[containers]\nstop_timeout = 0\n"), ERR_INVALID);
@@ -176,6 +178,39 @@ static void test_cursors(UNUSED void **state)
     assert_false(cursor_decode("", &back));
 }
 
+static void test_projects(UNUSED void **state)
+{
+    struct config config = {.record_projects = true};
+    struct agent a = {.config = &config, .node_id = "0123456789abcdef01234567"};
+    struct project *p = project_new(&a, "aaaaaaaaaaaaaaaaaaaabcde", NULL), *q;
+    json_t *saved;
+
+    assert_string_equal(p->alias, p->id);
+    assert_string_equal(p->color, "#AABCDE");
+    assert_string_equal(p->user_id, a.node_id);
+    project_add(&a, p);
+    q = project_new(&a, p->id, NULL);
+    assert_string_equal(q->alias, "aaaaaaaaaaaaaaaaaaaabcde-2");
+    project_free(q);
+    assert_ok(project_check_enter(&a, "project_id", "ffffffffffffffffffffffff"));
+    config.record_projects = false;
+    assert_err(project_check_enter(&a, "project_id", "ffffffffffffffffffffffff"), ERR_NOT_FOUND);
+    assert_ok(project_check_enter(&a, "project_id", p->id));
+    p->max_containers = 0;
+    assert_err(project_check_enter(&a, "project_id", p->id), ERR_LIMIT);
+    p->deleting = true;
+    assert_err(project_check_enter(&a, "project_id", p->id), ERR_CONFLICT);
+    saved = json_table_save(&project_table, p);
+    q = mem_new(struct project);
+    assert_ok(json_table_load(&project_table, saved, q, NULL));
+    assert_true(q->deleting);
+    assert_int_equal(q->max_containers, 0);
+    json_decref(saved);
+    project_free(q);
+    project_remove(&a, p);
+    free(a.projects);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -185,6 +220,7 @@ int main(void)
         cmocka_unit_test(test_every_kind_of_operation),
         cmocka_unit_test(test_container_record_round_trip),
         cmocka_unit_test(test_cursors),
+        cmocka_unit_test(test_projects),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
