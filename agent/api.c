@@ -53,8 +53,8 @@ static const struct route routes[] = {
     {DELETE, C "/firewall/{direction}", ANYBODY, firewall_remove, .choices = {"ingress", "egress"}},
     {POST, C "/firewall/reset", ANYBODY, firewall_reset},
     {POST, C "/{operation}", ANYBODY, container_operation,
-     .choices = {"start", "stop", "force-stop", "restart", "pause", "resume"}},
-    {POST, C "/{operation}", ANYBODY, container_operation, .fallback = true},
+     .choices = {"start", "stop", "force-stop", "restart", "pause", "resume"}, .refuse = container_operation_refuse},
+    {POST, C "/{operation}", ANYBODY, container_operation, .refuse = container_operation_refuse, .fallback = true},
 };
 
 void reply_ok(struct http_request *req, int status, const char *message, json_t *data)
@@ -149,11 +149,13 @@ static struct err *prepare(struct api_call *call, const struct route **ret)
 
     if (!e && !((*ret)->roles & (int)http_peer(call->req)->role))
         e = err_reason(err_new(ERR_FORBIDDEN, "This certificate may not do that"), "INSUFFICIENT_PERMISSIONS");
+    if (!e)
+        e = find_container(call, *ret);
     if (!e && call->verb != GET && len > 0)
         e = json_parse(text, len, "body", &call->body);
     if (!e && call->body && !json_is_object(call->body) && !json_is_null(call->body))
         e = err_field("body", "must be a JSON object");
-    return e ? e : find_container(call, *ret);
+    return e;
 }
 
 void api_handle(void *owner, struct http_request *req)
@@ -176,10 +178,12 @@ void api_handle(void *owner, struct http_request *req)
         e = err_new(ERR_UNAVAILABLE, "The node agent is restarting; ask again");
         e->retry_after_s = 1;
     }
-    if (e)
-        reply_err(req, e);
-    else
+    if (!e)
         route->handler(&call);
+    else if (route && route->refuse && call.container)
+        route->refuse(&call, e);
+    else
+        reply_err(req, e);
     json_decref(call.body);
     for (size_t i = 0; i < ARRAY_LEN(call.params); i++)
         free(call.params[i]);

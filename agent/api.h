@@ -76,6 +76,9 @@ MUST_USE struct err *api_check_ssh_key(const char *field, const char *key);
 MUST_USE struct err *api_new_container(struct agent *a, const char *id, const char *project_id, const char *name,
                                        struct container **ret);
 
+/* A refusal in the shape of the six operations' replies. */
+void container_operation_refuse(struct api_call *call, struct err *e);
+
 api_handler_fn containers_list, containers_list_project, container_create, container_get, container_delete,
     container_copy, container_operation, container_status_logs, container_stats, env_list, env_bulk, env_set,
     env_delete, snapshots_list, snapshot_create, snapshot_restore, snapshot_delete, firewall_list, firewall_add,

@@ -57,6 +57,11 @@ static void refuse(struct http_request *req, const struct container *c, const ch
     reply_err(req, err_data(e, data));
 }
 
+void container_operation_refuse(struct api_call *call, struct err *e)
+{
+    refuse(call->req, call->container, call->params[1], e);
+}
+
 static void done(struct operation *op, struct err *e)
 {
     size_t i = 0;
@@ -105,12 +110,12 @@ void container_operation(struct api_call *call)
         power++;
     if (power == POWER_MAX) {
         e = err_field("operation", "must be one of start, stop, force-stop, restart, pause, resume");
-        refuse(call->req, c, call->params[1], e);
+        container_operation_refuse(call, e);
         return;
     }
     e = check(call, power, &body);
     if (e) {
-        refuse(call->req, c, powers[power].word, e);
+        container_operation_refuse(call, e);
         return;
     }
     op = operation_new(call->agent, powers[power].kind, c,

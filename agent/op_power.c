@@ -6,12 +6,12 @@
 
 static void freeze(struct operation *op)
 {
-    step_job(op, JOB_FREEZE, NULL, 0);
+    step_job(op, JOB_FREEZE, NULL);
 }
 
 static void thaw(struct operation *op)
 {
-    step_job(op, JOB_THAW, NULL, 0);
+    step_job(op, JOB_THAW, NULL);
 }
 
 static void paused(struct operation *op, struct store_tx *tx)

@@ -13,26 +13,26 @@ static void make(struct operation *op)
 {
     const struct job_snapshot args = name_of(op);
 
-    step_job(op, JOB_SNAPSHOT_CREATE, &args, 0);
+    step_job(op, JOB_SNAPSHOT_CREATE, &args);
 }
 
 static void drop(struct operation *op)
 {
     const struct job_snapshot args = name_of(op);
 
-    step_job(op, JOB_SNAPSHOT_DELETE, &args, 0);
+    step_job(op, JOB_SNAPSHOT_DELETE, &args);
 }
 
 static void swap(struct operation *op)
 {
     const struct job_snapshot args = name_of(op);
 
-    step_job(op, JOB_SNAPSHOT_RESTORE, &args, 0);
+    step_job(op, JOB_SNAPSHOT_RESTORE, &args);
 }
 
 static void tidy(struct operation *op)
 {
-    step_job(op, JOB_TIDY, NULL, 0);
+    step_job(op, JOB_TIDY, NULL);
 }
 
 static void tell(struct operation *op, struct store_tx *tx, const char *type, const char *alias)

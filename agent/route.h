@@ -15,7 +15,9 @@ struct route {
     int roles;        /* enum peer_role bits */
     void (*handler)(struct api_call *call);
     const char *choices[8]; /* when set, the last param must be one of these words for the row to match */
-    bool fallback;          /* matches only after all others and never makes a 405 */
+    /* When set, answers for what is refused before the handler runs, if the container is known. */
+    void (*refuse)(struct api_call *call, struct err *e);
+    bool fallback; /* matches only after all others and never makes a 405 */
 };
 
 enum { ROUTE_VERBS_SIZE = 48 };

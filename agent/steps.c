@@ -21,9 +21,17 @@ static void on_job(void *owner, struct err *e, json_t *result)
     op_step_done(op, e);
 }
 
-void step_job(struct operation *op, enum job_kind kind, const void *args, int64_t extra_ms)
+/* What to add to a kind's deadline so that the operation's own bound holds. Undoing is not bounded by it. */
+static int64_t bounded(const struct operation *op, enum job_kind kind)
 {
-    agent_job(op->agent, kind, op->container->record.slot, args, extra_ms, op, on_job);
+    int64_t bound = json_integer_value(json_object_get(op->args, "timeout_ms"));
+
+    return bound > 0 && !op->unwinding ? MIN(0, bound - job_info(kind)->deadline_ms) : 0;
+}
+
+void step_job(struct operation *op, enum job_kind kind, const void *args)
+{
+    agent_job(op->agent, kind, op->container->record.slot, args, bounded(op, kind), op, on_job);
 }
 
 void step_nothing(struct operation *op)
@@ -77,13 +85,13 @@ void step_rootfs(struct operation *op)
         .seed = seed,
     };
 
-    step_job(op, JOB_CREATE, &args, 0);
+    step_job(op, JOB_CREATE, &args);
 }
 
 void step_destroy(struct operation *op)
 {
     watch_stop(op->container);
-    step_job(op, JOB_DESTROY, NULL, 0);
+    step_job(op, JOB_DESTROY, NULL);
 }
 
 void step_net_up(struct operation *op)
@@ -136,7 +144,7 @@ void step_start(struct operation *op)
     };
 
     json_object_set_new(environment, "HOODY_CONTAINER_ID", json_string(c->record.id));
-    agent_job(op->agent, JOB_START, c->record.slot, &args, 0, op, on_started);
+    agent_job(op->agent, JOB_START, c->record.slot, &args, bounded(op, JOB_START), op, on_started);
 }
 
 static void stop(struct operation *op, int64_t timeout_ms)
@@ -144,7 +152,10 @@ static void stop(struct operation *op, int64_t timeout_ms)
     const struct job_stop args = {.timeout_ms = timeout_ms};
 
     watch_stop(op->container);
-    step_job(op, JOB_STOP, &args, timeout_ms);
+    if (timeout_ms > 0) /* the bound is the job's own then: it kills when the time is over */
+        agent_job(op->agent, JOB_STOP, op->container->record.slot, &args, timeout_ms, op, on_job);
+    else
+        step_job(op, JOB_STOP, &args);
 }
 
 void step_stop(struct operation *op)

@@ -11,12 +11,13 @@ op_step_fn step_net_up;   /* fresh link, rules closed */
 op_step_fn step_net_open; /* rules as recorded */
 op_step_fn step_net_down; /* also the undo of step_net_up */
 op_step_fn step_start;    /* liblxc start, watch begins */
-op_step_fn step_stop;     /* args.timeout_ms; 0 = kill; nothing when it is not up */
+op_step_fn step_stop;     /* gently for args.timeout_ms, then by force; nothing when it is not up */
 op_step_fn step_kill;     /* at once; also the undo of step_start */
 op_step_fn step_nothing;
 
-/* A job about the operation's container; ends the step. keep_result: into op->result. */
-void step_job(struct operation *op, enum job_kind kind, const void *args, int64_t extra_ms);
+/* A job about the operation's container; ends the step. Its result becomes op->result. Where the operation has a bound
+ * of its own (args.timeout_ms), the job must end within it. */
+void step_job(struct operation *op, enum job_kind kind, const void *args);
 
 /* Outcomes that several kinds share. */
 void outcome_running(struct operation *op, struct store_tx *tx);

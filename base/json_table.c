@@ -221,7 +221,7 @@ void json_table_clear(const struct json_table *t, void *out)
 struct err *json_parse(const char *text, size_t len, const char *what, json_t **ret)
 {
     json_error_t error;
-    json_t *j = json_loadb(text, len, JSON_REJECT_DUPLICATES, &error);
+    json_t *j = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
 
     if (!j)
         return err_field(what, "is not valid JSON: %s (line %d, column %d)", error.text, error.line, error.column);
