@@ -84,4 +84,5 @@ api_handler_fn containers_list, containers_list_project, container_create, conta
     env_delete, snapshots_list, snapshot_create, snapshot_restore, snapshot_delete, firewall_list, firewall_add,
     firewall_toggle, firewall_remove, firewall_reset, node_get, node_routes, health_get, events_list, events_stats,
     events_delete, events_cleanup, event_get, event_delete, projects_list, projects_create, projects_get,
-    projects_update, projects_delete;
+    projects_update, projects_delete,
+    network_get, network_set, network_delete, network_power;

@@ -3,6 +3,7 @@
 #include <ctype.h>
 
 #include "agent/api.h"
+#include "agent/egress.h"
 #include "agent/kits.h"
 #include "agent/project.h"
 #include "base/str.h"
@@ -301,9 +302,13 @@ void container_copy(struct api_call *call)
                             json_string(container_find_snapshot(source, b.source_snapshot)->name));
     op->source = source;
     tx = store_tx_new();
-    if (b.copy_firewall_rules) {
-        record_put(tx, c);
+    record_put(tx, c); /* before what refers to it */
+    if (b.copy_firewall_rules)
         record_put_rules(tx, c, c->rules);
+    if (b.copy_network_rules && source->egress) {
+        c->egress = egress_copy(source->egress);
+        egress_put(tx, c);
+        egress_event(a, tx, c, "created");
     }
     json_table_clear(&copy_table, &b);
     start_async(call, op, tx);

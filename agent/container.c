@@ -3,6 +3,7 @@
 
 #include <assert.h>
 
+#include "agent/egress.h"
 #include "base/str.h"
 
 const char *const container_status_words[] = {
@@ -78,11 +79,12 @@ void container_free(struct container *c)
 {
     if (!c)
         return;
-    assert(!c->op && !c->watch);
+    assert(!c->op && !c->watch && !c->egress_before);
     for (size_t i = 0; i < c->snapshot_count; i++)
         snapshot_free(c->snapshots[i]);
     free(c->snapshots);
     ruleset_unref(c->rules);
+    egress_free(c->egress);
     json_table_clear(&container_record_table, &c->record);
     free(c);
 }

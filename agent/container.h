@@ -53,6 +53,7 @@ struct snapshot {
 };
 extern const struct json_table snapshot_table;
 
+struct egress;
 struct operation;
 struct init_watch;
 
@@ -60,6 +61,7 @@ struct container {
     struct container_record record;
     struct slot_net net;
     struct ruleset *rules;
+    struct egress *egress, *egress_before; /* NULL: not configured; before: while an operation changes it */
     struct snapshot **snapshots; /* by time of creation */
     size_t snapshot_count;
     struct operation *op; /* the one that holds it now, or NULL */

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "agent/event.h"
+#include "agent/egress.h"
 #include "agent/project.h"
 #include "base/fd.h"
 #include "base/id.h"
@@ -76,6 +77,21 @@ static struct err *load_rules(struct agent *a, const json_t *row)
         ruleset_unref(c->rules);
         c->rules = rules;
     }
+    return e;
+}
+
+static struct err *load_egress(struct agent *a, const json_t *row)
+{
+    struct container *c = agent_find(a, json_string_value(json_object_get(row, "container_id")));
+    struct egress *eg = NULL;
+    autojson body = NULL;
+    struct err *e = body_of(row, &body);
+
+    if (!e)
+        e = egress_from_row(body, json_string_value(json_object_get(row, "credentials")), &eg);
+    if (!e && c)
+        c->egress = steal(&eg);
+    egress_free(eg);
     return e;
 }
 
@@ -156,6 +172,8 @@ struct err *load_state(struct agent *a, bool *ret_rebooted, json_t **ret_intents
         e = each(a, STORE_SNAPSHOT_ALL, load_snapshot);
     if (!e)
         e = each(a, STORE_FIREWALL_ALL, load_rules);
+    if (!e)
+        e = each(a, STORE_NETWORK_ALL, load_egress);
     if (!e)
         e = projects_complete(a);
     if (!e)

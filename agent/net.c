@@ -3,6 +3,7 @@
  * out to be gone (a foreign flush), the task is followed by a full sync and tried once more. */
 #include "agent/agent.h"
 
+#include "agent/egress.h"
 #include "agent/kits.h"
 
 enum net_verb { NET_UP, NET_RULES, NET_DOWN, NET_SYNC, NET_COUNTERS };
@@ -30,6 +31,7 @@ static void add_container(struct net_task *t, const struct container *c, bool cl
     *n = (struct nf_container){
         .slot = (int)c->record.slot,
         .closed = closed,
+        .way_out = egress_way(c->egress),
         .ingress = c->rules->rules[RULE_INGRESS],
         .ingress_count = c->rules->count[RULE_INGRESS],
         .egress = c->rules->rules[RULE_EGRESS],

@@ -79,4 +79,5 @@ cli_fn cmd_node, cmd_routes, cmd_health, cmd_list, cmd_get, cmd_create, cmd_dele
     cmd_stats, cmd_snapshot_list, cmd_snapshot_create, cmd_snapshot_restore, cmd_snapshot_delete, cmd_firewall_list,
     cmd_firewall_add, cmd_firewall_remove, cmd_firewall_toggle, cmd_firewall_reset, cmd_env_list, cmd_env_set,
     cmd_env_unset, cmd_project_list, cmd_project_create, cmd_project_get, cmd_project_update, cmd_project_delete,
-    cmd_pki_init, cmd_completion;
+    cmd_pki_init, cmd_completion,
+    cmd_network_get, cmd_network_set, cmd_network_start, cmd_network_stop, cmd_network_delete;

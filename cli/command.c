@@ -48,6 +48,7 @@ static const struct cli_option copy_options[] = {
     {"snapshot", CLI_VALUE, "NAME", "copy this state, not the latest"},
     {"ssh-key", CLI_VALUE, "FILE", "public key for root's logins; the source's is never copied"},
     {"firewall", CLI_FLAG, NULL, "copy the firewall rules too"},
+    {"network", CLI_FLAG, NULL, "copy the network configuration too"},
     {"wait", CLI_FLAG, NULL, "until it runs"},
     {0},
 };
@@ -95,6 +96,16 @@ static const struct cli_option project_update_options[] = {
     {"max-containers", CLI_VALUE, "N", "how many containers it may have; none: any number"},
     {0},
 };
+static const struct cli_option network_options[] = {
+    {"proxy", CLI_VALUE, "URL", "socks5://host:1080; better --proxy-file when it holds a password"},
+    {"proxy-file", CLI_VALUE, "FILE", "read the URL from a file; -: from standard input"},
+    {"dns", CLI_LIST, "ADDRESS", "server that names are asked of, through the proxy; up to 4 [1.1.1.1 8.8.8.8]"},
+    {"country", CLI_VALUE, "TEXT", "where the proxy is, as a note"},
+    {"city", CLI_VALUE, "TEXT", "a note"},
+    {"region", CLI_VALUE, "TEXT", "a note"},
+    {"comment", CLI_VALUE, "TEXT", "a note"},
+    {0},
+};
 static const struct cli_option pki_options[] = {
     {"dir", CLI_VALUE, "DIR", "where to [/etc/noded/pki]"},
     {"host", CLI_LIST, "NAME", "name or address of the server; may be repeated"},
@@ -131,6 +142,12 @@ const struct cli_command cli_commands[] = {
     {"firewall toggle", "CONTAINER ingress|egress on|off", 3, 3, "Switch the first rule that matches",
      cmd_firewall_toggle, toggle_options},
     {"firewall reset", "CONTAINER", 1, 1, "Remove all rules", cmd_firewall_reset, NULL},
+    {"network get", "CONTAINER", 1, 1, "How it gets out", cmd_network_get, NULL},
+    {"network set", "CONTAINER socks5|http|https|block", 2, 2, "Configure its way out", cmd_network_set,
+     network_options},
+    {"network start", "CONTAINER", 1, 1, "Use the configured way out", cmd_network_start, NULL},
+    {"network stop", "CONTAINER", 1, 1, "Let it out directly again", cmd_network_stop, NULL},
+    {"network delete", "CONTAINER", 1, 1, "Forget the configuration", cmd_network_delete, NULL},
     {"env list", "CONTAINER", 1, 1, "Environment variables", cmd_env_list, NULL},
     {"env set", "CONTAINER KEY=VALUE...", 2, -1, "Set environment variables", cmd_env_set, NULL},
     {"env unset", "CONTAINER KEY...", 2, -1, "Remove environment variables", cmd_env_unset, NULL},

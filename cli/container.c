@@ -214,6 +214,7 @@ struct err *cmd_copy(struct cli *cli)
     put(body, "id", cli_value(cli, "id"));
     put(body, "source_snapshot", cli_value(cli, "snapshot"));
     json_object_set_new(body, "copy_firewall_rules", json_boolean(cli_has(cli, "firewall")));
+    json_object_set_new(body, "copy_network_rules", json_boolean(cli_has(cli, "network")));
     path = str_fmt("/api/v1/containers/%s/copy%s", id, cli_has(cli, "wait") ? "?wait=true" : "");
     e = put_ssh_key(cli, body);
     if (!e)

@@ -68,6 +68,12 @@ void slot_net_init(const struct net_plan *plan, int slot, struct slot_net *ret)
     n.addr6.s6_addr[15] |= (uint8_t)slot;
     inet_ntop(AF_INET, &n.addr4, n.ipv4, sizeof(n.ipv4));
     inet_ntop(AF_INET6, &n.addr6, n.ipv6, sizeof(n.ipv6));
+    n.relay_addr4.s_addr = htonl(0x7f6e0000 | (uint32_t)slot);
+    n.relay_addr6 = (struct in6_addr){.s6_addr = {0x01, [12] = 0x6e, [13] = 0x64}};
+    n.relay_addr6.s6_addr[14] = (uint8_t)(slot >> 8);
+    n.relay_addr6.s6_addr[15] = (uint8_t)slot;
+    inet_ntop(AF_INET, &n.relay_addr4, n.relay4, sizeof(n.relay4));
+    inet_ntop(AF_INET6, &n.relay_addr6, n.relay6, sizeof(n.relay6));
     hardware_address(n.hw_host, 0x64, slot, n.mac_host);
     hardware_address(n.hw_container, 0x65, slot, n.mac_container);
     *ret = n;

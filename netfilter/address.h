@@ -10,6 +10,9 @@
 
 #define NET_GATEWAY4 "169.254.1.1" /* host end of every link */
 #define NET_GATEWAY6 "fe80::1"
+/* A relay's listening sockets: TCP on this port, UDP on that of DNS, at addresses of its container's slot. */
+#define NET_RELAY_PORT 14641
+#define NET_DNS_PORT 53
 #define NET_PREFIX_MAX 8
 #define NET_SLOT_MAX 16383
 
@@ -37,6 +40,11 @@ struct slot_net {
     struct in_addr addr4;
     struct in6_addr addr6;
     uint8_t hw_host[6], hw_container[6];
+    /* Of its relay's sockets. Nobody has these addresses and no packet carries them: they are names that rules find the
+     * sockets by. 127.110.0.0/16, and the discard prefix of RFC 6666. */
+    struct in_addr relay_addr4;
+    struct in6_addr relay_addr6;
+    char relay4[INET_ADDRSTRLEN], relay6[INET6_ADDRSTRLEN];
 };
 
 /* slot must be 1..net_plan_max_slot(). */

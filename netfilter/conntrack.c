@@ -25,6 +25,7 @@ struct record {
 
 struct doomed {
     const struct slot_net *n;
+    enum conntrack_which which;
     uint8_t *data;
     size_t len;
 };
@@ -62,7 +63,8 @@ static int collect(const struct nlmsghdr *h, void *data)
     const struct nlattr *parts[ARRAY_LEN(kept)];
     struct doomed *d = data;
 
-    if (!is_from(h, CTA_TUPLE_ORIG, d->n) && !is_from(h, CTA_TUPLE_REPLY, d->n))
+    if (!is_from(h, CTA_TUPLE_ORIG, d->n) &&
+        (d->which == CONNTRACK_BEGUN || !is_from(h, CTA_TUPLE_REPLY, d->n)))
         return MNL_CB_OK;
     for (size_t i = 0; i < ARRAY_LEN(kept); i++) {
         parts[i] = nl_attr(h, sizeof(struct nfgenmsg), kept[i]);
@@ -123,7 +125,8 @@ static int find(struct nf *nf, struct doomed *d)
     if (table_is_small())
         return dump(nf, d, AF_UNSPEC, 0);
     for (size_t i = 0; !rc && i < ARRAY_LEN(passes); i++)
-        rc = dump(nf, d, passes[i].family, passes[i].tuple);
+        if (d->which == CONNTRACK_ALL || passes[i].tuple == CTA_TUPLE_ORIG)
+            rc = dump(nf, d, passes[i].family, passes[i].tuple);
     if (rc == EINVAL || rc == EOPNOTSUPP) {
         d->len = 0;
         rc = dump(nf, d, AF_UNSPEC, 0);
@@ -151,9 +154,9 @@ static struct err *delete_all(struct nf *nf, const struct doomed *d)
     return e;
 }
 
-struct err *conntrack_flush(struct nf *nf, const struct slot_net *n)
+struct err *conntrack_flush(struct nf *nf, const struct slot_net *n, enum conntrack_which which)
 {
-    struct doomed d = {.n = n};
+    struct doomed d = {.n = n, .which = which};
     int rc = find(nf, &d);
     struct err *e;
 

@@ -137,6 +137,25 @@ void expr_lookup(struct nftnl_rule *r, uint32_t reg, const char *set, bool is_ma
     nftnl_rule_add_expr(r, e);
 }
 
+void expr_map(struct nftnl_rule *r, uint32_t reg, const char *map, uint32_t to)
+{
+    struct nftnl_expr *e = expr("lookup");
+
+    nftnl_expr_set_u32(e, NFTNL_EXPR_LOOKUP_SREG, reg);
+    nftnl_expr_set_str(e, NFTNL_EXPR_LOOKUP_SET, map);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_LOOKUP_DREG, to);
+    nftnl_rule_add_expr(r, e);
+}
+
+void expr_value(struct nftnl_rule *r, uint32_t reg, const void *data, uint32_t len)
+{
+    struct nftnl_expr *e = expr("immediate");
+
+    nftnl_expr_set_u32(e, NFTNL_EXPR_IMM_DREG, reg);
+    nftnl_expr_set(e, NFTNL_EXPR_IMM_DATA, data, len);
+    nftnl_rule_add_expr(r, e);
+}
+
 void expr_fib_type(struct nftnl_rule *r, uint32_t flags, uint32_t reg)
 {
     struct nftnl_expr *e = expr("fib");
@@ -193,4 +212,14 @@ void expr_reject_icmp(struct nftnl_rule *r)
 void expr_masquerade(struct nftnl_rule *r)
 {
     nftnl_rule_add_expr(r, expr("masq"));
+}
+
+void expr_tproxy(struct nftnl_rule *r, uint32_t nfproto, uint32_t address_reg, uint32_t port_reg)
+{
+    struct nftnl_expr *e = expr("tproxy");
+
+    nftnl_expr_set_u32(e, NFTNL_EXPR_TPROXY_FAMILY, nfproto);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_TPROXY_REG_ADDR, address_reg);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_TPROXY_REG_PORT, port_reg);
+    nftnl_rule_add_expr(r, e);
 }

@@ -20,6 +20,8 @@ void rule_end(const struct build *b, struct nftnl_rule *r, const char *comment);
 
 /* Registers: one of 16 bytes, or its 4-byte quarters for concatenations. */
 #define REG_MAIN NFT_REG_1
+#define REG_ADDRESS NFT_REG_2
+#define REG_PORT NFT_REG_3
 #define REG_QUARTER(n) (NFT_REG32_00 + (n))
 
 /* Plain expressions. Data is in network byte order, marks and states in the host's. */
@@ -32,6 +34,9 @@ void expr_bitwise(struct nftnl_rule *r, uint32_t reg, const void *mask, const vo
 void expr_cmp(struct nftnl_rule *r, uint32_t reg, uint32_t op, const void *data, uint32_t len);
 void expr_range(struct nftnl_rule *r, uint32_t reg, const void *first, const void *last, uint32_t len);
 void expr_lookup(struct nftnl_rule *r, uint32_t reg, const char *set, bool is_map, bool negated);
+/* The value of a map that is no verdict map, into another register; no match without an element. */
+void expr_map(struct nftnl_rule *r, uint32_t reg, const char *map, uint32_t to);
+void expr_value(struct nftnl_rule *r, uint32_t reg, const void *data, uint32_t len);
 void expr_fib_type(struct nftnl_rule *r, uint32_t flags, uint32_t reg);
 void expr_socket(struct nftnl_rule *r, uint32_t key, uint32_t reg);
 
@@ -41,3 +46,5 @@ void expr_verdict(struct nftnl_rule *r, int verdict, const char *chain); /* chai
 void expr_reject_tcp(struct nftnl_rule *r);
 void expr_reject_icmp(struct nftnl_rule *r); /* port unreachable, of either family */
 void expr_masquerade(struct nftnl_rule *r);
+/* Into the transparent socket that has the address and port of the registers; no match when there is none. */
+void expr_tproxy(struct nftnl_rule *r, uint32_t nfproto, uint32_t address_reg, uint32_t port_reg);

@@ -16,17 +16,25 @@ static void *copy_of(const void *from, size_t count, size_t size)
     return p;
 }
 
-static void remember(struct nf *nf, int slot, const uint16_t *ports, size_t count)
+static void remember(struct nf *nf, const struct nf_container *c)
 {
-    free(nf->kits[slot].ports);
-    nf->kits[slot] = (struct kit_ports){.ports = copy_of(ports, count, sizeof(*ports)), .count = count};
+    struct known *k = &nf->known[c->slot];
+
+    free(k->kit_ports);
+    *k = (struct known){.kit_ports = copy_of(c->kit_ports, c->kit_port_count, sizeof(*c->kit_ports)),
+                        .kit_port_count = c->kit_port_count,
+                        .way_out = c->way_out};
+}
+
+static void forget(struct nf *nf, int slot)
+{
+    remember(nf, &(struct nf_container){.slot = slot});
 }
 
 static void remember_nothing(struct nf *nf)
 {
     for (int slot = 0; slot <= NET_SLOT_MAX; slot++)
-        if (nf->kits[slot].count)
-            remember(nf, slot, NULL, 0);
+        forget(nf, slot);
 }
 
 struct err *nf_open(const struct nf_config *config, struct nf **ret)
@@ -42,7 +50,7 @@ struct err *nf_open(const struct nf_config *config, struct nf **ret)
     nf->host_tcp_port_count = config->host_tcp_port_count;
     nf->proxy_uids = copy_of(config->proxy_uids, config->proxy_uid_count, sizeof(*nf->proxy_uids));
     nf->proxy_uid_count = config->proxy_uid_count;
-    nf->kits = mem_new_array(struct kit_ports, NET_SLOT_MAX + 1);
+    nf->known = mem_new_array(struct known, NET_SLOT_MAX + 1);
     e = nl_open(&nf->rules, NETLINK_NETFILTER);
     if (!e)
         e = nl_open(&nf->conntrack, NETLINK_NETFILTER);
@@ -62,7 +70,7 @@ void nf_close(struct nf *nf)
     nl_close(&nf->conntrack);
     nl_close(&nf->route);
     remember_nothing(nf);
-    free(nf->kits);
+    free(nf->known);
     free(nf->table);
     free(nf->uplink);
     free(nf->host_tcp_ports);
@@ -84,7 +92,7 @@ static struct err *sync_table(struct nf *nf, const struct nf_container *containe
     if (!e)
         e = batch_send(&batch);
     for (size_t i = 0; !e && i < count; i++)
-        remember(nf, containers[i].slot, containers[i].kit_ports, containers[i].kit_port_count);
+        remember(nf, &containers[i]);
     batch_clear(&batch);
     return e;
 }
@@ -112,15 +120,20 @@ struct err *nf_container_set(struct nf *nf, const struct nf_container *container
 {
     struct batch batch;
     const struct build b = {.batch = &batch, .table = nf->table};
+    struct slot_net n;
     struct err *e;
 
     batch_init(&batch, &nf->rules);
     e = plan_container(nf, &b, container);
     if (!e)
         e = batch_send(&batch);
-    if (!e)
-        remember(nf, container->slot, container->kit_ports, container->kit_port_count);
     batch_clear(&batch);
+    if (e)
+        return e;
+    slot_net_init(&nf->plan, container->slot, &n);
+    if (nf->known[container->slot].way_out != container->way_out)
+        e = conntrack_flush(nf, &n, CONNTRACK_BEGUN);
+    remember(nf, container);
     return e;
 }
 
@@ -147,8 +160,8 @@ struct err *nf_container_remove(struct nf *nf, int slot)
     batch_clear(&batch);
     if (e)
         return e;
-    remember(nf, slot, NULL, 0);
-    return conntrack_flush(nf, &n);
+    forget(nf, slot);
+    return conntrack_flush(nf, &n, CONNTRACK_ALL);
 }
 
 struct err *nf_link_create(struct nf *nf, int slot)

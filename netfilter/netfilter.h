@@ -10,9 +10,10 @@
  *
  * What a packet meets, first match wins:
  *
- * - from a container: anti-spoof (interface, MAC, address), established, its egress rules, then out
+ * - from a container: anti-spoof (interface, MAC, address), relayed: to the relay's socket; confined: drop;
+ *   established, its egress rules, then out
  * - to a container: established, not ready: drop, proxied: accept, kit port: drop, its ingress rules, accept
- * - to the host: established, ICMP, host_tcp_ports, drop
+ * - to the host: established, relayed: its egress rules, then the relay; ICMP, host_tcp_ports, drop
  *
  * Proxied traffic is what leaves this host's own sockets with the mark 0x200/0xff00, or from an address which is not
  * this host's (a transparent socket), or from a uid in proxy_uids.
@@ -37,11 +38,20 @@ struct nf_config {
     size_t proxy_uid_count;
 };
 
+/* Anything but NF_EGRESS_OPEN is decided before the connection tracking is asked: no packet of the container is
+ * forwarded, whatever it belongs to. What stays possible is this host: proxied connections, host_tcp_ports, ICMP. */
+enum nf_egress {
+    NF_EGRESS_OPEN,
+    NF_EGRESS_BLOCKED, /* no way out */
+    NF_EGRESS_RELAYED, /* TCP and DNS go to the sockets of slot_net.relay4 and relay6, after its egress rules; they need
+                          not exist, then nothing goes */
+};
+
 /* All borrowed for the call. */
 struct nf_container {
     int slot;
     bool closed;               /* nothing new may go to it, not even proxied: it is not ready */
-    bool blocked;              /* nothing new may leave it: network type "block" */
+    enum nf_egress way_out;
     const uint16_t *kit_ports; /* TCP; reachable by proxied traffic only */
     size_t kit_port_count;
     struct rule *const *ingress; /* in the user's order; disabled ones are skipped */
@@ -63,7 +73,8 @@ DEFINE_AUTO(struct nf, nf_close)
  * ours whose slot is not listed are deleted. Established connections are not disturbed. */
 MUST_USE struct err *nf_sync(struct nf *nf, const struct nf_container *containers, size_t count);
 
-/* New or replaced, in one transaction; idempotent. A handle's first call must have been nf_sync. ERR_NOT_FOUND: the
+/* New or replaced, in one transaction; idempotent. When the way out is another one than before, connections that the
+ * container began are forgotten. A handle's first call must have been nf_sync. ERR_NOT_FOUND: the
  * table is gone or damaged, call nf_sync. ERR_LIMIT: the rules expand to too many kernel rules. */
 MUST_USE struct err *nf_container_set(struct nf *nf, const struct nf_container *container);
 /* Its chains, elements and conntrack entries; idempotent. ERR_NOT_FOUND as above. */

@@ -5,9 +5,11 @@
 #include "netfilter/netfilter.h"
 #include "netfilter/nl.h"
 
-struct kit_ports {
-    uint16_t *ports;
-    size_t count;
+/* What is in the kernel for a container and cannot be replaced without knowing it. */
+struct known {
+    uint16_t *kit_ports;
+    size_t kit_port_count;
+    enum nf_egress way_out;
 };
 
 struct nf {
@@ -18,11 +20,11 @@ struct nf {
     size_t host_tcp_port_count;
     uint32_t *proxy_uids;
     size_t proxy_uid_count;
-    struct kit_ports *kits;            /* by slot: what is in the kernel's set; NET_SLOT_MAX + 1 of them */
+    struct known *known;               /* by slot; NET_SLOT_MAX + 1 of them */
     struct nl rules, route, conntrack; /* one socket for each kernel subsystem, as long as we live */
 };
 
-/* A proxy may mark its sockets itself; the node marks what must come back to a proxy's socket. */
+/* A proxy may mark its sockets itself; the node marks what must come back to a proxy's socket, or go to a relay's. */
 #define NF_MARK_MASK 0xff00u
 #define NF_MARK_REPLY 0x100u   /* route to this host: lookup in NF_ROUTE_TABLE */
 #define NF_MARK_PROXIED 0x200u /* SO_MARK of a proxy */
@@ -58,5 +60,6 @@ MUST_USE struct err *routes_of_link(struct nf *nf, const struct slot_net *n, uns
 MUST_USE struct err *sysctl_host(const struct net_plan *plan);
 MUST_USE struct err *sysctl_link(const char *ifname);
 
-/* conntrack.c: forgets every connection from or to the addresses. */
-MUST_USE struct err *conntrack_flush(struct nf *nf, const struct slot_net *n);
+/* conntrack.c: forgets connections of the addresses: every one, or those that the container began. */
+enum conntrack_which { CONNTRACK_ALL, CONNTRACK_BEGUN };
+MUST_USE struct err *conntrack_flush(struct nf *nf, const struct slot_net *n, enum conntrack_which which);

@@ -130,24 +130,26 @@ static bool has_port(const uint16_t *ports, size_t count, uint16_t port)
 static void kit_ports(const struct nf *nf, const struct build *b, const struct slot_net *n, const uint16_t *ports,
                       size_t count)
 {
-    const struct kit_ports *old = &nf->kits[n->slot];
+    const struct known *old = &nf->known[n->slot];
 
-    for (size_t i = 0; i < old->count; i++)
-        if (!has_port(ports, count, old->ports[i])) {
-            set_kit_port(b, SET_ADD, n, old->ports[i]); /* so that the deletion cannot fail */
-            set_kit_port(b, SET_DELETE, n, old->ports[i]);
+    for (size_t i = 0; i < old->kit_port_count; i++)
+        if (!has_port(ports, count, old->kit_ports[i])) {
+            set_kit_port(b, SET_ADD, n, old->kit_ports[i]); /* so that the deletion cannot fail */
+            set_kit_port(b, SET_DELETE, n, old->kit_ports[i]);
         }
     for (size_t i = 0; i < count; i++)
         set_kit_port(b, SET_ADD, n, ports[i]);
 }
 
-static void block_all(const struct build *b, const char *chain)
+/* What is not wanted is added first, so that its deletion cannot fail. */
+static void egress(const struct build *b, const struct slot_net *n, enum nf_egress how)
 {
-    struct nftnl_rule *r = rule_begin(b, chain);
-
-    expr_counter(r);
-    expr_verdict(r, NF_DROP, NULL);
-    rule_end(b, r, "network is blocked");
+    set_confined(b, SET_ADD, n);
+    set_relayed(b, SET_ADD, n);
+    if (how == NF_EGRESS_OPEN)
+        set_confined(b, SET_DELETE, n);
+    if (how != NF_EGRESS_RELAYED)
+        set_relayed(b, SET_DELETE, n);
 }
 
 static size_t expansion(const struct nf_container *c)
@@ -178,8 +180,7 @@ struct err *plan_container(const struct nf *nf, const struct build *b, const str
     chain_flush(b, names.out);
     kit_ports(nf, b, &n, c->kit_ports, c->kit_port_count);
     user_rules(b, names.in, MATCH_SOURCE, c->ingress, c->ingress_count);
-    if (c->blocked)
-        block_all(b, names.out);
+    egress(b, &n, c->way_out);
     user_rules(b, names.out, MATCH_DESTINATION, c->egress, c->egress_count);
     set_container(b, SET_ADD, &n, names.in, names.out);
     set_ready(b, SET_ADD, &n);
@@ -203,6 +204,7 @@ void plan_remove(const struct nf *nf, const struct build *b, int slot)
     set_ready(b, SET_ADD, &n);
     set_ready(b, SET_DELETE, &n);
     kit_ports(nf, b, &n, NULL, 0);
+    egress(b, &n, NF_EGRESS_OPEN);
     set_container(b, SET_DELETE, &n, names.in, names.out);
     chain_flush(b, names.in);
     chain_flush(b, names.out);

@@ -13,19 +13,24 @@ enum { BYTEORDER_HOST = 1, BYTEORDER_BIG = 2 };
 struct set_kind {
     const char *name;
     uint32_t type, len;
-    bool is_map;
     uint32_t byteorder;
+    uint32_t data_type, data_len; /* of a map; 0: a set */
 };
 
+#define VERDICT NFT_DATA_VERDICT, 16
+
 static const struct set_kind kinds[] = {
-    {SET_READY, TYPE_IFNAME, IFNAMSIZ, false, BYTEORDER_HOST},
-    {SET_HARDWARE, CONCAT(TYPE_IFNAME, TYPE_ETHER), IFNAMSIZ + 8, false, BYTEORDER_BIG},
-    {SET_ADDRESSES4, CONCAT(TYPE_IFNAME, TYPE_IPV4), IFNAMSIZ + 4, false, BYTEORDER_BIG},
-    {SET_ADDRESSES6, CONCAT(TYPE_IFNAME, TYPE_IPV6), IFNAMSIZ + 16, false, BYTEORDER_BIG},
-    {SET_KIT_PORTS, CONCAT(TYPE_IFNAME, TYPE_PORT), IFNAMSIZ + 4, false, BYTEORDER_BIG},
-    {SET_PROXY_UIDS, TYPE_UID, 4, false, BYTEORDER_HOST},
-    {MAP_TO_CONTAINER, TYPE_IFNAME, IFNAMSIZ, true, BYTEORDER_HOST},
-    {MAP_FROM_CONTAINER, TYPE_IFNAME, IFNAMSIZ, true, BYTEORDER_HOST},
+    {SET_READY, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST},
+    {SET_HARDWARE, CONCAT(TYPE_IFNAME, TYPE_ETHER), IFNAMSIZ + 8, BYTEORDER_BIG},
+    {SET_ADDRESSES4, CONCAT(TYPE_IFNAME, TYPE_IPV4), IFNAMSIZ + 4, BYTEORDER_BIG},
+    {SET_ADDRESSES6, CONCAT(TYPE_IFNAME, TYPE_IPV6), IFNAMSIZ + 16, BYTEORDER_BIG},
+    {SET_KIT_PORTS, CONCAT(TYPE_IFNAME, TYPE_PORT), IFNAMSIZ + 4, BYTEORDER_BIG},
+    {SET_PROXY_UIDS, TYPE_UID, 4, BYTEORDER_HOST},
+    {MAP_TO_CONTAINER, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST, VERDICT},
+    {MAP_FROM_CONTAINER, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST, VERDICT},
+    {SET_CONFINED, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST},
+    {MAP_RELAY4, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST, TYPE_IPV4, 4},
+    {MAP_RELAY6, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST, TYPE_IPV6, 16},
 };
 
 static struct nftnl_set *set_named(const struct build *b, const char *name)
@@ -51,10 +56,10 @@ static void create(const struct build *b, const struct set_kind *kind, uint32_t 
     nftnl_set_set_u32(s, NFTNL_SET_ID, id);
     nftnl_set_set_u32(s, NFTNL_SET_KEY_TYPE, kind->type);
     nftnl_set_set_u32(s, NFTNL_SET_KEY_LEN, kind->len);
-    nftnl_set_set_u32(s, NFTNL_SET_FLAGS, kind->is_map ? NFT_SET_MAP : 0);
-    if (kind->is_map) {
-        nftnl_set_set_u32(s, NFTNL_SET_DATA_TYPE, NFT_DATA_VERDICT);
-        nftnl_set_set_u32(s, NFTNL_SET_DATA_LEN, 16);
+    nftnl_set_set_u32(s, NFTNL_SET_FLAGS, kind->data_len ? NFT_SET_MAP : 0);
+    if (kind->data_len) {
+        nftnl_set_set_u32(s, NFTNL_SET_DATA_TYPE, kind->data_type);
+        nftnl_set_set_u32(s, NFTNL_SET_DATA_LEN, kind->data_len);
     }
     nftnl_udata_put_u32(u, NFTNL_UDATA_SET_KEYBYTEORDER, kind->byteorder);
     nftnl_set_set_data(s, NFTNL_SET_USERDATA, nftnl_udata_buf_data(u), nftnl_udata_buf_len(u));
@@ -71,27 +76,52 @@ void sets_create(const struct build *b)
         create(b, &kinds[i], i + 1);
 }
 
-/* One element a message, so that an error names its container; chain: of a verdict map. */
-static void element(const struct build *b, enum set_change change, const char *set, const void *key, uint32_t len,
-                    const char *chain)
+static struct nftnl_set_elem *element_of(const void *key, uint32_t len)
 {
-    bool add = change == SET_ADD;
-    struct nftnl_set *s = set_named(b, set);
     struct nftnl_set_elem *e = nftnl_set_elem_alloc();
-    struct nlmsghdr *h;
 
     if (!e)
         abort();
     nftnl_set_elem_set(e, NFTNL_SET_ELEM_KEY, key, len);
-    if (chain && add) {
-        nftnl_set_elem_set_u32(e, NFTNL_SET_ELEM_VERDICT, (uint32_t)NFT_JUMP);
-        nftnl_set_elem_set_str(e, NFTNL_SET_ELEM_CHAIN, chain);
-    }
+    return e;
+}
+
+/* One element a message, so that an error names its container. Takes over e. */
+static void change_set(const struct build *b, enum set_change change, const char *set, struct nftnl_set_elem *e)
+{
+    bool add = change == SET_ADD;
+    struct nftnl_set *s = set_named(b, set);
+    struct nlmsghdr *h;
+
     nftnl_set_elem_add(s, e);
     h = batch_begin(b->batch, add ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM, add ? NLM_F_CREATE : 0, "a set element");
     nftnl_set_elems_nlmsg_build_payload(h, s);
     batch_end(b->batch, h);
     nftnl_set_free(s); /* frees the element too */
+}
+
+/* chain: of a verdict map, else NULL. */
+static void element(const struct build *b, enum set_change change, const char *set, const void *key, uint32_t len,
+                    const char *chain)
+{
+    struct nftnl_set_elem *e = element_of(key, len);
+
+    if (chain && change == SET_ADD) {
+        nftnl_set_elem_set_u32(e, NFTNL_SET_ELEM_VERDICT, (uint32_t)NFT_JUMP);
+        nftnl_set_elem_set_str(e, NFTNL_SET_ELEM_CHAIN, chain);
+    }
+    change_set(b, change, set, e);
+}
+
+/* An element of a map by interface. */
+static void data_element(const struct build *b, enum set_change change, const char *map, const struct slot_net *n,
+                         const void *data, uint32_t len)
+{
+    struct nftnl_set_elem *e = element_of(n->ifname, IFNAMSIZ);
+
+    if (change == SET_ADD)
+        nftnl_set_elem_set(e, NFTNL_SET_ELEM_DATA, data, len);
+    change_set(b, change, map, e);
 }
 
 void set_add_uid(const struct build *b, uint32_t uid)
@@ -129,4 +159,15 @@ void set_kit_port(const struct build *b, enum set_change change, const struct sl
 void set_ready(const struct build *b, enum set_change change, const struct slot_net *n)
 {
     element(b, change, SET_READY, n->ifname, IFNAMSIZ, NULL);
+}
+
+void set_confined(const struct build *b, enum set_change change, const struct slot_net *n)
+{
+    element(b, change, SET_CONFINED, n->ifname, IFNAMSIZ, NULL);
+}
+
+void set_relayed(const struct build *b, enum set_change change, const struct slot_net *n)
+{
+    data_element(b, change, MAP_RELAY4, n, &n->relay_addr4, sizeof(n->relay_addr4));
+    data_element(b, change, MAP_RELAY6, n, &n->relay_addr6, sizeof(n->relay_addr6));
 }

@@ -13,14 +13,21 @@
 #define SET_PROXY_UIDS "proxy_uids"         /* users whose traffic counts as proxied */
 #define MAP_TO_CONTAINER "to_container"     /* interface : jump to its ingress chain */
 #define MAP_FROM_CONTAINER "from_container" /* interface : jump to its egress chain */
+#define SET_CONFINED "confined"             /* interfaces of containers that nothing is forwarded for */
+#define MAP_RELAY4 "relay4"                 /* interface : IPv4 address of its relay's sockets */
+#define MAP_RELAY6 "relay6"                 /* interface : IPv6 address of its relay's sockets */
 
 void sets_create(const struct build *b);
 void set_add_uid(const struct build *b, uint32_t uid);
 
-/* All elements of a container but SET_READY. Adding what is there changes nothing; deleting needs it to be there. */
+/* The elements that every container has, but SET_READY. Adding what is there changes nothing; deleting needs it to be
+ * there. */
 enum set_change { SET_ADD, SET_DELETE };
 void set_container(const struct build *b, enum set_change change, const struct slot_net *n, const char *ingress_chain,
                    const char *egress_chain);
 void set_kit_port(const struct build *b, enum set_change change, const struct slot_net *n, uint16_t port);
+void set_confined(const struct build *b, enum set_change change, const struct slot_net *n);
+/* Its elements of MAP_RELAY4 and MAP_RELAY6. */
+void set_relayed(const struct build *b, enum set_change change, const struct slot_net *n);
 /* Its element of SET_READY. */
 void set_ready(const struct build *b, enum set_change change, const struct slot_net *n);

@@ -5,7 +5,8 @@
  * containers.
  *
  *   antispoof    prerouting, before conntrack: interface, MAC and source address must belong together
- *   mark         prerouting: replies to sockets of a transparent proxy get the mark that routes them to this host
+ *   mark         prerouting: replies to sockets of a transparent proxy get the mark that routes them to this host;
+ *                so do packets for a relay, with its socket
  *   mark_proxied output: connections of sockets that a proxy marked itself
  *   host_input   from containers to this host
  *   host_output  from this host to containers
@@ -139,6 +140,31 @@ static void antispoof(const struct nf *nf, const struct build *b)
     drop(b, rule_begin(b, name), "not its address");
 }
 
+/* A container whose way out is a relay: its packets get the relay's socket. Without a relay no rule matches and the
+ * packet goes on, to be dropped as that of a confined container. */
+static void to_relay(const struct build *b, uint8_t nfproto, uint8_t protocol, uint16_t port, const char *map)
+{
+    const struct rule_range dns = {NET_DNS_PORT, NET_DNS_PORT};
+    const uint16_t big_port = htons(port);
+    const uint32_t local = RTN_LOCAL;
+    struct nftnl_rule *r = rule_begin(b, "mark");
+
+    match_family(r, nfproto);
+    match_protocol(r, protocol);
+    if (port == NET_DNS_PORT) {
+        match_port(r, MATCH_DESTINATION, &dns);
+    } else { /* what this host offers to containers stays in reach */
+        expr_fib_type(r, NFTA_FIB_F_DADDR, REG_MAIN);
+        expr_cmp(r, REG_MAIN, NFT_CMP_NEQ, &local, sizeof(local));
+    }
+    expr_meta(r, NFT_META_IIFNAME, REG_MAIN);
+    expr_map(r, REG_MAIN, map, REG_ADDRESS);
+    expr_value(r, REG_PORT, &big_port, sizeof(big_port));
+    expr_tproxy(r, nfproto, REG_ADDRESS, REG_PORT);
+    set_mark(r, false, NF_MARK_REPLY, NF_MARK_MASK);
+    pass(b, r);
+}
+
 static void marks(const struct nf *nf, const struct build *b)
 {
     static const uint8_t protocols[] = {IPPROTO_TCP, IPPROTO_UDP};
@@ -162,6 +188,10 @@ static void marks(const struct nf *nf, const struct build *b)
         set_mark(r, false, NF_MARK_REPLY, NF_MARK_MASK);
         pass(b, r);
     }
+    to_relay(b, NFPROTO_IPV4, IPPROTO_UDP, NET_DNS_PORT, MAP_RELAY4);
+    to_relay(b, NFPROTO_IPV6, IPPROTO_UDP, NET_DNS_PORT, MAP_RELAY6);
+    to_relay(b, NFPROTO_IPV4, IPPROTO_TCP, NET_RELAY_PORT, MAP_RELAY4);
+    to_relay(b, NFPROTO_IPV6, IPPROTO_TCP, NET_RELAY_PORT, MAP_RELAY6);
     chain(b, "mark_proxied", "filter", NF_INET_LOCAL_OUT, NF_IP_PRI_MANGLE);
     skip_foreign(nf, b, "mark_proxied", NFT_META_OIFNAME);
     r = rule_begin(b, "mark_proxied");
@@ -170,14 +200,30 @@ static void marks(const struct nf *nf, const struct build *b)
     rule_end(b, r, NULL);
 }
 
+static void dispatch(const struct build *b, const char *name, uint32_t key, const char *map)
+{
+    struct nftnl_rule *r = rule_begin(b, name);
+
+    match_interface_set(r, key, map, true, false);
+    rule_end(b, r, NULL);
+}
+
 static void host_input(const struct nf *nf, const struct build *b)
 {
     const char *name = "host_input";
     struct nftnl_rule *r;
 
+    /* New connections to a relay meet the egress rules here: the addresses are still those that the container used. */
+    chain(b, "relayed", NULL, 0, 0);
+    dispatch(b, "relayed", NFT_META_IIFNAME, MAP_FROM_CONTAINER);
+    pass(b, rule_begin(b, "relayed"));
     chain(b, name, "filter", NF_INET_LOCAL_IN, NF_IP_PRI_FILTER);
     skip_foreign(nf, b, name, NFT_META_IIFNAME);
     by_state(b, name);
+    r = rule_begin(b, name);
+    match_mark(r, false, NF_MARK_REPLY, NF_MARK_MASK);
+    expr_verdict(r, NFT_GOTO, "relayed");
+    rule_end(b, r, NULL);
     r = rule_begin(b, name);
     match_protocol(r, IPPROTO_ICMP);
     pass(b, r);
@@ -213,14 +259,6 @@ static void kit_ports(const struct build *b, const char *name)
     expr_payload(r, NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, REG_QUARTER(4));
     expr_lookup(r, REG_QUARTER(0), SET_KIT_PORTS, false, false);
     drop(b, r, "kit port");
-}
-
-static void dispatch(const struct build *b, const char *name, uint32_t key, const char *map)
-{
-    struct nftnl_rule *r = rule_begin(b, name);
-
-    match_interface_set(r, key, map, true, false);
-    rule_end(b, r, NULL);
 }
 
 static void host_output(const struct nf *nf, const struct build *b)
@@ -259,6 +297,9 @@ static void routed(const struct nf *nf, const struct build *b)
     struct nftnl_rule *r;
 
     chain(b, "routed_from", NULL, 0, 0);
+    r = rule_begin(b, "routed_from"); /* before established ones pass */
+    match_interface_set(r, NFT_META_IIFNAME, SET_CONFINED, false, false);
+    drop(b, r, "confined");
     by_state(b, "routed_from");
     dispatch(b, "routed_from", NFT_META_IIFNAME, MAP_FROM_CONTAINER);
     chain(b, "routed_to", NULL, 0, 0);

@@ -32,6 +32,9 @@ static const char *const steps[] = {
     "CREATE INDEX status_logs_by_time ON status_logs (created_at);",
     /* 3: containers do not refer to it: rows from before get their project at the next load. */
     "CREATE TABLE projects (id TEXT PRIMARY KEY, alias TEXT NOT NULL UNIQUE, body TEXT NOT NULL) STRICT;",
+    /* 4: the way out of a container; the secret apart from what is shown. */
+    ("CREATE TABLE network_configs (container_id TEXT PRIMARY KEY REFERENCES containers (id) ON DELETE CASCADE,"
+     "  body TEXT NOT NULL, credentials TEXT) STRICT;"),
 };
 
 static struct err *exec(sqlite3 *db, const char *sql)

@@ -48,6 +48,11 @@
                          "alias = excluded.alias, body = excluded.body")                                               \
     X(STORE_PROJECT_DELETE, "DELETE FROM projects WHERE id = ?")                                                       \
     X(STORE_PROJECT_ALL, "SELECT id, alias, body FROM projects")                                                       \
+    X(STORE_NETWORK_PUT,                                                                                               \
+      "INSERT INTO network_configs (container_id, body, credentials) VALUES (?, ?, ?) ON CONFLICT (container_id) DO "  \
+      "UPDATE SET body = excluded.body, credentials = excluded.credentials")                                           \
+    X(STORE_NETWORK_DELETE, "DELETE FROM network_configs WHERE container_id = ?")                                      \
+    X(STORE_NETWORK_ALL, "SELECT container_id, body, credentials FROM network_configs")                                \
     X(STORE_INTENT_PUT,                                                                                                \
       "INSERT INTO intents (id, kind, container_id, attempts, args, created_at) VALUES (?, ?, ?, ?, ?, ?) "            \
       "ON CONFLICT (id) DO UPDATE SET attempts = excluded.attempts, args = excluded.args")                             \

@@ -65,7 +65,7 @@ def test_no_node_is_one_line_with_a_remedy():
 
 def test_every_command_has_help():
     overview = nodectl("--help").split("Options of")[0]
-    names = re.findall(r"^  ([a-z-]+(?: (?:list|create|restore|delete|add|remove|toggle|reset|set|unset|init|update|get))?) ",
+    names = re.findall(r"^  ([a-z-]+(?: (?:list|create|restore|delete|add|remove|toggle|reset|set|unset|init|update|get|start|stop))?) ",
                        overview, re.M)
     assert len(names) > 25
     for name in names:

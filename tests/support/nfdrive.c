@@ -22,6 +22,13 @@ struct owned { /* a container of a command, and what must be freed */
     struct rule *ingress[LIST_MAX], *egress[LIST_MAX];
 };
 
+static const char *text(const json_t *j, const char *key, const char *otherwise)
+{
+    const char *s = json_string_value(json_object_get(j, key));
+
+    return s ? s : otherwise;
+}
+
 static size_t ports(const json_t *list, uint16_t *ret)
 {
     size_t n = MIN(json_array_size(list), (size_t)LIST_MAX);
@@ -45,11 +52,15 @@ static struct err *rules(enum rule_direction direction, const json_t *list, stru
 
 static struct err *container(const json_t *j, struct owned *o)
 {
+    static const char *const ways[] = {"open", "blocked", "relayed", NULL};
+    int way = 0;
     struct err *e;
 
     o->c.slot = (int)json_integer_value(json_object_get(j, "slot"));
     o->c.closed = json_is_true(json_object_get(j, "closed"));
-    o->c.blocked = json_is_true(json_object_get(j, "blocked"));
+    while (ways[way] && !str_eq(ways[way], text(j, "way_out", "open")))
+        way++;
+    o->c.way_out = (enum nf_egress)way;
     o->c.kit_port_count = ports(json_object_get(j, "kit_ports"), o->kit_ports);
     o->c.kit_ports = o->kit_ports;
     o->c.ingress = o->ingress;
@@ -64,13 +75,6 @@ static void release(struct owned *o)
         rule_free(o->ingress[i]);
     for (size_t i = 0; i < o->c.egress_count; i++)
         rule_free(o->egress[i]);
-}
-
-static const char *text(const json_t *j, const char *key, const char *otherwise)
-{
-    const char *s = json_string_value(json_object_get(j, key));
-
-    return s ? s : otherwise;
 }
 
 static struct err *do_open(const json_t *j)

@@ -127,6 +127,8 @@ static void test_every_statement_prepares(void **state)
         [STORE_LOG_TO_DESC] = 3,
         [STORE_LOG_FROM_ASC] = 3,
         [STORE_LOG_FROM_DESC] = 3,
+        [STORE_NETWORK_PUT] = 3,
+        [STORE_NETWORK_DELETE] = 1,
         [STORE_EVENT_ADD] = 10,
         [STORE_EVENT_LAST] = 0,
         EVENTS(ALL),
