@@ -37,6 +37,7 @@ static const struct route routes[] = {
     {GET, C, ANYBODY, container_get},
     {DELETE, C, ANYBODY, container_delete},
     {POST, C "/copy", ANYBODY, container_copy},
+    {POST, C "/sync", ANYBODY, container_sync},
     {GET, C "/status-logs", ANYBODY, container_status_logs},
     {GET, C "/stats", ANYBODY, container_stats},
     {GET, C "/env", ANYBODY, env_list},

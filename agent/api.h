@@ -79,10 +79,12 @@ MUST_USE struct err *api_new_container(struct agent *a, const char *id, const ch
 /* A refusal in the shape of the six operations' replies. */
 void container_operation_refuse(struct api_call *call, struct err *e);
 
-api_handler_fn containers_list, containers_list_project, container_create, container_get, container_delete,
-    container_copy, container_operation, container_status_logs, container_stats, env_list, env_bulk, env_set,
-    env_delete, snapshots_list, snapshot_create, snapshot_restore, snapshot_delete, firewall_list, firewall_add,
-    firewall_toggle, firewall_remove, firewall_reset, node_get, node_routes, health_get, events_list, events_stats,
-    events_delete, events_cleanup, event_get, event_delete, projects_list, projects_create, projects_get,
-    projects_update, projects_delete,
-    network_get, network_set, network_delete, network_power;
+api_handler_fn containers_list, containers_list_project, container_create, container_get, container_delete;
+api_handler_fn container_copy, container_sync, container_operation, container_status_logs, container_stats;
+api_handler_fn env_list, env_bulk, env_set, env_delete;
+api_handler_fn snapshots_list, snapshot_create, snapshot_restore, snapshot_delete;
+api_handler_fn firewall_list, firewall_add, firewall_toggle, firewall_remove, firewall_reset;
+api_handler_fn projects_list, projects_create, projects_get, projects_update, projects_delete;
+api_handler_fn events_list, events_stats, events_delete, events_cleanup, event_get, event_delete;
+api_handler_fn node_get, node_routes, health_get;
+api_handler_fn network_get, network_set, network_delete, network_power;

@@ -53,7 +53,7 @@ static bool held_off(const struct container *c)
 {
     const struct op_kind *k = c->op ? c->op->kind : NULL;
 
-    return k && (k == &op_create || k == &op_copy || k == &op_restore || k == &op_delete);
+    return k && (k == &op_create || k == &op_copy || k == &op_restore || k == &op_sync || k == &op_delete);
 }
 
 void environment_apply(struct agent *a, struct container *c, void *owner, agent_done_fn *done)

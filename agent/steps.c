@@ -60,7 +60,7 @@ void step_clean(struct operation *op)
     agent_job(op->agent, JOB_DESTROY, op->container->record.slot, NULL, 0, op, on_cleaned);
 }
 
-static json_t *seed_of(const struct agent *a, const struct container *c)
+json_t *seed_of(const struct agent *a, const struct container *c)
 {
     const struct container_record *r = &c->record;
     json_t *dns = json_array();

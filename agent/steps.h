@@ -15,6 +15,9 @@ op_step_fn step_stop;     /* gently for args.timeout_ms, then by force; nothing 
 op_step_fn step_kill;     /* at once; also the undo of step_start */
 op_step_fn step_nothing;
 
+/* The identity of a container, as JOB_CREATE and JOB_SYNC_MAKE take it. */
+json_t *seed_of(const struct agent *a, const struct container *c);
+
 /* A job about the operation's container; ends the step. Its result becomes op->result. Where the operation has a bound
  * of its own (args.timeout_ms), the job must end within it. */
 void step_job(struct operation *op, enum job_kind kind, const void *args);

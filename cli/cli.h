@@ -75,9 +75,11 @@ MUST_USE struct err *cli_put_pair(json_t *object, const char *text);
 
 #define CLI_DEFAULT_PROJECT "000000000000000000000001"
 
-cli_fn cmd_node, cmd_routes, cmd_health, cmd_list, cmd_get, cmd_create, cmd_delete, cmd_power, cmd_copy, cmd_logs,
-    cmd_stats, cmd_snapshot_list, cmd_snapshot_create, cmd_snapshot_restore, cmd_snapshot_delete, cmd_firewall_list,
-    cmd_firewall_add, cmd_firewall_remove, cmd_firewall_toggle, cmd_firewall_reset, cmd_env_list, cmd_env_set,
-    cmd_env_unset, cmd_project_list, cmd_project_create, cmd_project_get, cmd_project_update, cmd_project_delete,
-    cmd_pki_init, cmd_completion,
-    cmd_network_get, cmd_network_set, cmd_network_start, cmd_network_stop, cmd_network_delete;
+cli_fn cmd_node, cmd_routes, cmd_health;
+cli_fn cmd_list, cmd_get, cmd_create, cmd_delete, cmd_copy, cmd_sync, cmd_power, cmd_logs, cmd_stats;
+cli_fn cmd_snapshot_list, cmd_snapshot_create, cmd_snapshot_restore, cmd_snapshot_delete;
+cli_fn cmd_firewall_list, cmd_firewall_add, cmd_firewall_remove, cmd_firewall_toggle, cmd_firewall_reset;
+cli_fn cmd_env_list, cmd_env_set, cmd_env_unset;
+cli_fn cmd_project_list, cmd_project_create, cmd_project_get, cmd_project_update, cmd_project_delete;
+cli_fn cmd_network_get, cmd_network_set, cmd_network_start, cmd_network_stop, cmd_network_delete;
+cli_fn cmd_pki_init, cmd_completion;

@@ -131,6 +131,7 @@ const struct cli_command cli_commands[] = {
     {"logs", "CONTAINER", 1, 1, "Changes of its status", cmd_logs, logs_options},
     {"stats", "CONTAINER", 1, 1, "What it uses", cmd_stats, NULL},
     {"copy", "CONTAINER", 1, 1, "New container from its state", cmd_copy, copy_options},
+    {"sync", "COPY", 1, 1, "Bring a copy to the state of its source", cmd_sync, NULL},
     {"snapshot list", "CONTAINER", 1, 1, "Snapshots of a container", cmd_snapshot_list, NULL},
     {"snapshot create", "CONTAINER [ALIAS]", 1, 2, "Keep the state of its disk", cmd_snapshot_create, snapshot_options},
     {"snapshot restore", "CONTAINER NAME", 2, 2, "Go back to a snapshot", cmd_snapshot_restore, NULL},

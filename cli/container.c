@@ -224,6 +224,21 @@ struct err *cmd_copy(struct cli *cli)
     return e;
 }
 
+struct err *cmd_sync(struct cli *cli)
+{
+    autofree char *id = NULL, *path = NULL;
+    autojson data = NULL;
+    struct err *e = cli_find(cli, cli_arg(cli, 0), &id);
+
+    if (e)
+        return e;
+    path = str_fmt("/api/v1/containers/%s/sync?wait=true", id);
+    e = cli_call(cli, "POST", path, NULL, &data);
+    if (!e)
+        show(cli, data);
+    return e;
+}
+
 struct err *cmd_delete(struct cli *cli)
 {
     struct err *e = NULL;

@@ -55,6 +55,12 @@ static const struct json_field stop_fields[] = {
 };
 JSON_TABLE(job_stop_table, "container.stop", stop_fields);
 
+static const struct json_field sync_fields[] = {
+    F_INT(struct job_sync, source_slot, .required = true),
+    F_JSON(struct job_sync, seed, .required = true, .has_type = true, .type = JSON_OBJECT),
+};
+JSON_TABLE(job_sync_table, "sync", sync_fields);
+
 static const struct json_field snapshot_fields[] = {
     F_STRING(struct job_snapshot, name, .required = true),
 };

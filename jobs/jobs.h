@@ -60,6 +60,15 @@ struct job_create {
 };
 extern const struct json_table job_create_table;
 
+/* sync.make -> {}: a copy of the source's root file system beside the slot's own, which may be in use, seeded with the
+ * slot's identity; its ssh host keys are carried over. sync.swap -> {}: it takes the place of the slot's own (the
+ * container must not run). */
+struct job_sync {
+    int64_t source_slot;
+    json_t *seed;
+};
+extern const struct json_table job_sync_table;
+
 /* container.start -> {"init_pid"}: mounts the ramdisk when wanted, starts by liblxc. Already running: the same answer.
  */
 struct job_start {
@@ -110,6 +119,8 @@ extern const struct json_table job_env_table;
     X(JOB_KIT_INSTALL, "kit.install", &job_kit_install_table, 120000)                                                  \
     X(JOB_INVENTORY, "node.inventory", NULL, 60000)                                                                    \
     X(JOB_CREATE, "container.create", &job_create_table, 60000)                                                        \
+    X(JOB_SYNC_MAKE, "sync.make", &job_sync_table, 60000)                                                              \
+    X(JOB_SYNC_SWAP, "sync.swap", NULL, 60000)                                                                         \
     X(JOB_START, "container.start", &job_start_table, 60000)                                                           \
     X(JOB_STOP, "container.stop", &job_stop_table, 30000)                                                              \
     X(JOB_SETTLE, "container.settle", NULL, 60000)                                                                     \

@@ -18,6 +18,7 @@
 #include "provisioning/seed.h"
 #include "runtime/names.h"
 #include "runtime/presence.h"
+#include "runtime/seeding.h"
 #include "runtime/stop.h"
 #include "storage/layout.h"
 #include "storage/subvolume.h"
@@ -59,20 +60,6 @@ static struct err *copy_snapshots(const struct job *job, int64_t source_slot)
     return e;
 }
 
-static struct err *seed(const struct job *job, const char *root, const json_t *j)
-{
-    struct seed s = {0};
-    struct err *e = json_table_load(&seed_table, j, &s, NULL);
-    autofd int fd = -1;
-
-    if (!e)
-        e = confined_open_root(root, &fd);
-    if (!e)
-        e = seed_rootfs(fd, &s, job->target.pool);
-    json_table_clear(&seed_table, &s);
-    return err_wrap(e, "seeding");
-}
-
 struct err *job_do_create(const struct job *job, void *args, json_t **ret)
 {
     autofree char *slot = layout_slot(job->target.pool, job->target.slot), *source = NULL;
@@ -97,7 +84,7 @@ struct err *job_do_create(const struct job *job, void *args, json_t **ret)
     if (!e && a->copy_snapshots && !a->image)
         e = copy_snapshots(job, a->source_slot);
     if (!e)
-        e = seed(job, made, a->seed);
+        e = seeding(job, made, a->seed);
     if (!e)
         e = failpoint("create.seeded");
     if (!e && rename(made, rootfs) < 0)

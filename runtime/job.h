@@ -20,6 +20,8 @@ struct err *job_do_image_import(const struct job *job, void *args, json_t **ret)
 struct err *job_do_kit_install(const struct job *job, void *args, json_t **ret);
 struct err *job_do_inventory(const struct job *job, void *args, json_t **ret);
 struct err *job_do_create(const struct job *job, void *args, json_t **ret);
+struct err *job_do_sync_make(const struct job *job, void *args, json_t **ret);
+struct err *job_do_sync_swap(const struct job *job, void *args, json_t **ret);
 struct err *job_do_start(const struct job *job, void *args, json_t **ret);
 struct err *job_do_stop(const struct job *job, void *args, json_t **ret);
 struct err *job_do_settle(const struct job *job, void *args, json_t **ret);

@@ -10,9 +10,12 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "base/failpoint.h"
 #include "base/fd.h"
 #include "base/str.h"
+#include "runtime/presence.h"
 #include "storage/layout.h"
+#include "storage/subvolume.h"
 
 #define ID_COUNT 65536
 
@@ -118,4 +121,22 @@ struct err *rootfs_unmount(const struct job *job)
     if (rmdir(path) < 0 && errno != ENOENT)
         return err_errno(errno, "cannot remove '%s'", path);
     return NULL;
+}
+
+struct err *rootfs_replace(const struct job *job, const char *made, const char *point)
+{
+    autofree char *rootfs = layout_rootfs(job->target.pool, job->target.slot);
+    struct presence p;
+    struct err *e;
+
+    presence_look(job, &p);
+    if (p.alive)
+        return err_new(ERR_WRONG_STATE, "the container must be stopped for another root file system");
+    e = rootfs_unmount(job);
+    if (!e)
+        e = subvolume_exchange(made, rootfs);
+    if (!e)
+        e = failpoint(point);
+    /* Under the temporary name stands the old root now. */
+    return e ? e : subvolume_delete(job->target.pool, made);
 }

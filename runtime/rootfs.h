@@ -14,4 +14,7 @@ char *rootfs_mount_point(const struct job *job);
 MUST_USE struct err *rootfs_mount(const struct job *job, int64_t id_base);
 /* Only when nothing of the container is alive. None is fine. */
 MUST_USE struct err *rootfs_unmount(const struct job *job);
+/* The subvolume `made`, of the same slot's directory, becomes the root file system; the old one is deleted. The
+ * container must not run: ERR_WRONG_STATE else. `point`: failpoint between the two. */
+MUST_USE struct err *rootfs_replace(const struct job *job, const char *made, const char *point);
 bool rootfs_is_mounted(const struct job *job);

@@ -6,7 +6,6 @@
 #include "base/failpoint.h"
 #include "base/fd.h"
 #include "base/str.h"
-#include "runtime/presence.h"
 #include "runtime/rootfs.h"
 #include "storage/change.h"
 #include "storage/layout.h"
@@ -59,28 +58,16 @@ struct err *job_do_snapshot_restore(const struct job *job, void *args, UNUSED js
 {
     const struct job_snapshot *a = args;
     autofree char *slot = layout_slot(job->target.pool, job->target.slot);
-    autofree char *rootfs = layout_rootfs(job->target.pool, job->target.slot);
     autofree char *made = layout_temporary(slot, "root"), *path = NULL;
-    struct presence p;
     struct err *e = check_name(a);
 
     if (e)
         return e;
-    presence_look(job, &p);
-    if (p.alive)
-        return err_new(ERR_WRONG_STATE, "the container must be stopped for a restore");
     path = layout_snapshot(job->target.pool, job->target.slot, a->name);
-    e = rootfs_unmount(job);
-    if (!e)
-        e = subvolume_delete(job->target.pool, made);
+    e = subvolume_delete(job->target.pool, made);
     if (!e)
         e = subvolume_snapshot(path, made, false);
     if (!e)
         e = failpoint("restore.made");
-    if (!e)
-        e = subvolume_exchange(made, rootfs);
-    if (!e)
-        e = failpoint("restore.swapped");
-    /* Under the temporary name stands the old root now. */
-    return e ? e : subvolume_delete(job->target.pool, made);
+    return e ? e : rootfs_replace(job, made, "restore.swapped");
 }

@@ -13,13 +13,15 @@ POINTS = ([f"create.{s}" for s in CREATE] + [f"copy.{s}" for s in CREATE] +
           [f"snapshot.{s}" for s in ("intent", "snapshot", "commit")] +
           [f"snapshot-delete.{s}" for s in ("intent", "delete", "commit")] +
           [f"restore.{s}" for s in ("intent", "stop", "unlink", "swap", "network", "start", "open", "commit")] +
+          [f"sync.{s}" for s in ("intent", "rootfs", "stop", "unlink", "swap", "network", "start", "open", "commit")] +
           [f"delete.{s}" for s in ("intent", "network", "destroy", "commit")] +
           [f"stop.{s}" for s in ("intent", "stop", "network", "commit")] +
           [f"start.{s}" for s in ("intent", "network", "start", "open", "commit")])
-WORKER = ["create.rootfs", "create.seeded", "snapshot.made", "restore.made", "restore.swapped", "destroy.moved",
-          "start.before", "start.after"]
+WORKER = ["create.rootfs", "create.seeded", "snapshot.made", "restore.made", "restore.swapped",
+          "sync.made", "sync.swapped", "destroy.moved", "start.before", "start.after"]
 ID = "c0" * 12
 BASE = "ba" * 12
+COPY = (f"/api/v1/containers/{BASE}/copy?wait=true", {"target_project_id": PROJECT, "name": "victim", "id": ID})
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +37,8 @@ def prepare(d, kind):
     """What the operation needs, on a node without failpoints."""
     if kind in ("delete", "stop", "start", "restore", "snapshot-delete"):
         d.create("victim", id=ID, hoody_kit=False)
+    if kind == "sync":
+        assert d.post(*COPY).status == 201
     if kind in ("restore", "snapshot-delete"):
         assert d.post(f"/api/v1/containers/{ID}/snapshots", {"alias": "s"}).status == 200
     if kind == "start":
@@ -46,8 +50,8 @@ def provoke(d, kind):
     calls = {
         "create": ("POST", f"/api/v1/projects/{PROJECT}/containers?wait=true",
                    {"server_id": "self", "name": "victim", "id": ID, "hoody_kit": False}),
-        "copy": ("POST", f"/api/v1/containers/{BASE}/copy?wait=true",
-                 {"target_project_id": PROJECT, "name": "victim", "id": ID}),
+        "copy": ("POST", *COPY),
+        "sync": ("POST", path + "/sync?wait=true", None),
         "snapshot": ("POST", f"/api/v1/containers/{BASE}/snapshots", {"alias": "new"}),
         "snapshot-delete": ("DELETE", path + "/snapshots/s", None),
         "restore": ("PUT", path + "/snapshots/s", None),
@@ -76,7 +80,7 @@ def check(d, kind):
     elif kind == "delete":
         # before its intent is recorded nothing was promised
         assert r.status == 404 or r.data["status"] == "running", r
-    elif kind in ("start", "stop", "restore", "snapshot-delete"):
+    elif kind in ("start", "stop", "restore", "sync", "snapshot-delete"):
         assert r.data["status"] in ("running", "stopped"), r
     names = [s["name"] for s in d.get(f"/api/v1/containers/{BASE}/snapshots").data["snapshots"]]
     assert names == ["s"], names
@@ -97,7 +101,7 @@ def test_noded_killed_at(node, point):
     check(node, kind)
 
 
-KINDS = {"create": "create", "snapshot": "snapshot", "restore": "restore", "destroy": "delete", "start": "start"}
+KINDS = {"sync": "sync", "create": "create", "snapshot": "snapshot", "restore": "restore", "destroy": "delete", "start": "start"}
 
 
 @pytest.mark.parametrize("point", WORKER)
@@ -111,6 +115,9 @@ def test_worker_killed_at(node, point):
         assert node.container(ID)["status"] == "failed"
     elif kind == "snapshot":
         assert node.post(f"/api/v1/containers/{BASE}/snapshots", {"alias": "new"}).status in (500, 502)
+    elif kind == "sync":
+        assert node.post(path + "/sync?wait=true").status in (500, 502)
+        assert node.container(ID)["status"] in ("running", "stopped")
     elif kind == "restore":
         node.call("PUT", path + "/snapshots/s")
     elif kind == "delete":

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Sync: a copy gets the present root file system of its source and keeps its own identity, addresses, environment, ssh
+ * key, firewall and snapshots. It is down from "stop" to "start"; one that was stopped stays stopped.
+ */
+#include "agent/steps.h"
+#include "agent/watch.h"
+
+static bool was_running(const struct operation *op)
+{
+    return json_is_true(json_object_get(op->args, "running"));
+}
+
+static void make(struct operation *op)
+{
+    autojson seed = seed_of(op->agent, op->container);
+    const struct job_sync args = {.source_slot = op->source->record.slot, .seed = seed};
+
+    step_job(op, JOB_SYNC_MAKE, &args);
+}
+
+static void tidy(struct operation *op)
+{
+    step_job(op, JOB_TIDY, NULL);
+}
+
+static void swap(struct operation *op)
+{
+    step_job(op, JOB_SYNC_SWAP, NULL);
+}
+
+static void net(struct operation *op)
+{
+    (was_running(op) ? step_net_up : step_nothing)(op);
+}
+
+static void start(struct operation *op)
+{
+    (was_running(op) ? step_start : step_nothing)(op);
+}
+
+static void open_up(struct operation *op)
+{
+    (was_running(op) ? step_net_open : step_nothing)(op);
+}
+
+static void synced(struct operation *op, struct store_tx *tx)
+{
+    struct container_record *r = &op->container->record;
+
+    (was_running(op) ? outcome_running : outcome_stopped)(op, tx);
+    r->env_applied_revision = r->env_revision; /* the seed wrote it */
+}
+
+/* What failed before the stop has changed nothing. */
+static void failed(struct operation *op, struct store_tx *tx)
+{
+    if (op->container->init_pid)
+        outcome_running(op, tx);
+    else
+        outcome_stopped(op, tx);
+}
+
+static const struct op_step steps[] = {
+    {0, "rootfs", make, tidy},
+    {1, "stop", step_kill, NULL},
+    {1, "unlink", step_net_down, NULL},
+    {2, "swap", swap, tidy},
+    {2, "network", net, step_net_down},
+    {3, "start", start, step_kill},
+    {4, "open", open_up, NULL},
+};
+
+const struct op_kind op_sync = {
+    .name = "sync",
+    .steps = steps,
+    .step_count = ARRAY_LEN(steps),
+    .recovery = OP_REDO,
+    .status_during = CONTAINER_COPYING,
+    .succeed = synced,
+    .fail = failed,
+};

@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "runtime/job.h"
+
+/* Seeds a root file system of the job's pool; j is a struct seed in JSON (provisioning/seed.h). */
+MUST_USE struct err *seeding(const struct job *job, const char *root, const json_t *j);
