@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Bringing a copy to the state of its source: the new root is made beside the old one while the copy still runs, so that
- * it is down only for the exchange.
+ * Bringing a copy to the state of its source: the new root is made beside the old one while the copy still runs, so
+ * that it is down only for the exchange.
  */
 #include "base/failpoint.h"
 #include "base/fd.h"
