@@ -18,6 +18,7 @@ struct cascade;
 struct expiry;
 struct project;
 struct retention;
+struct usage;
 struct tls_listener;
 
 struct agent {
@@ -50,6 +51,7 @@ struct agent {
     struct expiry *expiry;
     struct events *events;
     struct retention *retention;
+    struct usage *usage;
     int64_t started_at;
     bool ready, stopping;
 };

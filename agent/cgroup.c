@@ -53,6 +53,7 @@ static void read_v2(const char *path, struct cgroup_usage *u)
     u->memory_peak_bytes = number("", path, "memory.peak");
     u->memory_limit_bytes = number("", path, "memory.max");
     u->swap_bytes = number("", path, "memory.swap.current");
+    u->swap_peak_bytes = number("", path, "memory.swap.peak"); /* Linux 6.5 */
     u->processes = number("", path, "pids.current");
 }
 
@@ -63,8 +64,12 @@ static void read_v1(const char *controller, const char *path, struct cgroup_usag
     } else if (str_eq(controller, "pids")) {
         u->processes = number("/pids", path, "pids.current");
     } else if (str_eq(controller, "memory")) {
+        int64_t with_swap = number("/memory", path, "memory.memsw.usage_in_bytes"); /* absent without swapaccount=1 */
+
         u->memory_bytes = number("/memory", path, "memory.usage_in_bytes");
         u->memory_peak_bytes = number("/memory", path, "memory.max_usage_in_bytes");
+        if (with_swap >= 0)
+            u->swap_bytes = MAX(with_swap - u->memory_bytes, 0);
         u->memory_limit_bytes = number("/memory", path, "memory.limit_in_bytes");
         if (u->memory_limit_bytes > INT64_MAX / 2)
             u->memory_limit_bytes = 0; /* v1 writes "no limit" as a number near 2^63 */
@@ -105,8 +110,12 @@ struct err *cgroup_read(int64_t init_pid, const char *suffix, struct cgroup_usag
 
     if (e)
         return err_recode(e, ERR_NOT_FOUND);
-    *ret = (struct cgroup_usage){
-        .cpu_ns = -1, .memory_bytes = -1, .memory_peak_bytes = -1, .swap_bytes = -1, .processes = -1};
+    *ret = (struct cgroup_usage){.cpu_ns = -1,
+                                 .memory_bytes = -1,
+                                 .memory_peak_bytes = -1,
+                                 .swap_bytes = -1,
+                                 .swap_peak_bytes = -1,
+                                 .processes = -1};
     for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
         found = read_line(line, suffix, ret) || found;
     return found ? NULL : err_new(ERR_NOT_FOUND, "process %lld is in no cgroup '%s'", (long long)init_pid, suffix);

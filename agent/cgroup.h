@@ -11,7 +11,7 @@
 
 struct cgroup_usage {
     int64_t cpu_ns, memory_bytes, memory_peak_bytes, memory_limit_bytes; /* -1: not known; limit 0: none */
-    int64_t swap_bytes, processes;
+    int64_t swap_bytes, swap_peak_bytes, processes;
 };
 
 /* Of the cgroup whose path ends in `suffix` ("noded/c7") and which init_pid is in or below: where the hierarchies hang

@@ -41,6 +41,8 @@ static const struct ini_row rows[] = {
         "File made, formatted and mounted as the pool; empty: pool.img in state_dir; none: pool is a btrfs already."),
     ROW("storage", "loop_size", INI_SIZE, loop_size, "20G", "Size of that file (sparse).", .min = 268435456,
         .max = INT64_MAX),
+    ROW("storage", "quota", INI_BOOL, quota, "yes",
+        "Count what each container writes, by btrfs simple quotas (Linux 6.7), in a pool that is a loop file."),
     ROW("images", "dir", INI_STRING, images_dir, "", "Archives such as debian-13.tar.zst; empty: images in state_dir."),
     ROW("images", "default", INI_STRING, default_image, "debian/13", "Image of a container that names none."),
     ROW("kits", "dir", INI_STRING, kits_dir, "", "Bundles, *.kit; empty: kits in state_dir."),

@@ -18,7 +18,7 @@ struct config {
     char *images_dir, *kits_dir, *kits_public_key;
     char **kits_enabled;
     char *table, *veth_prefix, *ipv4_pool, *ipv6_pool, *uplink;
-    bool inter_container;
+    bool inter_container, quota;
     char **host_ports, **dns, **proxy_users;
     char *default_image, *unknown_projects;
     bool record_projects; /* of unknown_projects */

@@ -67,9 +67,10 @@ struct container {
     struct operation *op; /* the one that holds it now, or NULL */
     bool committing;      /* the outcome of op is being recorded: the status before is what clients see until then */
     int status_before;
-    unsigned copies;          /* copy operations that read from it */
-    struct init_watch *watch; /* while it runs */
-    int64_t init_pid;         /* 0: not running */
+    unsigned copies;                      /* copy operations that read from it */
+    struct init_watch *watch;             /* while it runs */
+    int64_t init_pid;                     /* 0: not running */
+    int64_t cpu_sample_ns, cpu_sample_us; /* what it had used when statistics were asked for last, and when */
 };
 
 struct container *container_new(void);

@@ -15,6 +15,7 @@
 #include "agent/project.h"
 #include "agent/reconcile.h"
 #include "agent/tls.h"
+#include "agent/usage.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -352,7 +353,8 @@ struct agent *agent_start(uv_loop_t *loop, struct config *config, http_handler_f
 {
     struct agent *a = mem_new(struct agent);
     struct starter *s = mem_new(struct starter);
-    const struct job_pool_open args = {.loop_file = config->loop_file, .loop_bytes = config->loop_size};
+    const struct job_pool_open args = {
+        .loop_file = config->loop_file, .loop_bytes = config->loop_size, .quota = config->quota};
     struct err *e;
 
     *s = (struct starter){.agent = a, .owner = owner, .done = done, .imports = json_array()};
@@ -365,6 +367,7 @@ struct agent *agent_start(uv_loop_t *loop, struct config *config, http_handler_f
     a->store_lane = lane_new(loop, "store");
     a->read_lane = lane_new(loop, "read");
     a->net_lane = lane_new(loop, "network");
+    a->usage = usage_new(a);
     a->workers = workers_new(loop, config->worker, (size_t)config->workers);
     e = begin(s);
     if (e)

@@ -7,6 +7,7 @@
 #include "agent/project.h"
 #include "agent/start.h"
 #include "agent/tls.h"
+#include "agent/usage.h"
 #include "agent/watch.h"
 #include "base/log.h"
 
@@ -112,6 +113,7 @@ void agent_free(struct agent *a)
     free(a->projects);
     nf_watch_close(a->nf_watch);
     nf_close(a->nf);
+    usage_free(a->usage);
     workers_free(a->workers);
     lane_free(a->store_lane);
     lane_free(a->read_lane);

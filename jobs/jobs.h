@@ -28,8 +28,12 @@ extern const struct json_table job_target_table;
 struct job_pool_open {
     char *loop_file; /* NULL: `pool` must be a btrfs mount */
     int64_t loop_bytes;
+    bool quota; /* simple quotas on, in a pool that is the node's own */
 };
 extern const struct json_table job_pool_open_table;
+
+/* node.usage -> {"slots": {"<slot>": {"disk": bytes, "ramdisk": bytes}}}: what each slot's root has written, and what
+ * is in its ramdisk; null where that is not known. */
 
 /* image.import -> {"image", "size_bytes"}: unpacks a root file system archive into a read-only subvolume. */
 struct job_image_import {
@@ -118,6 +122,7 @@ extern const struct json_table job_env_table;
     X(JOB_IMAGE_IMPORT, "image.import", &job_image_import_table, 600000)                                               \
     X(JOB_KIT_INSTALL, "kit.install", &job_kit_install_table, 120000)                                                  \
     X(JOB_INVENTORY, "node.inventory", NULL, 60000)                                                                    \
+    X(JOB_USAGE, "node.usage", NULL, 30000)                                                                            \
     X(JOB_CREATE, "container.create", &job_create_table, 60000)                                                        \
     X(JOB_SYNC_MAKE, "sync.make", &job_sync_table, 60000)                                                              \
     X(JOB_SYNC_SWAP, "sync.swap", NULL, 60000)                                                                         \

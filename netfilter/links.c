@@ -136,6 +136,7 @@ static int read_counters(const struct nlmsghdr *h, void *data)
     struct rtnl_link_stats64 s = {0};
     struct nf_counters *ret = data;
 
+    ret->up = ((const struct ifinfomsg *)mnl_nlmsg_get_payload(h))->ifi_flags & IFF_RUNNING;
     if (stats)
         memcpy(&s, mnl_attr_get_payload(stats), MIN(sizeof(s), mnl_attr_get_payload_len(stats)));
     ret->received_bytes = s.tx_bytes;

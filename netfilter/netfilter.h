@@ -63,6 +63,7 @@ struct nf_container {
 struct nf_counters { /* as the container sees them */
     uint64_t received_bytes, sent_bytes, received_packets, sent_packets;
     uint64_t received_errors, sent_errors, received_dropped, sent_dropped;
+    bool up; /* both ends are */
 };
 
 MUST_USE struct err *nf_open(const struct nf_config *config, struct nf **ret);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Jobs about the node as a whole: the pool, and what is really there. */
+#include <sys/statvfs.h>
+
 #include "base/str.h"
 #include "images/image.h"
 #include "provisioning/bundle.h"
@@ -10,6 +12,7 @@
 #include "runtime/rootfs.h"
 #include "storage/layout.h"
 #include "storage/pool.h"
+#include "storage/quota.h"
 #include "storage/subvolume.h"
 
 struct err *job_do_pool_open(const struct job *job, void *args, json_t **ret)
@@ -18,6 +21,8 @@ struct err *job_do_pool_open(const struct job *job, void *args, json_t **ret)
     struct pool_info info = {0};
     struct err *e = pool_open(job->target.pool, a->loop_file, a->loop_bytes);
 
+    if (!e && a->quota && a->loop_file)
+        e = quota_enable(job->target.pool);
     if (!e)
         e = pool_stat(job->target.pool, &info);
     if (!e)
@@ -117,6 +122,32 @@ struct err *job_do_inventory(const struct job *job, UNUSED void *args, json_t **
         e = bundle_list(job->target.pool, &kits);
     *ret = json_pack("{s:o, s:o, s:o}", "slots", slots, "images", images ? images : json_array(), "kits",
                      kits ? kits : json_array());
+    return e;
+}
+
+static struct err *measure(const struct job *node, int64_t slot, json_t *slots)
+{
+    autofree char *rootfs = layout_rootfs(node->target.pool, slot), *key = str_fmt("%lld", (long long)slot);
+    autofree char *ramdisk = ramdisk_path(node->target.run_dir, slot);
+    struct statvfs fs;
+    int64_t disk = -1;
+    json_t *use = json_pack("{s:n, s:n}", "disk", "ramdisk");
+
+    err_ignore(quota_usage(rootfs, &disk)); /* it may have no root, or lose it this moment */
+    if (disk >= 0)
+        json_object_set_new(use, "disk", json_integer(disk));
+    if (ramdisk_mounted(node->target.run_dir, slot) && statvfs(ramdisk, &fs) == 0)
+        json_object_set_new(use, "ramdisk", json_integer((json_int_t)((fs.f_blocks - fs.f_bfree) * fs.f_frsize)));
+    json_object_set_new(slots, key, use);
+    return NULL;
+}
+
+struct err *job_do_usage(const struct job *job, UNUSED void *args, json_t **ret)
+{
+    json_t *slots = json_object();
+    struct err *e = each_slot(job, measure, slots);
+
+    *ret = json_pack("{s:o}", "slots", slots);
     return e;
 }
 

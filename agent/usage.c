@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/usage.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+enum { FRESH_MS = 2000 };
+
+struct waiter {
+    struct waiter *next;
+    void *owner;
+    void (*done)(void *owner, const json_t *slots);
+};
+
+struct usage {
+    struct agent *agent;
+    json_t *slots;
+    int64_t read_ms;
+    struct waiter *waiting; /* a job runs while there is one */
+};
+
+struct usage *usage_new(struct agent *a)
+{
+    struct usage *u = mem_new(struct usage);
+
+    u->agent = a;
+    return u;
+}
+
+void usage_free(struct usage *u)
+{
+    if (!u)
+        return;
+    json_decref(u->slots);
+    free(u);
+}
+
+static void on_read(void *owner, struct err *e, json_t *result)
+{
+    struct usage *u = owner;
+    struct waiter *w = steal(&u->waiting);
+
+    json_decref(u->slots);
+    u->slots = json_incref(json_object_get(result, "slots"));
+    u->read_ms = clock_mono_ms();
+    json_decref(result);
+    if (e)
+        log_err(NULL, LOG_LEVEL_WARNING, e, "the use of disk and ramdisk cannot be read");
+    while (w) {
+        struct waiter *next = w->next;
+
+        w->done(w->owner, u->slots);
+        free(w);
+        w = next;
+    }
+}
+
+void usage_get(struct usage *u, void *owner, void (*done)(void *owner, const json_t *slots))
+{
+    struct waiter *w;
+
+    if (!u->waiting && u->read_ms && clock_mono_ms() - u->read_ms < FRESH_MS) {
+        done(owner, u->slots);
+        return;
+    }
+    w = mem_new(struct waiter);
+    *w = (struct waiter){.next = u->waiting, .owner = owner, .done = done};
+    u->waiting = w;
+    if (!w->next)
+        agent_job(u->agent, JOB_USAGE, 0, NULL, 0, u, on_read);
+}
