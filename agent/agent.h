@@ -18,6 +18,8 @@ struct cascade;
 struct expiry;
 struct project;
 struct retention;
+struct event_streams;
+struct sse_set;
 struct usage;
 struct tls_listener;
 
@@ -52,6 +54,8 @@ struct agent {
     struct events *events;
     struct retention *retention;
     struct usage *usage;
+    struct sse_set *sse;
+    struct event_streams *event_streams;
     int64_t started_at;
     bool ready, stopping;
 };

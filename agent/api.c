@@ -23,6 +23,7 @@ static const struct route routes[] = {
     {GET, API "/events", ANYBODY, events_list},
     {DELETE, API "/events", ANYBODY, events_delete},
     {GET, API "/events/stats", ANYBODY, events_stats},
+    {GET, API "/events/stream", ANYBODY, events_stream},
     {POST, API "/events/cleanup", ANYBODY, events_cleanup},
     {GET, API "/events/{id}", ANYBODY, event_get},
     {DELETE, API "/events/{id}", ANYBODY, event_delete},

@@ -6,6 +6,7 @@
 #include "agent/event.h"
 #include "agent/event_filter.h"
 #include "agent/event_json.h"
+#include "agent/event_stream.h"
 #include "base/str.h"
 
 static const char *const sort_words[] = {"created_at", "event_type", NULL};
@@ -195,4 +196,37 @@ void event_get(struct api_call *call)
 void event_delete(struct api_call *call)
 {
     lane_submit(call->agent->store_lane, delete_one, one_new(call), answer_one);
+}
+
+/* Where a stream begins: Last-Event-ID of a client that comes again, `after`, the oldest event, or now. */
+static struct err *stream_place(const struct api_call *call, int64_t *ret)
+{
+    const char *last_id = http_header(call->req, "Last-Event-ID"), *after = http_query(call->req, "after");
+    bool bootstrap = false;
+    struct err *e = query_bool(call, "bootstrap", &bootstrap);
+
+    if (e)
+        return e;
+    *ret = bootstrap ? events_boundary(call->agent) : events_last(call->agent);
+    if (last_id && *last_id)
+        return events_after(call->agent, "Last-Event-ID", last_id, ret);
+    return after ? events_after(call->agent, "after", after, ret) : NULL;
+}
+
+void events_stream(struct api_call *call)
+{
+    struct event_filter f = {0};
+    int64_t after = 0;
+    struct err *e = stream_place(call, &after);
+
+    if (!e)
+        e = event_filter_load(call, &f);
+    if (!e && (f.start > 0 || f.end < INT64_MAX)) {
+        e = err_field(f.start > 0 ? "start_date" : "end_date", "is not for streams");
+        event_filter_clear(&f);
+    }
+    if (e)
+        reply_err(call->req, e);
+    else
+        event_stream_begin(call->agent->event_streams, call->req, after, &f);
 }

@@ -12,7 +12,8 @@ struct events {
     int64_t last;     /* of the last event on disk */
     int64_t boundary; /* of the last one that retention removed */
     int64_t seq;      /* of the last event that was numbered */
-    int64_t time_ms;  /* its created_at; never falls, so that the order of times is the order of numbers */
+    void (*listener)(struct agent *a, const json_t *row);
+    int64_t time_ms; /* its created_at; never falls, so that the order of times is the order of numbers */
 };
 
 /* Parameters of STORE_EVENT_ADD that are filled in late. */
@@ -64,7 +65,18 @@ static void show_one(void *owner, json_t *params)
 {
     struct agent *a = owner;
 
-    a->events->last = json_integer_value(json_array_get(params, AT_SEQ));
+    static const char *const columns[] = {"seq",        "id",           "event_type", "resource_type", "resource_id",
+                                          "project_id", "container_id", "payload",    "realm_ids",     "created_at"};
+    struct events *ev = a->events;
+    autojson row = NULL;
+
+    ev->last = json_integer_value(json_array_get(params, AT_SEQ));
+    if (!ev->listener)
+        return;
+    row = json_object();
+    for (size_t i = 0; i < ARRAY_LEN(columns); i++)
+        json_object_set(row, columns[i], json_array_get(params, i));
+    ev->listener(a, row);
 }
 
 void events_show(struct agent *a, const struct store_tx *tx)
@@ -94,6 +106,11 @@ struct err *events_load(struct agent *a, const char *history, const char *bounda
     id_operation(ev->history);
     store_tx_add(tx, STORE_META_PUT, json_pack("[s, s]", "events_history", ev->history));
     return store_commit(a->store, tx);
+}
+
+void events_listen(struct agent *a, void (*listener)(struct agent *a, const json_t *row))
+{
+    a->events->listener = listener;
 }
 
 void events_free(struct events *ev)

@@ -21,6 +21,9 @@ void event_add_for(struct agent *a, struct store_tx *tx, const char *type, const
 void events_number(struct agent *a, const struct store_tx *tx);
 void events_show(struct agent *a, const struct store_tx *tx);
 
+/* Somebody who is shown every event that is committed from now on, in order: the row as the store has it. One. */
+void events_listen(struct agent *a, void (*listener)(struct agent *a, const json_t *row));
+
 /* Reads where the history stands, begins one in a new database. Before the loop runs. */
 MUST_USE struct err *events_load(struct agent *a, const char *history, const char *boundary);
 void events_free(struct events *ev);

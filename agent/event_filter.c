@@ -101,10 +101,16 @@ json_t *event_filter_params(const struct event_filter *f)
                      f->container_id, (json_int_t)f->start, (json_int_t)f->end, f->realm_id);
 }
 
-bool event_filter_matches(const struct event_filter *f, const char *event_type, const char *project_id,
-                          const char *container_id)
+static bool equal(const char *wanted, const json_t *row, const char *column)
 {
-    return (!f->event_type || str_eq(f->event_type, event_type)) &&
-           (!f->project_id || str_eq(f->project_id, project_id)) &&
-           (!f->container_id || str_eq(f->container_id, container_id));
+    return !wanted || str_eq(wanted, json_string_value(json_object_get(row, column)));
+}
+
+bool event_filter_matches(const struct event_filter *f, const json_t *row)
+{
+    const char *realms = json_string_value(json_object_get(row, "realm_ids"));
+
+    return equal(f->event_type, row, "event_type") && equal(f->resource_type, row, "resource_type") &&
+           equal(f->resource_id, row, "resource_id") && equal(f->project_id, row, "project_id") &&
+           equal(f->container_id, row, "container_id") && (!f->realm_id || (realms && strstr(realms, f->realm_id)));
 }

@@ -36,6 +36,5 @@ const char *event_filter_given(const struct api_call *call);
 /* The statement of the family whose index fits best, and its first eight parameters. */
 enum store_statement event_filter_statement(const struct event_filter *f, enum event_statement which);
 json_t *event_filter_params(const struct event_filter *f);
-/* For events that are not read from the store: words only, no times. Any of the three may be NULL. */
-bool event_filter_matches(const struct event_filter *f, const char *event_type, const char *project_id,
-                          const char *container_id);
+/* The same for a row at hand; times are not looked at. */
+bool event_filter_matches(const struct event_filter *f, const json_t *row);

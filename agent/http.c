@@ -8,53 +8,17 @@
 #include "agent/http.h"
 
 #include <errno.h>
-#include <microhttpd.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "agent/http_gate.h"
+#include "agent/http_internal.h"
 #include "base/log.h"
 #include "base/str.h"
 
 enum { HEADER_DEADLINE_MS = 10000, IDLE_DEADLINE_MS = 60000, CONNECTIONS_MAX = 512, CLOSE_DEADLINE_MS = 5000 };
 
-struct connection {
-    struct http_server *server;
-    struct peer peer;
-    uv_timer_t deadline; /* for the head of the next request to arrive */
-    int fd;
-};
-
-struct http_request {
-    struct http_server *server;
-    struct MHD_Connection *conn; /* NULL when the client's side is gone */
-    struct http_request *prev, *next;
-    const struct peer *peer;
-    struct peer peer_copy;
-    char *method, *path, *body;
-    size_t body_len, body_size;
-    struct MHD_Response *response;
-    int status;
-    bool dispatched, suspended, too_large, replied, close_after;
-};
-
-struct http_server {
-    uv_loop_t *loop;
-    struct MHD_Daemon *daemon;
-    struct http_config config;
-    uv_poll_t poll;
-    uv_timer_t timer;
-    struct http_request *requests;
-    struct peer *incoming; /* identity of the connection that MHD_add_connection is taking over right now */
-    int open_handles;      /* poll, timer and one for each connection's deadline */
-    bool closing;
-    uint64_t close_by_ms;
-    void *close_owner;
-    void (*closed)(void *owner);
-};
-
-static void kick(struct http_server *s);
 static void on_timer(uv_timer_t *t);
 static void continue_close(struct http_server *s);
 
@@ -112,7 +76,7 @@ static void on_timer(uv_timer_t *t)
     run(t->data);
 }
 
-static void kick(struct http_server *s)
+void http_kick(struct http_server *s)
 {
     uv_timer_start(&s->timer, on_timer, 0, 0);
 }
@@ -159,14 +123,14 @@ static void on_connection(void *cls, struct MHD_Connection *conn, void **socket_
     *socket_context = c;
 }
 
-static struct connection *connection_of(struct MHD_Connection *conn)
+struct connection *http_connection_of(struct MHD_Connection *conn)
 {
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
 
     return info ? info->socket_context : NULL;
 }
 
-static void request_free(struct http_request *r)
+void http_request_free(struct http_request *r)
 {
     if (r->prev)
         r->prev->next = r->next;
@@ -185,7 +149,7 @@ static void request_free(struct http_request *r)
 static void on_completed(void *cls, struct MHD_Connection *conn, void **con_cls, enum MHD_RequestTerminationCode code)
 {
     struct http_request *r = *con_cls;
-    struct connection *c = connection_of(conn);
+    struct connection *c = http_connection_of(conn);
 
     (void)cls;
     (void)code;
@@ -195,8 +159,27 @@ static void on_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
         return;
     *con_cls = NULL;
     r->conn = NULL;
+    if (r->stream)
+        http_stream_gone(r->stream);
     if (!r->dispatched || r->replied)
-        request_free(r);
+        http_request_free(r);
+}
+
+void http_common_headers(struct http_request *r, const char *content_type)
+{
+    (void)MHD_add_response_header(r->response, "Content-Type", content_type);
+    (void)MHD_add_response_header(r->response, "Cache-Control", "no-store");
+    if (r->close_after || r->server->closing)
+        (void)MHD_add_response_header(r->response, "Connection", "close");
+}
+
+void http_send(struct http_request *r)
+{
+    if (!r->suspended)
+        return;
+    r->suspended = false;
+    MHD_resume_connection(r->conn);
+    http_kick(r->server);
 }
 
 static void set_response(struct http_request *r, int status, json_t *body, const char *name, const char *value)
@@ -208,12 +191,9 @@ static void set_response(struct http_request *r, int status, json_t *body, const
     r->response = MHD_create_response_from_buffer(text ? strlen(text) : 0, text, MHD_RESPMEM_MUST_FREE);
     if (!r->response)
         abort();
-    (void)MHD_add_response_header(r->response, "Content-Type", "application/json");
-    (void)MHD_add_response_header(r->response, "Cache-Control", "no-store");
+    http_common_headers(r, "application/json");
     if (name)
         (void)MHD_add_response_header(r->response, name, value);
-    if (r->close_after || r->server->closing)
-        (void)MHD_add_response_header(r->response, "Connection", "close");
 }
 
 void http_reply(struct http_request *r, int status, json_t *body, const char *header_name, const char *header_value)
@@ -226,22 +206,18 @@ void http_reply(struct http_request *r, int status, json_t *body, const char *he
     r->replied = true;
     if (!r->conn) {
         json_decref(body);
-        request_free(r);
+        http_request_free(r);
         return;
     }
     set_response(r, status, body, header_name, header_value);
-    if (r->suspended) {
-        r->suspended = false;
-        MHD_resume_connection(r->conn);
-        kick(r->server);
-    }
+    http_send(r);
 }
 
 static struct http_request *request_new(struct http_server *s, struct MHD_Connection *conn, const char *method,
                                         const char *url)
 {
     struct http_request *r = mem_new(struct http_request);
-    struct connection *c = connection_of(conn);
+    struct connection *c = http_connection_of(conn);
 
     r->server = s;
     r->conn = conn;
@@ -394,7 +370,7 @@ struct err *http_server_start(uv_loop_t *loop, const struct http_config *config,
         abort();
     s->timer.data = s->poll.data = s;
     uv_poll_start(&s->poll, UV_READABLE, on_poll);
-    kick(s);
+    http_kick(s);
     *ret = s;
     return NULL;
 }
@@ -412,7 +388,7 @@ void http_server_add(struct http_server *s, int fd, const struct peer *peer)
     if (MHD_add_connection(s->daemon, fd, (struct sockaddr *)&unused, sizeof(sa_family_t)) != MHD_YES)
         log_warning(NULL, "a connection was refused: too many are open");
     s->incoming = NULL;
-    kick(s);
+    http_kick(s);
 }
 
 static void continue_close(struct http_server *s)
@@ -442,7 +418,7 @@ void http_server_close(struct http_server *s, void *owner, void (*closed)(void *
     fd = s->config.listen_fd >= 0 ? MHD_quiesce_daemon(s->daemon) : -1;
     if (fd >= 0)
         close(fd);
-    kick(s);
+    http_kick(s);
 }
 
 const char *http_method(const struct http_request *r)
@@ -458,6 +434,11 @@ const char *http_path(const struct http_request *r)
 const char *http_query(const struct http_request *r, const char *name)
 {
     return r->conn ? MHD_lookup_connection_value(r->conn, MHD_GET_ARGUMENT_KIND, name) : NULL;
+}
+
+const char *http_header(const struct http_request *r, const char *name)
+{
+    return r->conn ? MHD_lookup_connection_value(r->conn, MHD_HEADER_KIND, name) : NULL;
 }
 
 const char *http_body(const struct http_request *r, size_t *ret_len)

@@ -42,10 +42,34 @@ void http_server_add(struct http_server *s, int fd, const struct peer *peer);
 void http_server_close(struct http_server *s, void *owner, void (*closed)(void *owner));
 
 const char *http_method(const struct http_request *req);
-const char *http_path(const struct http_request *req);                    /* percent-decoded, without the query */
-const char *http_query(const struct http_request *req, const char *name); /* decoded; NULL when absent */
+const char *http_path(const struct http_request *req);                     /* percent-decoded, without the query */
+const char *http_query(const struct http_request *req, const char *name);  /* decoded; NULL when absent */
+const char *http_header(const struct http_request *req, const char *name); /* NULL when absent */
 const char *http_body(const struct http_request *req, size_t *ret_len);
 const struct peer *http_peer(const struct http_request *req);
 
 /* Answers with a JSON body (taken over). header_name may be NULL. A client that went away is no error. */
 void http_reply(struct http_request *req, int status, json_t *body, const char *header_name, const char *header_value);
+
+/*
+ * A reply whose body comes in pieces, for as long as both sides like. What is written waits in memory until the client
+ * takes it: the writer looks at http_stream_waiting and stops when it is too much. `drained` runs when the client has
+ * taken all, and may write; `gone` runs once when the client has left, and the stream is freed then.
+ */
+struct http_stream;
+
+struct http_stream_config {
+    const char *content_type;
+    void *owner;
+    void (*drained)(void *owner);
+    void (*gone)(void *owner);
+};
+
+/* Answers the request with 200 and a stream. NULL when the client has left already: nothing was called then. */
+struct http_stream *http_stream_begin(struct http_request *req, const struct http_stream_config *config);
+void http_stream_write(struct http_stream *s, const char *text, size_t len);
+size_t http_stream_waiting(const struct http_stream *s); /* bytes */
+/* The end of the body, behind what waits. The owner is not called any more. */
+void http_stream_end(struct http_stream *s);
+/* For a client that takes nothing any more: the connection is cut, then the owner is called. */
+void http_stream_cut(struct http_stream *s);

@@ -7,6 +7,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "agent/event_stream.h"
 #include "agent/event_trim.h"
 #include "agent/expiry.h"
 #include "agent/listen.h"
@@ -14,6 +15,7 @@
 #include "agent/preflight.h"
 #include "agent/project.h"
 #include "agent/reconcile.h"
+#include "agent/sse.h"
 #include "agent/tls.h"
 #include "agent/usage.h"
 #include "base/clock.h"
@@ -103,6 +105,8 @@ static void on_synced(void *owner, struct err *e)
     if (!e) {
         a->expiry = expiry_start(a);
         a->retention = retention_start(a);
+        a->sse = sse_start(a);
+        a->event_streams = event_streams_start(a);
         a->ready = true;
         reconcile_resume(a, s->intents, s->rebooted);
         projects_resume(a);

@@ -2,9 +2,11 @@
 /* Graceful end: no new requests, unfinished operations get some time, then the sockets close. What is cut off is
  * repaired by the next start like after a crash. */
 #include "agent/event.h"
+#include "agent/event_stream.h"
 #include "agent/event_trim.h"
 #include "agent/expiry.h"
 #include "agent/project.h"
+#include "agent/sse.h"
 #include "agent/start.h"
 #include "agent/tls.h"
 #include "agent/usage.h"
@@ -56,6 +58,10 @@ static void close_parts(struct stopper *s)
     if (a->retention) {
         s->open++;
         retention_close(a->retention, s, on_part_closed);
+    }
+    if (a->sse) {
+        s->open++;
+        sse_close(a->sse, s, on_part_closed);
     }
     if (a->tls) {
         s->open++;
@@ -120,6 +126,7 @@ void agent_free(struct agent *a)
     lane_free(a->net_lane);
     store_close(a->reader);
     store_close(a->store);
+    event_streams_free(a->event_streams);
     events_free(a->events);
     json_decref(a->images);
     json_decref(a->kits);

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What http.c and http_stream.c share. */
+#pragma once
+
+#include <microhttpd.h>
+
+#include "agent/http.h"
+
+struct connection {
+    struct http_server *server;
+    struct peer peer;
+    uv_timer_t deadline; /* for the head of the next request to arrive */
+    int fd;
+};
+
+struct http_request {
+    struct http_server *server;
+    struct MHD_Connection *conn; /* NULL when the client's side is gone */
+    struct http_request *prev, *next;
+    const struct peer *peer;
+    struct peer peer_copy;
+    char *method, *path, *body;
+    size_t body_len, body_size;
+    struct MHD_Response *response;
+    struct http_stream *stream; /* the reply's body, when it comes in pieces */
+    int status;
+    bool dispatched, suspended, too_large, replied, close_after;
+};
+
+struct http_server {
+    uv_loop_t *loop;
+    struct MHD_Daemon *daemon;
+    struct http_config config;
+    uv_poll_t poll;
+    uv_timer_t timer;
+    struct http_request *requests;
+    struct peer *incoming; /* identity of the connection that MHD_add_connection is taking over right now */
+    int open_handles;      /* poll, timer and one for each connection's deadline */
+    bool closing;
+    uint64_t close_by_ms;
+    void *close_owner;
+    void (*closed)(void *owner);
+};
+
+/* Lets MHD run soon; never from inside one of its callbacks. */
+void http_kick(struct http_server *s);
+struct connection *http_connection_of(struct MHD_Connection *conn);
+void http_request_free(struct http_request *r);
+void http_common_headers(struct http_request *r, const char *content_type);
+/* MHD goes on with a suspended connection. */
+void http_send(struct http_request *r);
+/* The connection of a stream has ended. */
+void http_stream_gone(struct http_stream *s);
