@@ -19,6 +19,7 @@ struct expiry;
 struct project;
 struct retention;
 struct event_streams;
+struct feed;
 struct sse_set;
 struct usage;
 struct tls_listener;
@@ -55,6 +56,7 @@ struct agent {
     struct retention *retention;
     struct usage *usage;
     struct sse_set *sse;
+    struct feed *feed;
     struct event_streams *event_streams;
     int64_t started_at;
     bool ready, stopping;

@@ -20,6 +20,7 @@ static const struct route routes[] = {
     {GET, "/healthz", ANYBODY, health_get},
     {GET, API "/node", ANYBODY, node_get},
     {GET, API "/node/routes", ANYBODY, node_routes},
+    {GET, API "/node/routes/stream", ANYBODY, node_routes_stream},
     {GET, API "/events", ANYBODY, events_list},
     {DELETE, API "/events", ANYBODY, events_delete},
     {GET, API "/events/stats", ANYBODY, events_stats},

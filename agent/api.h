@@ -86,5 +86,5 @@ api_handler_fn snapshots_list, snapshot_create, snapshot_restore, snapshot_delet
 api_handler_fn firewall_list, firewall_add, firewall_toggle, firewall_remove, firewall_reset;
 api_handler_fn projects_list, projects_create, projects_get, projects_update, projects_delete;
 api_handler_fn events_list, events_stream, events_stats, events_delete, events_cleanup, event_get, event_delete;
-api_handler_fn node_get, node_routes, health_get;
+api_handler_fn node_get, node_routes, node_routes_stream, health_get;
 api_handler_fn network_get, network_set, network_delete, network_power;

@@ -5,6 +5,7 @@
 #include <sys/utsname.h>
 
 #include "agent/api.h"
+#include "agent/feed.h"
 #include "agent/kits.h"
 #include "base/clock.h"
 
@@ -43,42 +44,14 @@ void node_get(struct api_call *call)
                        api_time(a->started_at)));
 }
 
-static json_t *services_of(const struct agent *a, const struct container *c)
-{
-    json_t *list = json_array(), *manifest, *service;
-    size_t i, k;
-
-    json_array_foreach(a->kits, i, manifest)
-    {
-        const char *kit = json_string_value(json_object_get(manifest, "name"));
-
-        if (!kits_find(c, kit))
-            continue;
-        json_array_foreach(json_object_get(manifest, "services"), k, service) json_array_append_new(
-            list, json_pack("{s:s, s:O, s:O, s:O?, s:O?}", "kit", kit, "slug", json_object_get(service, "slug"), "port",
-                            json_object_get(service, "port"), "protocol", json_object_get(service, "protocol"),
-                            "health", json_object_get(service, "health")));
-    }
-    return list;
-}
-
 void node_routes(struct api_call *call)
 {
-    const struct agent *a = call->agent;
-    json_t *list = json_array();
+    reply_ok(call->req, 200, "Routes retrieved successfully", feed_map(call->agent));
+}
 
-    for (size_t i = 0; i < a->container_count; i++) {
-        const struct container *c = a->containers[i];
-
-        json_array_append_new(
-            list, json_pack("{s:s, s:s, s:s, s:s, s:b, s:s, s:s, s:s, s:o}", "container_id", c->record.id, "project_id",
-                            c->record.project_id, "name", c->record.name, "status", container_status_word(c), "running",
-                            strcmp(container_status_word(c), "running") == 0, "ipv4", c->net.ipv4, "ipv6", c->net.ipv6,
-                            "interface", c->net.ifname, "services", services_of(a, c)));
-    }
-    reply_ok(call->req, 200, "Routes retrieved successfully",
-             json_pack("{s:I, s:s, s:o}", "revision", (json_int_t)a->routes_revision, "node_id", a->node_id, "routes",
-                       list));
+void node_routes_stream(struct api_call *call)
+{
+    feed_stream(call->agent->feed, call->req);
 }
 
 void health_get(struct api_call *call)

@@ -10,6 +10,7 @@
 #include "agent/event_stream.h"
 #include "agent/event_trim.h"
 #include "agent/expiry.h"
+#include "agent/feed.h"
 #include "agent/listen.h"
 #include "agent/load.h"
 #include "agent/preflight.h"
@@ -106,6 +107,7 @@ static void on_synced(void *owner, struct err *e)
         a->expiry = expiry_start(a);
         a->retention = retention_start(a);
         a->sse = sse_start(a);
+        a->feed = feed_start(a);
         a->event_streams = event_streams_start(a);
         a->ready = true;
         reconcile_resume(a, s->intents, s->rebooted);

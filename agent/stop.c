@@ -5,6 +5,7 @@
 #include "agent/event_stream.h"
 #include "agent/event_trim.h"
 #include "agent/expiry.h"
+#include "agent/feed.h"
 #include "agent/project.h"
 #include "agent/sse.h"
 #include "agent/start.h"
@@ -62,6 +63,8 @@ static void close_parts(struct stopper *s)
     if (a->sse) {
         s->open++;
         sse_close(a->sse, s, on_part_closed);
+        s->open++;
+        feed_close(a->feed, s, on_part_closed);
     }
     if (a->tls) {
         s->open++;

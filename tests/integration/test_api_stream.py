@@ -193,6 +193,32 @@ def test_through_tls(node, box):
     reset(node, box)
 
 
+def test_the_feed_of_a_proxy(node, box):
+    s = Stream.open(node, "/api/v1/node/routes/stream")
+    whole = s.next()
+    assert whole["event"] == "routes" and whole["data"] == node.get("/api/v1/node/routes").data
+    routes = {r["container_id"]: r for r in whole["data"]["routes"]}
+    revision = whole["data"]["revision"]
+    c = node.create("fed")
+    node.op(c["id"], "pause")
+    node.op(box["id"], "pause")
+    node.op(box["id"], "resume")
+    node.delete(c["id"])
+    end = time.monotonic() + 5
+    states = []
+    while c["id"] in routes or not states:
+        event = s.next()
+        assert event["event"] == "changed" and event["data"]["revision"] > revision and time.monotonic() < end
+        revision = event["data"]["revision"]
+        routes.update({r["container_id"]: r for r in event["data"]["changed"]})
+        states += [r["status"] for r in event["data"]["changed"] if r["container_id"] == c["id"]]
+        for gone in event["data"]["removed"]:
+            del routes[gone]
+    now = node.get("/api/v1/node/routes").data
+    assert sorted(routes.values(), key=str) == sorted(now["routes"], key=str) and states[-1] in ("paused", "running", "deleting")
+    s.close()
+
+
 def test_retention_overtakes_a_reader(node, box):
     at = latest(node)
     rules(node, box, 2)

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/feed.h"
+
+#include "agent/kits.h"
+#include "agent/sse.h"
+#include "base/str.h"
+
+/* How soon a change is told; every LOOK_ROUNDS the map is compared even if no operation has ended. */
+enum { PERIOD_MS = 100, LOOK_ROUNDS = 10, WAITING_MAX = 16 };
+
+struct reader {
+    struct feed *feed;
+    struct reader *prev, *next;
+    struct sse *sse;
+    bool behind; /* it has missed changes: the map comes when it has taken what waits */
+};
+
+struct feed {
+    struct agent *agent;
+    struct reader *first;
+    uv_timer_t timer;
+    json_t *told; /* container id -> what its route says, in short */
+    uint64_t revision;
+    int round;
+    void *owner;
+    void (*closed)(void *owner);
+};
+
+static json_t *services_of(const struct agent *a, const struct container *c)
+{
+    json_t *list = json_array(), *manifest, *service;
+    size_t i, k;
+
+    json_array_foreach(a->kits, i, manifest)
+    {
+        const char *kit = json_string_value(json_object_get(manifest, "name"));
+
+        if (!kits_find(c, kit))
+            continue;
+        json_array_foreach(json_object_get(manifest, "services"), k, service) json_array_append_new(
+            list, json_pack("{s:s, s:O, s:O, s:O?, s:O?}", "kit", kit, "slug", json_object_get(service, "slug"), "port",
+                            json_object_get(service, "port"), "protocol", json_object_get(service, "protocol"),
+                            "health", json_object_get(service, "health")));
+    }
+    return list;
+}
+
+static json_t *route_of(const struct agent *a, const struct container *c)
+{
+    return json_pack("{s:s, s:s, s:s, s:s, s:b, s:s, s:s, s:s, s:o}", "container_id", c->record.id, "project_id",
+                     c->record.project_id, "name", c->record.name, "status", container_status_word(c), "running",
+                     strcmp(container_status_word(c), "running") == 0, "ipv4", c->net.ipv4, "ipv6", c->net.ipv6,
+                     "interface", c->net.ifname, "services", services_of(a, c));
+}
+
+/* What of a route may change while its container lives. */
+static char *gist_of(const struct container *c)
+{
+    return str_fmt("%s %s %s", container_status_word(c), c->record.project_id, c->record.name);
+}
+
+json_t *feed_map(const struct agent *a)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < a->container_count; i++)
+        json_array_append_new(list, route_of(a, a->containers[i]));
+    return json_pack("{s:I, s:s, s:o}", "revision", (json_int_t)a->routes_revision, "node_id", a->node_id, "routes",
+                     list);
+}
+
+static void tell(struct reader *r, const char *event, json_t *j)
+{
+    autofree char *data = json_dumps(j, JSON_COMPACT), *id = NULL;
+
+    id = str_fmt("%lld", (long long)json_integer_value(json_object_get(j, "revision")));
+    sse_send(r->sse, id, event, data ? data : "{}");
+}
+
+static void send_map(struct reader *r)
+{
+    autojson map = feed_map(r->feed->agent);
+
+    r->behind = false;
+    tell(r, "routes", map);
+}
+
+/* The routes that differ from what was told, and the ids of those that are gone; NULL when there are none. */
+static json_t *changes(struct feed *f)
+{
+    struct agent *a = f->agent;
+    json_t *told = json_object(), *changed = json_array(), *removed = json_array(), *gist;
+    const char *id;
+
+    for (size_t i = 0; i < a->container_count; i++) {
+        const struct container *c = a->containers[i];
+        autofree char *now = gist_of(c);
+
+        if (!str_eq(json_string_value(json_object_get(f->told, c->record.id)), now))
+            json_array_append_new(changed, route_of(a, c));
+        json_object_set_new(told, c->record.id, json_string(now));
+    }
+    json_object_foreach(f->told, id, gist) if (!json_object_get(told, id))
+        json_array_append_new(removed, json_string(id));
+    json_decref(f->told);
+    f->told = told;
+    if (json_array_size(changed) + json_array_size(removed) == 0) {
+        json_decref(changed);
+        json_decref(removed);
+        return NULL;
+    }
+    if (a->routes_revision == f->revision)
+        a->routes_revision++; /* something that was no operation */
+    return json_pack("{s:I, s:o, s:o}", "revision", (json_int_t)a->routes_revision, "changed", changed, "removed",
+                     removed);
+}
+
+/* Everybody is told the same, so that the next difference is one for everybody. */
+static void look(struct feed *f)
+{
+    autojson j = changes(f);
+
+    f->revision = f->agent->routes_revision;
+    for (struct reader *r = f->first; j && r; r = r->next) {
+        r->behind = r->behind || sse_waiting(r->sse) >= WAITING_MAX;
+        if (!r->behind)
+            tell(r, "changed", j);
+    }
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct feed *f = timer->data;
+
+    if (f->first && (f->revision != f->agent->routes_revision || ++f->round % LOOK_ROUNDS == 0))
+        look(f);
+}
+
+static void on_drained(void *owner)
+{
+    struct reader *r = owner;
+
+    if (r->behind)
+        send_map(r);
+}
+
+static void on_gone(void *owner)
+{
+    struct reader *r = owner;
+
+    if (r->prev)
+        r->prev->next = r->next;
+    else
+        r->feed->first = r->next;
+    if (r->next)
+        r->next->prev = r->prev;
+    else if (!r->feed->first)
+        uv_timer_stop(&r->feed->timer);
+    free(r);
+}
+
+struct feed *feed_start(struct agent *a)
+{
+    struct feed *f = mem_new(struct feed);
+
+    f->agent = a;
+    f->told = json_object();
+    f->timer.data = f;
+    uv_timer_init(a->loop, &f->timer);
+    return f;
+}
+
+static void on_closed(uv_handle_t *h)
+{
+    struct feed *f = h->data;
+
+    f->closed(f->owner);
+    json_decref(f->told);
+    free(f);
+}
+
+void feed_close(struct feed *f, void *owner, void (*closed)(void *owner))
+{
+    f->owner = owner;
+    f->closed = closed;
+    uv_close((uv_handle_t *)&f->timer, on_closed);
+}
+
+void feed_stream(struct feed *f, struct http_request *req)
+{
+    struct reader *r = mem_new(struct reader);
+
+    *r = (struct reader){.feed = f};
+    r->sse = sse_begin(f->agent->sse, req, &(struct sse_config){.owner = r, .drained = on_drained, .gone = on_gone});
+    if (!r->sse) {
+        free(r);
+        return;
+    }
+    look(f); /* what the others have not been told yet */
+    r->next = f->first;
+    if (r->next)
+        r->next->prev = r;
+    else
+        uv_timer_start(&f->timer, on_timer, PERIOD_MS, PERIOD_MS);
+    f->first = r;
+    send_map(r);
+}
