@@ -4,6 +4,7 @@
 #include <assert.h>
 
 #include "agent/event.h"
+#include "agent/ssh_key.h"
 #include "base/clock.h"
 #include "base/id.h"
 #include "base/str.h"
@@ -33,10 +34,24 @@ struct container *agent_find_by_slot(const struct agent *a, int64_t slot)
     return NULL;
 }
 
+/* One that was removed counts until it is out of the container's files. */
+static bool has_ssh_key(const struct container_record *r, const char *key)
+{
+    const json_t *removed;
+    size_t i;
+
+    json_array_foreach(r->ssh_removed, i, removed)
+    {
+        if (ssh_key_same(json_string_value(removed), key))
+            return true;
+    }
+    return ssh_key_same(r->ssh_public_key, key);
+}
+
 struct container *agent_find_by_ssh_key(const struct agent *a, const char *key)
 {
     for (size_t i = 0; key && i < a->container_count; i++)
-        if (str_eq(a->containers[i]->record.ssh_public_key, key))
+        if (has_ssh_key(&a->containers[i]->record, key))
             return a->containers[i];
     return NULL;
 }

@@ -15,6 +15,7 @@
 
 struct events;
 struct cascade;
+struct guest_apply;
 struct expiry;
 struct project;
 struct retention;
@@ -42,10 +43,11 @@ struct agent {
     size_t container_count;
     struct project **projects; /* in no order */
     size_t project_count;
-    struct cascade *cascades; /* deletions of projects under way */
-    json_t *images;           /* names of what can be created from */
-    json_t *kits;             /* manifests of the suite, one per kit */
-    size_t operations;        /* under way */
+    struct guest_apply *applies; /* changes that are being brought into containers, in order */
+    struct cascade *cascades;    /* deletions of projects under way */
+    json_t *images;              /* names of what can be created from */
+    json_t *kits;                /* manifests of the suite, one per kit */
+    size_t operations;           /* under way */
     uint64_t routes_revision;
 
     http_handler_fn *handler; /* of every listener; owner is the agent */

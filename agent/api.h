@@ -60,6 +60,7 @@ void reply_list(const struct api_call *call, const struct list_kind *kind, const
 
 /* The API's container object. */
 json_t *container_to_json(const struct agent *a, const struct container *c);
+json_t *env_sync_to_json(const struct container *c);
 json_t *snapshot_to_json(const struct snapshot *s);
 
 /* Checks shared by create, copy and update. */
@@ -71,7 +72,6 @@ MUST_USE struct err *api_check_environment(const char *field, const json_t *envi
 /* A colour of 3 or 6 hex digits becomes "#" and upper case; NULL stays NULL. */
 MUST_USE struct err *api_check_color(const char *field, char **color);
 MUST_USE struct err *api_check_realms(const char *field, const json_t *realms);
-MUST_USE struct err *api_check_ssh_key(const char *field, const char *key);
 /* A fresh container in the registry with slot, machine id and host name set; the caller fills in the rest first. */
 MUST_USE struct err *api_new_container(struct agent *a, const char *id, const char *project_id, const char *name,
                                        struct container **ret);
@@ -79,7 +79,13 @@ MUST_USE struct err *api_new_container(struct agent *a, const char *id, const ch
 /* A refusal in the shape of the six operations' replies. */
 void container_operation_refuse(struct api_call *call, struct err *e);
 
-api_handler_fn containers_list, containers_list_project, container_create, container_get, container_delete;
+/* kvm and dev_kvm of a body: this node has no KVM to give. */
+MUST_USE struct err *api_check_kvm(const json_t *body, bool kvm, bool dev_kvm);
+MUST_USE struct err *api_check_comment(const char *field, const char *comment);
+
+api_handler_fn containers_list, containers_list_project, container_create, container_get, container_update,
+    container_delete;
+api_handler_fn container_kvm, container_authorize;
 api_handler_fn container_copy, container_sync, container_operation, container_status_logs, container_stats;
 api_handler_fn env_list, env_bulk, env_set, env_delete;
 api_handler_fn snapshots_list, snapshot_create, snapshot_restore, snapshot_delete;

@@ -133,3 +133,11 @@ void container_delete(struct api_call *call)
     op->done = deleted;
     operation_start(op, NULL);
 }
+
+void container_authorize(struct api_call *call)
+{
+    reply_err(call->req,
+              err_reason(err_new(ERR_UNAVAILABLE, "Claims are signed by the control plane: this server has no "
+                                                  "key for that"),
+                         "SIGNING_NOT_CONFIGURED"));
+}

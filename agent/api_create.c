@@ -6,6 +6,7 @@
 #include "agent/egress.h"
 #include "agent/kits.h"
 #include "agent/project.h"
+#include "agent/ssh_key.h"
 #include "base/str.h"
 #include "images/image.h"
 
@@ -93,7 +94,7 @@ static struct err *check_image(const struct agent *a, char **image)
                       "RESOURCE_NOT_FOUND");
 }
 
-static struct err *check_create(const struct agent *a, struct create_body *b)
+static struct err *check_create(const struct agent *a, const json_t *body, struct create_body *b)
 {
     struct err *e = check_name(&b->name);
 
@@ -104,11 +105,11 @@ static struct err *check_create(const struct agent *a, struct create_body *b)
     if (!e)
         e = api_check_realms("realm_ids", b->realm_ids);
     if (!e && b->ssh_public_key)
-        e = api_check_ssh_key("ssh_public_key", b->ssh_public_key);
-    if (!e && b->comment && strchr(b->comment, '\x7f'))
-        e = err_field("comment", "must not have control characters");
-    if (!e && (b->kvm || b->dev_kvm))
-        e = err_reason(err_new(ERR_FORBIDDEN, "kvm: this server does not offer KVM"), "INSUFFICIENT_PERMISSIONS");
+        e = ssh_key_check("ssh_public_key", b->ssh_public_key);
+    if (!e)
+        e = api_check_comment("comment", b->comment);
+    if (!e)
+        e = api_check_kvm(body, b->kvm, b->dev_kvm);
     if (!e && b->prespawn)
         e = err_reason(err_new(ERR_FORBIDDEN, "prespawn: only the system makes spare containers"),
                        "INSUFFICIENT_PERMISSIONS");
@@ -165,8 +166,19 @@ static bool answer_repeat(struct api_call *call, const struct create_body *b)
     return true;
 }
 
-static void fill(const struct agent *a, struct container_record *r, struct create_body *b)
+/* What its first start reads back. */
+static void new_guest(struct container *c)
 {
+    if (json_object_size(c->record.environment) > 0)
+        guest_changed(c, GUEST_ENVIRONMENT);
+    if (c->record.ssh_public_key)
+        guest_changed(c, GUEST_SSH_KEY);
+}
+
+static void fill(const struct agent *a, struct container *c, struct create_body *b)
+{
+    struct container_record *r = &c->record;
+
     r->color = b->color ? steal(&b->color) : str_fmt("#%.6s", r->machine_id);
     for (char *p = r->color; *p; p++)
         *p = (char)toupper((unsigned char)*p);
@@ -175,6 +187,7 @@ static void fill(const struct agent *a, struct container_record *r, struct creat
     r->comment = steal(&b->comment);
     if (b->environment_vars)
         json_object_update(r->environment, b->environment_vars);
+    new_guest(c);
     if (b->realm_ids)
         json_array_extend(r->realm_ids, b->realm_ids);
     r->ai = b->ai;
@@ -200,7 +213,7 @@ void container_create(struct api_call *call)
         return;
     }
     if (!e)
-        e = check_create(a, &b);
+        e = check_create(a, call->body, &b);
     if (!e && !json_object_get(call->body, "dev_kit"))
         b.dev_kit = b.hoody_kit;
     if (!e)
@@ -212,7 +225,7 @@ void container_create(struct api_call *call)
     if (!e)
         e = api_new_container(a, b.id, call->params[0], b.name, &c);
     if (!e) {
-        fill(a, &c->record, &b);
+        fill(a, c, &b);
         c->record.request = json_incref(call->body);
         c->record.status = CONTAINER_CREATING;
         agent_add(a, c);
@@ -231,7 +244,7 @@ static struct err *check_copy(const struct api_call *call, struct copy_body *b)
     if (!e && b->id && agent_find(call->agent, b->id))
         e = err_reason(err_new(ERR_CONFLICT, "id: there is a container with this id"), "RESOURCE_IN_USE");
     if (!e && b->ssh_public_key)
-        e = api_check_ssh_key("ssh_public_key", b->ssh_public_key);
+        e = ssh_key_check("ssh_public_key", b->ssh_public_key);
     if (!e)
         e = check_server(call->agent, "target_server_id", b->target_server_id);
     if (!e && b->source_snapshot && !container_find_snapshot(source, b->source_snapshot))
@@ -270,6 +283,7 @@ static void copy_record(const struct container *source, struct container *c, str
     json_array_extend(to->realm_ids, from->realm_ids);
     json_array_extend(to->kits, from->kits);
     to->status = CONTAINER_COPYING;
+    new_guest(c);
     if (b->copy_firewall_rules) {
         ruleset_unref(c->rules);
         c->rules = ruleset_ref(source->rules);

@@ -1,87 +1,46 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Environment variables (contract, section 2.3): recorded first, then written into the container's root by a worker. */
 #include "agent/api.h"
-#include "agent/environment.h"
-#include "base/clock.h"
+#include "agent/update.h"
 #include "base/str.h"
 
-struct env_change {
-    struct agent *agent;
-    char *container_id;
-    struct http_request *req;
-    int64_t revision;
-};
-
-static json_t *env_report(const struct agent *a, const struct container *c, bool synced)
+static json_t *report(const struct container *c, bool synced)
 {
-    autojson whole = container_to_json(a, c);
-
-    return json_pack("{s:O, s:b, s:O}", "environment_vars", c->record.environment, "synced", synced, "env_sync",
-                     json_object_get(whole, "env_sync"));
+    return json_pack("{s:O, s:b, s:o}", "environment_vars", c->record.environment, "synced", synced, "env_sync",
+                     env_sync_to_json(c));
 }
 
-static void finish(struct env_change *ch, struct err *e)
+static void reply(const struct update *u, const struct container *c)
 {
-    struct container *c = agent_find(ch->agent, ch->container_id);
-
-    if (!e && !c)
-        e = err_reason(err_new(ERR_NOT_FOUND, "Container not found"), "CONTAINER_NOT_FOUND");
-    if (e)
-        reply_err(ch->req, e);
-    else
-        reply_ok(ch->req, 200, "Environment variables updated",
-                 env_report(ch->agent, c, c->record.env_applied_revision >= ch->revision));
-    free(ch->container_id);
-    free(ch);
-}
-
-static void on_applied(void *owner, struct err *e)
-{
-    finish(owner, e);
-}
-
-static void on_recorded(void *owner, struct err *e)
-{
-    struct env_change *ch = owner;
-    struct container *c = agent_find(ch->agent, ch->container_id);
-
-    if (e || !c)
-        finish(ch, e);
-    else
-        environment_apply(ch->agent, c, ch, on_applied);
+    reply_ok(u->req, 200, "Environment variables updated",
+             report(c, c->record.env_applied_revision >= u->env_revision));
 }
 
 /* Takes over the new set; answers at once when nothing changes. */
 static void change_environment(struct api_call *call, json_t *environment)
 {
     struct container *c = call->container;
-    struct env_change *ch;
     struct store_tx *tx;
+    struct update *u;
     struct err *e = api_check_environment("environment_vars", environment);
 
-    if (!e && (c->record.status == CONTAINER_CREATING || c->record.status == CONTAINER_COPYING ||
-               c->record.status == CONTAINER_DELETING))
-        e = operation_check_free(c, "environment");
+    if (!e)
+        e = update_check_state(c);
     if (e || json_equal(environment, c->record.environment)) {
         json_decref(environment);
         if (e)
             reply_err(call->req, e);
         else
-            reply_ok(call->req, 200, "Environment variables unchanged", env_report(call->agent, c, false));
+            reply_ok(call->req, 200, "Environment variables unchanged", report(c, false));
         return;
     }
+    u = update_new(call, reply);
     json_decref(c->record.environment);
     c->record.environment = environment;
-    c->record.env_revision++;
-    c->record.updated_at = clock_wall_ms();
-    ch = mem_new(struct env_change);
-    *ch = (struct env_change){.agent = call->agent,
-                              .container_id = str_dup(c->record.id),
-                              .req = call->req,
-                              .revision = c->record.env_revision};
+    update_part(u, c, GUEST_ENVIRONMENT);
     tx = store_tx_new();
-    record_put(tx, c);
-    agent_commit(call->agent, tx, ch, on_recorded);
+    update_tell_environment(call->agent, tx, c);
+    update_commit(u, c, tx);
 }
 
 void env_list(struct api_call *call)

@@ -29,7 +29,6 @@ static const struct json_field body_fields[] = {
 };
 static JSON_TABLE(body_table, NULL, body_fields);
 
-
 static json_t *report(const struct container *c)
 {
     const struct egress *eg = c->egress;
@@ -45,10 +44,10 @@ static json_t *report(const struct container *c)
                      "container_id", c->record.id, "configured", true, "type", egress_type_words[eg->record.type],
                      "proxy", eg->record.proxy, "credentials_configured", eg->username != NULL, "country",
                      eg->record.country, "city", eg->record.city, "region", eg->record.region, "comment",
-                     eg->record.comment, "dns_servers", eg->record.dns_servers, "status", status.word,
-                     "status_message", status.problem, "configured_at", api_time(eg->record.configured_at),
-                     "last_status_check", api_time(status.checked_at), "remote_status", "is_running",
-                     str_eq(status.word, "running"), "last_check", api_time(status.checked_at));
+                     eg->record.comment, "dns_servers", eg->record.dns_servers, "status", status.word, "status_message",
+                     status.problem, "configured_at", api_time(eg->record.configured_at), "last_status_check",
+                     api_time(status.checked_at), "remote_status", "is_running", str_eq(status.word, "running"),
+                     "last_check", api_time(status.checked_at));
 }
 
 void network_get(struct api_call *call)
@@ -247,10 +246,10 @@ static void apply(struct api_call *call, struct egress *eg, const char *word)
 {
     struct container *c = call->container;
     struct store_tx *tx = store_tx_new();
-    struct operation *op = operation_new(call->agent, &op_network, c,
-                                         json_pack("{s:s, s:i, s:b}", "word", word, "from", c->egress->record.state,
-                                                   "remove", str_eq(word, "deleted")),
-                                         "user");
+    struct operation *op = operation_new(
+        call->agent, &op_network, c,
+        json_pack("{s:s, s:i, s:b}", "word", word, "from", c->egress->record.state, "remove", str_eq(word, "deleted")),
+        "user");
 
     op->req = call->req;
     op->done = done;

@@ -3,8 +3,11 @@
 
 #include <assert.h>
 
+#include "agent/config.h"
 #include "agent/egress.h"
 #include "base/str.h"
+
+#define ID_COUNT 65536 /* of each container */
 
 const char *const container_status_words[] = {
 #define X(name, word) [name] = (word),
@@ -45,7 +48,14 @@ static const struct json_field record_fields[] = {
     R(INT, env_applied_revision),
     R(INT, env_verified_at),
     R(INT, env_attempted_at),
+    R(INT, env_attempts),
     R(STRING, env_last_error, .nullable = true),
+    R(INT, ssh_revision),
+    R(INT, ssh_applied_revision),
+    R(INT, ssh_installed_at),
+    R(JSON, ssh_removed, .nullable = true, .has_type = true, .type = JSON_ARRAY),
+    R(INT, ramdisk_revision),
+    R(INT, ramdisk_applied_revision),
 };
 JSON_TABLE(container_record_table, "container", record_fields);
 
@@ -59,11 +69,17 @@ static const struct json_field snapshot_fields[] = {
 };
 JSON_TABLE(snapshot_table, "snapshot", snapshot_fields);
 
+int64_t container_id_base(const struct config *config, const struct container *c)
+{
+    return config->id_base + (c->record.slot - 1) * ID_COUNT;
+}
+
 struct container *container_new(void)
 {
     struct container *c = mem_new(struct container);
 
     c->rules = ruleset_new();
+    c->record.ssh_removed = json_array();
     return c;
 }
 

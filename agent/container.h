@@ -42,7 +42,11 @@ struct container_record {
     json_t *kits;        /* array of {"name", "version"} */
     json_t *request;     /* the create body that made it, for idempotent repeats */
     int64_t env_revision, env_applied_revision, env_verified_at, env_attempted_at;
+    int64_t env_attempts; /* of the revision that is pending */
     char *env_last_error;
+    int64_t ssh_revision, ssh_applied_revision, ssh_installed_at; /* see agent/guest.h */
+    json_t *ssh_removed; /* array: keys that may still be in its files or have sessions */
+    int64_t ramdisk_revision, ramdisk_applied_revision;
 };
 extern const struct json_table container_record_table;
 
@@ -54,6 +58,7 @@ struct snapshot {
 extern const struct json_table snapshot_table;
 
 struct egress;
+struct config;
 struct operation;
 struct init_watch;
 
@@ -62,7 +67,7 @@ struct container {
     struct slot_net net;
     struct ruleset *rules;
     struct egress *egress, *egress_before; /* NULL: not configured; before: while an operation changes it */
-    struct snapshot **snapshots; /* by time of creation */
+    struct snapshot **snapshots;           /* by time of creation */
     size_t snapshot_count;
     struct operation *op; /* the one that holds it now, or NULL */
     bool committing;      /* the outcome of op is being recorded: the status before is what clients see until then */
@@ -73,6 +78,8 @@ struct container {
     int64_t cpu_sample_ns, cpu_sample_us; /* what it had used when statistics were asked for last, and when */
 };
 
+/* First host uid and gid of its range. */
+int64_t container_id_base(const struct config *config, const struct container *c);
 struct container *container_new(void);
 void container_free(struct container *c);
 DEFINE_AUTO(struct container, container_free)

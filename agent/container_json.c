@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The container and snapshot objects of the API. */
 #include "agent/api.h"
+#include "agent/guest.h"
 #include "agent/project.h"
+#include "agent/ssh_key.h"
 #include "base/str.h"
 
-static json_t *env_sync(const struct container_record *r)
+json_t *env_sync_to_json(const struct container *c)
 {
-    return json_pack("{s:b, s:I, s:I, s:o, s:o, s:s?, s:b}", "pending", r->env_revision != r->env_applied_revision,
+    const struct container_record *r = &c->record;
+
+    return json_pack("{s:b, s:I, s:I, s:o, s:o, s:s?, s:b}", "pending", guest_is_pending(c, GUEST_ENVIRONMENT),
                      "revision", (json_int_t)r->env_revision, "applied_revision", (json_int_t)r->env_applied_revision,
                      "verified_at", api_time(r->env_verified_at), "attempted_at", api_time(r->env_attempted_at),
-                     "last_error", r->env_last_error, "exhausted", 0);
+                     "last_error", r->env_last_error, "exhausted", guest_is_exhausted(c));
 }
 
 static void add_identity(json_t *j, const struct agent *a, const struct container *c)
@@ -35,6 +39,7 @@ static void add_identity(json_t *j, const struct agent *a, const struct containe
 static void add_settings(json_t *j, const struct container *c)
 {
     const struct container_record *r = &c->record;
+    autofree char *fingerprint = ssh_key_fingerprint(r->ssh_public_key);
 
     json_object_set_new(j, "ai", json_boolean(r->ai));
     json_object_set_new(j, "hoody_kit", json_boolean(r->hoody_kit));
@@ -46,9 +51,11 @@ static void add_settings(json_t *j, const struct container *c)
     json_object_set_new(j, "prespawn", json_false());
     json_object_set_new(j, "is_default", json_false());
     json_object_set(j, "environment_vars", r->environment);
-    json_object_set_new(j, "env_sync", env_sync(r));
+    json_object_set_new(j, "env_sync", env_sync_to_json(c));
     json_object_set_new(j, "volumes", json_object());
     json_object_set_new(j, "ssh_public_key", r->ssh_public_key ? json_string(r->ssh_public_key) : json_null());
+    json_object_set_new(j, "ssh_key_fingerprint", fingerprint ? json_string(fingerprint) : json_null());
+    json_object_set_new(j, "ssh_key_installed_at", api_time(r->ssh_public_key ? r->ssh_installed_at : 0));
     json_object_set_new(j, "comment", r->comment ? json_string(r->comment) : json_null());
     json_object_set(j, "realm_ids", r->realm_ids);
 }

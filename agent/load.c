@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <sys/stat.h>
 
-#include "agent/event.h"
 #include "agent/egress.h"
+#include "agent/event.h"
 #include "agent/project.h"
 #include "base/fd.h"
 #include "base/id.h"

@@ -73,6 +73,7 @@ static void on_settled(void *owner, struct err *e, json_t *result)
         if (json_is_true(json_object_get(result, "running"))) {
             watch_start(op->agent, op->container, json_integer_value(json_object_get(result, "init_pid")));
             op->container->record.started_at = clock_wall_ms();
+            guest_mounts_lost(op->container);
         } else {
             watch_stop(op->container);
         }

@@ -27,6 +27,7 @@ static void swap(struct operation *op)
 {
     const struct job_snapshot args = name_of(op);
 
+    guest_files_lost(op->container); /* the start writes those that belong to the container */
     step_job(op, JOB_SNAPSHOT_RESTORE, &args);
 }
 
@@ -73,9 +74,6 @@ static void restored(struct operation *op, struct store_tx *tx)
     struct snapshot *s = container_find_snapshot(op->container, op_arg(op, "name"));
 
     outcome_running(op, tx);
-    /* The snapshot brought its own /etc/environment: the recorded one is to be written again. */
-    if (r->env_revision > 0)
-        r->env_applied_revision = r->env_revision - 1;
     tell(op, tx, "container.snapshot.restored", s ? s->alias : NULL);
     if (!s)
         return;

@@ -26,6 +26,7 @@ static void tidy(struct operation *op)
 
 static void swap(struct operation *op)
 {
+    guest_files_lost(op->container); /* the seed may be older than what is recorded by now */
     step_job(op, JOB_SYNC_SWAP, NULL);
 }
 
@@ -46,10 +47,7 @@ static void open_up(struct operation *op)
 
 static void synced(struct operation *op, struct store_tx *tx)
 {
-    struct container_record *r = &op->container->record;
-
     (was_running(op) ? outcome_running : outcome_stopped)(op, tx);
-    r->env_applied_revision = r->env_revision; /* the seed wrote it */
 }
 
 /* What failed before the stop has changed nothing. */
@@ -62,12 +60,8 @@ static void failed(struct operation *op, struct store_tx *tx)
 }
 
 static const struct op_step steps[] = {
-    {0, "rootfs", make, tidy},
-    {1, "stop", step_kill, NULL},
-    {1, "unlink", step_net_down, NULL},
-    {2, "swap", swap, tidy},
-    {2, "network", net, step_net_down},
-    {3, "start", start, step_kill},
+    {0, "rootfs", make, tidy},  {1, "stop", step_kill, NULL},       {1, "unlink", step_net_down, NULL},
+    {2, "swap", swap, tidy},    {2, "network", net, step_net_down}, {3, "start", start, step_kill},
     {4, "open", open_up, NULL},
 };
 

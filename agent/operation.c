@@ -4,7 +4,6 @@
 #include <assert.h>
 #include <inttypes.h>
 
-#include "agent/environment.h"
 #include "agent/event.h"
 #include "agent/project.h"
 #include "agent/watch.h"
@@ -75,7 +74,7 @@ struct err *operation_check_free(const struct container *c, const char *what)
 static void after_operation(struct agent *a, struct container *c)
 {
     watch_after_operation(a, c);
-    environment_retry(a, c);
+    guest_retry(a, c);
 }
 
 static void release(struct operation *op, struct err *e)

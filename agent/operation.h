@@ -12,6 +12,7 @@
 #pragma once
 
 #include "agent/agent.h"
+#include "agent/guest.h"
 
 struct operation;
 
@@ -63,6 +64,7 @@ struct operation {
 
     int stage;
     size_t step, pending; /* step: the one that runs (sequential use by unwinding); pending: unfinished of the stage */
+    int64_t guest_revisions[GUEST_PARTS]; /* that its start brings */
     bool begun[OP_STEPS_MAX], unwinding;
     struct err *error;
     int64_t begun_us, stage_us, step_us[OP_STEPS_MAX];

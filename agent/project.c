@@ -129,18 +129,21 @@ struct err *project_check_enter(const struct agent *a, const char *field, const 
     return NULL;
 }
 
-/* A new row with its event. */
 static void record_new(struct agent *a, struct project *p, struct store_tx *tx)
 {
     project_add(a, p);
     record_put_project(tx, p);
-    event_add_for(a, tx, "project.created", "project", p->id, p->id, NULL, project_to_json(p));
 }
 
 void project_record(struct agent *a, const char *id, struct store_tx *tx)
 {
-    if (!project_find(a, id))
-        record_new(a, project_new(a, id, NULL), tx);
+    struct project *p;
+
+    if (project_find(a, id))
+        return;
+    p = project_new(a, id, NULL);
+    record_new(a, p, tx);
+    event_add_for(a, tx, "project.created", "project", p->id, p->id, NULL, project_to_json(p));
 }
 
 json_t *project_to_json(const struct project *p)
@@ -166,7 +169,7 @@ struct err *projects_complete(struct agent *a)
         record_new(a, p, tx);
     }
     for (size_t i = 0; i < a->container_count; i++)
-        project_record(a, a->containers[i]->record.project_id, tx);
-    events_number(a, tx);
+        if (!project_find(a, a->containers[i]->record.project_id))
+            record_new(a, project_new(a, a->containers[i]->record.project_id, NULL), tx);
     return store_commit(a->store, tx);
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/reconcile.h"
 
-#include "agent/environment.h"
 #include "agent/event.h"
 #include "agent/operation.h"
 #include "agent/watch.h"
@@ -172,6 +171,6 @@ void reconcile_resume(struct agent *a, const json_t *intents, bool rebooted)
             operation_start(operation_new(a, &op_start, c, NULL, "boot"), NULL);
         else
             watch_after_operation(a, c);
-        environment_retry(a, c);
+        guest_retry(a, c);
     }
 }

@@ -120,6 +120,7 @@ static void on_started(void *owner, struct err *e, json_t *result)
     if (!e) {
         watch_start(op->agent, op->container, json_integer_value(json_object_get(result, "init_pid")));
         op->container->record.started_at = clock_wall_ms();
+        guest_started(op->agent, op->container, op->guest_revisions, result);
     }
     json_decref(result);
     op_step_done(op, e);
@@ -130,9 +131,10 @@ void step_start(struct operation *op)
     struct container *c = op->container;
     const struct config *config = op->agent->config;
     autojson environment = json_copy(c->record.environment);
+    autojson files = guest_start_files(c, op->guest_revisions);
     const struct job_start args = {
         .hostname = c->record.hostname,
-        .id_base = config->id_base + (c->record.slot - 1) * 65536,
+        .id_base = container_id_base(config, c),
         .link = c->net.peer,
         .ipv4 = c->net.ipv4,
         .ipv6 = c->net.ipv6,
@@ -141,6 +143,7 @@ void step_start(struct operation *op)
         .environment = environment,
         .ramdisk_bytes = c->record.ramdisk ? config->ramdisk_size : 0,
         .kits = c->record.kits,
+        .files = files,
     };
 
     json_object_set_new(environment, "HOODY_CONTAINER_ID", json_string(c->record.id));

@@ -33,6 +33,16 @@ static const struct cli_option create_options[] = {
     {"wait", CLI_FLAG, NULL, "until it runs"},
     {0},
 };
+static const struct cli_option update_options[] = {
+    {"name", CLI_VALUE, "NAME", "another name"},
+    {"comment", CLI_VALUE, "TEXT", "a note; empty: none"},
+    {"color", CLI_VALUE, "RRGGBB", "colour in the platform's pages"},
+    {"ssh-key", CLI_VALUE, "FILE", "public key for root's logins instead of the one it has"},
+    {"no-ssh-key", CLI_FLAG, NULL, "remove the key; its sessions end"},
+    {"ramdisk", CLI_VALUE, "on|off", "with or without /ramdisk; off loses what is in it"},
+    {"autostart", CLI_VALUE, "on|off", "start it when the host boots"},
+    {0},
+};
 static const struct cli_option power_options[] = {
     {"timeout", CLI_VALUE, "SECONDS", "upper bound, 1..600; for a stop also the time to end in peace"},
     {0},
@@ -121,6 +131,7 @@ const struct cli_command cli_commands[] = {
     {"list", "", 0, 0, "Containers", cmd_list, list_options},
     {"get", "CONTAINER", 1, 1, "All about a container", cmd_get, NULL},
     {"create", "[NAME]", 0, 1, "New container, started at once", cmd_create, create_options},
+    {"update", "CONTAINER", 1, 1, "Change a container", cmd_update, update_options},
     {"delete", "CONTAINER...", 1, -1, "Delete containers with their snapshots", cmd_delete, NULL},
     {"start", "CONTAINER...", 1, -1, "Start", cmd_power, power_options},
     {"stop", "CONTAINER...", 1, -1, "Shut down", cmd_power, power_options},

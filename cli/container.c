@@ -186,6 +186,57 @@ struct err *cmd_create(struct cli *cli)
     return e;
 }
 
+static struct err *put_switch(const struct cli *cli, json_t *body, const char *name)
+{
+    const char *value = cli_value(cli, name);
+
+    if (value && !str_eq(value, "on") && !str_eq(value, "off"))
+        return cli_usage("--%s: '%s' is neither on nor off", name, value);
+    if (value)
+        json_object_set_new(body, name, json_boolean(str_eq(value, "on")));
+    return NULL;
+}
+
+static struct err *update_body(const struct cli *cli, json_t *body)
+{
+    struct err *e = put_switch(cli, body, "ramdisk");
+
+    if (!e)
+        e = put_switch(cli, body, "autostart");
+    if (!e && cli_has(cli, "ssh-key") && cli_has(cli, "no-ssh-key"))
+        e = cli_usage("--ssh-key and --no-ssh-key contradict each other");
+    if (!e)
+        e = put_ssh_key(cli, body);
+    put(body, "name", cli_value(cli, "name"));
+    put(body, "color", cli_value(cli, "color"));
+    if (cli_has(cli, "no-ssh-key"))
+        json_object_set_new(body, "ssh_public_key", json_null());
+    if (cli_has(cli, "comment"))
+        json_object_set_new(body, "comment",
+                            *cli_value(cli, "comment") ? json_string(cli_value(cli, "comment")) : json_null());
+    if (!e && json_object_size(body) == 0)
+        e = cli_usage("say what to change: see 'nodectl update --help'");
+    return e;
+}
+
+struct err *cmd_update(struct cli *cli)
+{
+    autofree char *id = NULL, *path = NULL;
+    autojson body = json_object();
+    autojson data = NULL;
+    struct err *e = update_body(cli, body);
+
+    if (!e)
+        e = cli_find(cli, cli_arg(cli, 0), &id);
+    if (e)
+        return e;
+    path = str_fmt("/api/v1/containers/%s", id);
+    e = cli_call(cli, "PATCH", path, body, &data);
+    if (!e)
+        show(cli, data);
+    return e;
+}
+
 static struct err *project_of(struct cli *cli, const char *id, json_t *body)
 {
     autofree char *path = str_fmt("/api/v1/containers/%s", id);

@@ -21,8 +21,9 @@ static struct err *network_path(struct cli *cli, const char *last, char **ret)
 
 static void show(const json_t *data)
 {
-    static const char *const members[] = {"type", "proxy",  "credentials_configured", "status", "status_message",
-                                          "country", "region", "city", "comment", "configured_at", "last_status_check"};
+    static const char *const members[] = {
+        "type", "proxy",   "credentials_configured", "status",           "status_message", "country", "region",
+        "city", "comment", "configured_at",          "last_status_check"};
     json_t *server;
     size_t i;
 

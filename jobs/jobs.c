@@ -48,6 +48,7 @@ static const struct json_field start_fields[] = {
     F_JSON(struct job_start, environment, .required = true, .has_type = true, .type = JSON_OBJECT),
     F_INT(struct job_start, ramdisk_bytes),
     F_JSON(struct job_start, kits, .required = true, .has_type = true, .type = JSON_ARRAY),
+    F_JSON(struct job_start, files, .nullable = true, .has_type = true, .type = JSON_OBJECT),
 };
 JSON_TABLE(job_start_table, "container.start", start_fields);
 
@@ -71,6 +72,18 @@ static const struct json_field env_fields[] = {
     F_JSON(struct job_env, environment, .required = true, .has_type = true, .type = JSON_OBJECT),
 };
 JSON_TABLE(job_env_table, "env.write", env_fields);
+
+static const struct json_field ssh_fields[] = {
+    F_STRING(struct job_ssh, ssh_public_key, .required = true, .nullable = true),
+    F_JSON(struct job_ssh, removed, .required = true, .has_type = true, .type = JSON_ARRAY),
+};
+JSON_TABLE(job_ssh_table, "ssh.write", ssh_fields);
+
+static const struct json_field ramdisk_fields[] = {
+    F_INT(struct job_ramdisk, bytes, .required = true),
+    F_INT(struct job_ramdisk, id_base, .required = true),
+};
+JSON_TABLE(job_ramdisk_table, "ramdisk.set", ramdisk_fields);
 
 static const struct job_info infos[] = {
 #define X(kind, name_, table, deadline) [kind] = {.name = (name_), .args = (table), .deadline_ms = (deadline)},

@@ -73,8 +73,9 @@ struct job_sync {
 };
 extern const struct json_table job_sync_table;
 
-/* container.start -> {"init_pid"}: mounts the ramdisk when wanted, starts by liblxc. Already running: the same answer.
- */
+/* container.start -> {"init_pid", "environment_error": CODE|null, "ssh_written": bool}: writes what `files` has into
+ * the root, mounts the ramdisk when wanted, starts by liblxc, and reads the environment back from inside. Already
+ * running: only init_pid. What could not be written does not keep the container from starting. */
 struct job_start {
     char *hostname;
     int64_t id_base;   /* first host uid and gid of the slot's range of 65536 */
@@ -84,6 +85,7 @@ struct job_start {
     json_t *environment;   /* object: environment of PID 1 */
     int64_t ramdisk_bytes; /* 0: none */
     json_t *kits;          /* array of {"name", "version"}: bind-mounted read-only */
+    json_t *files;         /* {"environment": object, "ssh_public_key": string|null}, both optional; NULL: none */
 };
 extern const struct json_table job_start_table;
 
@@ -109,11 +111,27 @@ extern const struct json_table job_snapshot_table;
 
 /* container.tidy -> {}: removes the slot's leftovers (temporary subvolumes of a crashed job). */
 
-/* env.write -> {}: /etc/environment of a container, running or not. */
+/* env.write -> {}: the environment's files of a running container, read back as its processes see them; systemd inside
+ * is told to read its configuration again. The error's reason says what is wrong: provisioning/env.h. */
 struct job_env {
     json_t *environment; /* the whole set, string values */
 };
 extern const struct json_table job_env_table;
+
+/* ssh.write -> {"sessions_ended"}: authorized_keys of a container, running or not; then ends the ssh sessions that were
+ * opened with one of the removed keys. */
+struct job_ssh {
+    char *ssh_public_key; /* NULL: none */
+    json_t *removed;      /* array of authorized_keys lines that are valid no more */
+};
+extern const struct json_table job_ssh_table;
+
+/* ramdisk.set -> {}: a container, running or not, gets its ramdisk, or loses it with all that is in it. */
+struct job_ramdisk {
+    int64_t bytes; /* 0: none */
+    int64_t id_base;
+};
+extern const struct json_table job_ramdisk_table;
 
 /* name, table of the arguments (or NULL), deadline in ms. container.stop adds its timeout_ms to the deadline. */
 #define JOB_MAP(X)                                                                                                     \
@@ -136,7 +154,9 @@ extern const struct json_table job_env_table;
     X(JOB_SNAPSHOT_CREATE, "snapshot.create", &job_snapshot_table, 60000)                                              \
     X(JOB_SNAPSHOT_DELETE, "snapshot.delete", &job_snapshot_table, 60000)                                              \
     X(JOB_SNAPSHOT_RESTORE, "snapshot.restore", &job_snapshot_table, 60000)                                            \
-    X(JOB_ENV_WRITE, "env.write", &job_env_table, 30000)
+    X(JOB_ENV_WRITE, "env.write", &job_env_table, 30000)                                                               \
+    X(JOB_SSH_WRITE, "ssh.write", &job_ssh_table, 30000)                                                               \
+    X(JOB_RAMDISK_SET, "ramdisk.set", &job_ramdisk_table, 30000)
 
 enum job_kind {
 #define X(kind, name, table, deadline) kind,

@@ -9,9 +9,10 @@
 #define BEGIN_MARK "# begin: set through the platform, do not edit"
 #define END_MARK "# end: set through the platform"
 #define ID_KEY "HOODY_CONTAINER_ID="
-#define OLD_MAX 65536
+#define OLD_MAX ((size_t)2 * 1024 * 1024) /* more than 256 variables of the largest size */
 #define PAM_FILE "/etc/environment"
 #define PROFILE_FILE "/etc/profile.d/hoody-20-environment.sh"
+#define MANAGER_FILE "/etc/systemd/system.conf.d/91-hoody-environment.conf"
 #define ROOT_OWNED ((struct confined_owner){0, 0})
 
 bool env_is_key(const char *key)
@@ -106,24 +107,97 @@ char *env_render_profile(const json_t *environment)
     return text;
 }
 
-struct err *env_write_files(int rootfs_fd, const char *container_id, const json_t *environment)
+char *env_render_manager(const json_t *environment)
 {
-    autofree char *old = NULL, *pam = NULL, *profile = NULL;
-    struct err *e = confined_read(rootfs_fd, PAM_FILE, OLD_MAX, &old, NULL);
+    const char *key;
+    const json_t *value;
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
 
-    /* Absent, a directory, or absurdly large: it is written as if it had been empty. */
-    if (e && e->code != ERR_NOT_FOUND && e->code != ERR_TOO_LARGE)
-        return e;
-    err_ignore(e);
-    pam = env_render_pam(old, container_id, environment);
-    profile = env_render_profile(environment);
-    e = confined_write(rootfs_fd, PAM_FILE, pam, strlen(pam), 0644, ROOT_OWNED);
-    if (!e)
-        e = confined_write(rootfs_fd, PROFILE_FILE, profile, strlen(profile), 0644, ROOT_OWNED);
+    if (!out)
+        abort();
+    fprintf(out, "# Set through the platform; written anew with every change.\n[Manager]\n");
+    json_object_foreach((json_t *)(uintptr_t)environment, key, value)
+    {
+        const char *p = json_string_value(value);
+
+        if (!env_is_key(key) || !p || str_has_control(p))
+            continue;
+        fprintf(out, "DefaultEnvironment=\"%s=", key);
+        for (; *p; p++) {
+            if (*p == '"' || *p == '\\')
+                fputc('\\', out);
+            if (*p == '%')
+                fputc('%', out);
+            fputc(*p, out);
+        }
+        fprintf(out, "\"\n");
+    }
+    if (fclose(out) != 0)
+        abort();
+    return text;
+}
+
+/* Absent or no file at all: NULL, it is written as if it had been empty. */
+static struct err *read_old(int root, char **ret)
+{
+    struct err *e = confined_read(root, PAM_FILE, OLD_MAX, ret, NULL);
+    const char *begin = e ? NULL : strstr(*ret, BEGIN_MARK);
+
+    if (e && e->code == ERR_TOO_LARGE)
+        return err_reason(e, "ENV_HOST_CONFIG_TOO_LARGE");
+    if (e && e->code == ERR_NOT_FOUND) {
+        err_free(e);
+        return NULL;
+    }
+    /* Whatever follows would be lost. */
+    if (begin && !strstr(begin, END_MARK))
+        e = err_reason(err_new(ERR_HOST, "our part of " PAM_FILE " has lost its last line"), "ENV_BLOCK_MALFORMED");
     return e;
 }
 
-struct err *env_write(int rootfs_fd, const json_t *environment)
+static struct err *write_text(int root, const char *path, const char *text)
 {
-    return env_write_files(rootfs_fd, NULL, environment);
+    return confined_write(root, path, text, strlen(text), 0644, ROOT_OWNED);
+}
+
+struct err *env_write(int rootfs_fd, const char *container_id, const json_t *environment)
+{
+    autofree char *old = NULL, *pam = NULL, *profile = NULL, *manager = NULL;
+    struct err *e = read_old(rootfs_fd, &old);
+
+    if (e)
+        return e;
+    pam = env_render_pam(old, container_id, environment);
+    profile = env_render_profile(environment);
+    manager = env_render_manager(environment);
+    e = write_text(rootfs_fd, PAM_FILE, pam);
+    if (!e)
+        e = write_text(rootfs_fd, PROFILE_FILE, profile);
+    return e ? e : write_text(rootfs_fd, MANAGER_FILE, manager);
+}
+
+/* part: the file may have more around it. */
+static struct err *verify_file(int root, const char *path, const char *wanted, bool part)
+{
+    autofree char *text = NULL;
+    struct err *e = confined_read(root, path, OLD_MAX, &text, NULL);
+
+    if (!e && (part ? strstr(text, wanted) != NULL : strcmp(text, wanted) == 0))
+        return NULL;
+    if (!e)
+        e = err_new(ERR_HOST, "%s does not say inside the container what was written", path);
+    return err_reason(err_recode(e, ERR_HOST), "ENV_DEST_UNSUPPORTED");
+}
+
+struct err *env_verify(int root_fd, const json_t *environment)
+{
+    autofree char *pam = env_render_pam(NULL, NULL, environment), *profile = env_render_profile(environment);
+    autofree char *manager = env_render_manager(environment);
+    struct err *e = verify_file(root_fd, PAM_FILE, pam, true);
+
+    if (!e)
+        e = verify_file(root_fd, PROFILE_FILE, profile, false);
+    return e ? e : verify_file(root_fd, MANAGER_FILE, manager, false);
 }

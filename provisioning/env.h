@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A container's environment as files. Two forms, because pam_env has no way to write '#' or a line break:
- * /etc/environment for every PAM session (such variables are left out there), and a script in /etc/profile.d with all
- * variables, quoted, for login shells.
+ * A container's environment as files, for every way in which a process comes into being: /etc/environment for PAM
+ * sessions, without variables with a '#' or a line break, which pam_env has no way to write; a script in /etc/profile.d
+ * with all variables, quoted, for login shells; a drop-in for the units of systemd.
  */
 #pragma once
 
@@ -20,6 +20,14 @@ char *env_render_pam(const char *old, const char *container_id, const json_t *en
 /* The profile script; export lines with single quotes. The caller frees it. */
 char *env_render_profile(const json_t *environment);
 
-/* Writes both files; see provisioning/seed.h for the form without container_id. */
-MUST_USE struct err *env_write_files(int rootfs_fd, const char *container_id, const json_t *environment);
-MUST_USE struct err *env_write(int rootfs_fd, const json_t *environment);
+/* A drop-in of systemd's system.conf: units that it starts after it has read this have the variables. The caller frees
+ * it. */
+char *env_render_manager(const json_t *environment);
+
+/* Writes the files. container_id NULL: the line HOODY_CONTAINER_ID stays as it is. Reasons of errors:
+ * ENV_BLOCK_MALFORMED (our part of /etc/environment has no end), ENV_HOST_CONFIG_TOO_LARGE (the file is too large to be
+ * read), else none. */
+MUST_USE struct err *env_write(int rootfs_fd, const char *container_id, const json_t *environment);
+/* Reads the files as somebody inside sees them; ENV_DEST_UNSUPPORTED when they do not say what was written: something
+ * else stands or is mounted there. */
+MUST_USE struct err *env_verify(int root_fd, const json_t *environment);

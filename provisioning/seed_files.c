@@ -51,6 +51,8 @@ struct err *seed_identity(int root, const struct seed *seed, UNUSED const char *
     autofree char *profile = str_fmt("export HOODY_CONTAINER_ID=%s\n", seed->container_id);
     /* Services: systemd gives its units nothing of its own environment. */
     autofree char *manager = str_fmt("[Manager]\nDefaultEnvironment=HOODY_CONTAINER_ID=%s\n", seed->container_id);
+    /* By this a session can be told by its key, when a key is removed (runtime/sessions.h). */
+    static const char sshd[] = "ExposeAuthInfo yes\n";
     const struct {
         const char *path, *text;
     } files[] = {
@@ -59,6 +61,7 @@ struct err *seed_identity(int root, const struct seed *seed, UNUSED const char *
         {"/etc/hosts", hosts},
         {"/etc/profile.d/hoody-00-container.sh", profile},
         {"/etc/systemd/system.conf.d/90-hoody.conf", manager},
+        {"/etc/ssh/sshd_config.d/60-hoody.conf", sshd},
     };
     struct err *e = NULL;
 
@@ -135,5 +138,5 @@ struct err *seed_network(int root, const struct seed *seed, UNUSED const char *p
 
 struct err *seed_environment(int root, const struct seed *seed, UNUSED const char *pool)
 {
-    return env_write_files(root, seed->container_id, seed->environment);
+    return env_write(root, seed->container_id, seed->environment);
 }

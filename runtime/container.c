@@ -13,7 +13,6 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "provisioning/confined.h"
-#include "provisioning/env.h"
 #include "provisioning/ramdisk.h"
 #include "provisioning/seed.h"
 #include "runtime/names.h"
@@ -162,14 +161,4 @@ struct err *job_do_tidy(const struct job *job, UNUSED void *args, json_t **ret)
     if (!e)
         e = remove_temporaries(job, slot);
     return e ? e : remove_temporaries(job, snapshots);
-}
-
-struct err *job_do_env_write(const struct job *job, void *args, UNUSED json_t **ret)
-{
-    autofree char *rootfs = layout_rootfs(job->target.pool, job->target.slot);
-    const struct job_env *a = args;
-    autofd int fd = -1;
-    struct err *e = confined_open_root(rootfs, &fd);
-
-    return e ? e : env_write(fd, a->environment);
 }

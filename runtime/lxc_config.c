@@ -186,7 +186,8 @@ static struct err *fill_mounts(struct lxc_container *c, const struct job *job, c
     }
     if (args->ramdisk_bytes > 0) {
         autofree char *source = ramdisk_path(job->target.run_dir, job->target.slot);
-        struct err *e = add_mount(c, source, "ramdisk", "bind,nosuid,nodev,create=dir");
+        /* Optional: liblxc reboots a container with what it was started with, also when the ramdisk is gone by then. */
+        struct err *e = add_mount(c, source, "ramdisk", "bind,nosuid,nodev,create=dir,optional");
 
         if (e)
             return e;

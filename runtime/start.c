@@ -17,6 +17,7 @@
 #include "provisioning/ramdisk.h"
 #include "runtime/address.h"
 #include "runtime/cgroup.h"
+#include "runtime/guest.h"
 #include "runtime/lxc_config.h"
 #include "runtime/presence.h"
 #include "runtime/rootfs.h"
@@ -141,12 +142,21 @@ static void leave_cgroup(const struct job *job)
     cgroup_leave(job->target.cgroup, monitor);
 }
 
-static struct err *launch(struct lxc_container *c, const struct job *job, struct job_start *a)
+static struct err *set_ramdisk(const struct job *job, const struct job_start *a)
+{
+    if (a->ramdisk_bytes == 0)
+        return ramdisk_unmount(job->target.run_dir, job->target.slot);
+    return ramdisk_mount(job->target.run_dir, job->target.slot, a->ramdisk_bytes, (uid_t)a->id_base);
+}
+
+static struct err *launch(struct lxc_container *c, const struct job *job, struct job_start *a, json_t *written)
 {
     struct err *e = stop_clean(job);
 
-    if (!e && a->ramdisk_bytes > 0)
-        e = ramdisk_mount(job->target.run_dir, job->target.slot, a->ramdisk_bytes, (uid_t)a->id_base);
+    if (!e)
+        e = set_ramdisk(job, a);
+    if (!e && a->files)
+        guest_write_files(job, a->files, written);
     if (!e)
         e = rootfs_mount(job, a->id_base);
     if (!e)
@@ -166,7 +176,9 @@ static struct err *launch(struct lxc_container *c, const struct job *job, struct
 struct err *job_do_start(const struct job *job, void *args, json_t **ret)
 {
     autofree char *rootfs = layout_rootfs(job->target.pool, job->target.slot);
+    autojson files = json_incref(((struct job_start *)args)->files);
     auto_(container_put) struct lxc_container *c = NULL;
+    autojson written = json_object();
     struct in6_addr ipv6;
     struct err *e;
 
@@ -186,13 +198,16 @@ struct err *job_do_start(const struct job *job, void *args, json_t **ret)
         err_free(e);
         return await_running(c, ret);
     }
-    e = launch(c, job, args);
+    e = launch(c, job, args, written);
     if (!e)
         e = failpoint("start.after");
     if (!e)
         e = running(c, ret);
+    if (e)
+        return e;
     /* Without it the container works as well, two seconds later. */
-    if (!e)
-        err_ignore(address_use_at_once(c->init_pid(c), &ipv6));
-    return e;
+    err_ignore(address_use_at_once(c->init_pid(c), &ipv6));
+    guest_verify_files(job, files, written);
+    json_object_update(*ret, written);
+    return NULL;
 }

@@ -193,6 +193,21 @@ def test_delete(ctl, box, node):
                                              capture_output=True, check=True).stderr
 
 
+def test_update(ctl, tmp_path):
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "k")], check=True)
+    ctl("create", "ctl-update", "--no-kit", "--wait")
+    ctl("update", "ctl-update", "--name", "ctl-updated", "--comment", "why", "--ramdisk", "off", "--autostart", "off",
+        "--ssh-key", str(tmp_path / "k.pub"))
+    c = json.loads(ctl("--json", "get", "ctl-updated"))
+    assert c["comment"] == "why" and not c["ramdisk"] and not c["autostart"] and c["ssh_key_fingerprint"]
+    c = json.loads(ctl("--json", "update", "ctl-updated", "--no-ssh-key", "--comment", "", "--color", "fff"))
+    assert c["ssh_public_key"] is None and c["comment"] is None and c["color"] == "#FFF"
+    for argv in ((), ("--ramdisk", "yes"), ("--no-ssh-key", "--ssh-key", str(tmp_path / "k.pub")),
+                 ("--ssh-key", str(tmp_path / "k"))):
+        ctl("update", "ctl-updated", *argv, code=2)
+    ctl("delete", "ctl-updated")
+
+
 def test_projects(ctl):
     pid = ctl("-q", "project", "create", "ctl project", "--max-containers", "1", "--color", "abc").strip()
     assert "ctl project" in ctl("project", "list") and pid in ctl("-q", "project", "list")

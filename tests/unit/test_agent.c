@@ -7,6 +7,7 @@
 #include "agent/api.h"
 #include "agent/cursor.h"
 #include "agent/project.h"
+#include "agent/ssh_key.h"
 #include "agent/route.h"
 #include "base/fd.h"
 #include "base/str.h"
@@ -72,10 +73,10 @@ static void test_names(UNUSED void **state)
     assert_err(api_check_env_key("A=B"), ERR_INVALID);
     assert_err(api_check_env_key("HOODY_ID"), ERR_INVALID);
     assert_ok(
-        api_check_ssh_key("k", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYV6oFMzHwYHCkWQUcJXGwmGzfYyFq1YpNlB0uBCsbe a b"));
-    assert_err(api_check_ssh_key("k", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYV6oFMz\nx"), ERR_INVALID);
-    assert_err(api_check_ssh_key("k", "command=\"x\" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYV6oFMz"), ERR_INVALID);
-    assert_err(api_check_ssh_key("k", ""), ERR_INVALID);
+        ssh_key_check("k", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYV6oFMzHwYHCkWQUcJXGwmGzfYyFq1YpNlB0uBCsbe a b"));
+    assert_err(ssh_key_check("k", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYV6oFMz\nx"), ERR_INVALID);
+    assert_err(ssh_key_check("k", "command=\"x\" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYV6oFMz"), ERR_INVALID);
+    assert_err(ssh_key_check("k", ""), ERR_INVALID);
 }
 
 static struct err *config_of(const char *text)
