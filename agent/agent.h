@@ -18,6 +18,7 @@ struct cascade;
 struct guest_apply;
 struct expiry;
 struct project;
+struct share;
 struct retention;
 struct event_streams;
 struct feed;
@@ -43,6 +44,8 @@ struct agent {
     size_t container_count;
     struct project **projects; /* in no order */
     size_t project_count;
+    struct share **shares; /* in the order of their creation */
+    size_t share_count;
     struct guest_apply *applies; /* changes that are being brought into containers, in order */
     struct cascade *cascades;    /* deletions of projects under way */
     json_t *images;              /* names of what can be created from */

@@ -75,6 +75,7 @@ struct container {
     unsigned copies;                      /* copy operations that read from it */
     struct init_watch *watch;             /* while it runs */
     int64_t init_pid;                     /* 0: not running */
+    bool shares_stale, shares_busy;       /* share_mount.c: the mounts may not agree with the records; a job is at it */
     int64_t cpu_sample_ns, cpu_sample_us; /* what it had used when statistics were asked for last, and when */
 };
 

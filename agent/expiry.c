@@ -2,6 +2,7 @@
 #include "agent/expiry.h"
 
 #include "agent/operation.h"
+#include "agent/share.h"
 #include "base/clock.h"
 
 enum { PERIOD_MS = 60000 };
@@ -27,6 +28,8 @@ static void on_timer(uv_timer_t *timer)
     struct agent *a = ((struct expiry *)timer->data)->agent;
     int64_t now = clock_wall_ms();
 
+    if (!a->stopping)
+        shares_expire(a);
     for (size_t i = 0; i < a->container_count && !a->stopping; i++) {
         struct container *c = a->containers[i];
         const struct snapshot *s = c->op || c->copies ? NULL : expired(c, now);

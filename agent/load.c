@@ -7,6 +7,7 @@
 #include "agent/egress.h"
 #include "agent/event.h"
 #include "agent/project.h"
+#include "agent/share.h"
 #include "base/fd.h"
 #include "base/id.h"
 #include "base/str.h"
@@ -95,6 +96,19 @@ static struct err *load_egress(struct agent *a, const json_t *row)
     return e;
 }
 
+static struct err *load_share(struct agent *a, const json_t *row)
+{
+    auto_(share_free) struct share *s = mem_new(struct share);
+    autojson body = NULL;
+    struct err *e = body_of(row, &body);
+
+    if (!e)
+        e = json_table_load(&share_table, body, s, NULL);
+    if (!e)
+        share_add(a, steal(&s));
+    return e;
+}
+
 static struct err *each(struct agent *a, enum store_statement statement,
                         struct err *(*load)(struct agent *a, const json_t *row))
 {
@@ -174,6 +188,8 @@ struct err *load_state(struct agent *a, bool *ret_rebooted, json_t **ret_intents
         e = each(a, STORE_FIREWALL_ALL, load_rules);
     if (!e)
         e = each(a, STORE_NETWORK_ALL, load_egress);
+    if (!e)
+        e = each(a, STORE_SHARE_ALL, load_share);
     if (!e)
         e = projects_complete(a);
     if (!e)

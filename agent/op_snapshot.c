@@ -124,6 +124,7 @@ const struct op_kind op_restore = {
     .recovery = OP_REDO,
     .status_during = -1,
     .succeed = restored,
+    .replaces_root = true,
     .fail = outcome_stopped,
     .restarts = true,
 };

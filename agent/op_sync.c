@@ -71,6 +71,7 @@ const struct op_kind op_sync = {
     .step_count = ARRAY_LEN(steps),
     .recovery = OP_REDO,
     .status_during = CONTAINER_COPYING,
+    .replaces_root = true,
     .succeed = synced,
     .fail = failed,
 };

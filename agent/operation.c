@@ -6,6 +6,7 @@
 
 #include "agent/event.h"
 #include "agent/project.h"
+#include "agent/share.h"
 #include "agent/watch.h"
 #include "base/clock.h"
 #include "base/failpoint.h"
@@ -71,8 +72,9 @@ struct err *operation_check_free(const struct container *c, const char *what)
 }
 
 /* What had to wait for the end of an operation. */
-static void after_operation(struct agent *a, struct container *c)
+static void after_operation(struct agent *a, struct container *c, bool new_root)
 {
+    share_mounts_after_operation(a, c, new_root);
     watch_after_operation(a, c);
     guest_retry(a, c);
 }
@@ -95,7 +97,8 @@ static void release(struct operation *op, struct err *e)
     if ((op->kind->removes_container && op->finished) || (op->kind->makes_container && op->stage < 0))
         agent_remove(a, c);
     else
-        after_operation(a, c);
+        after_operation(a, c, op->kind->replaces_root);
+    share_mounts_refresh(a);
     json_decref(op->args);
     json_decref(op->result);
     free(op);

@@ -39,6 +39,7 @@ struct op_kind {
     void (*succeed)(struct operation *op, struct store_tx *tx);
     void (*fail)(struct operation *op, struct store_tx *tx); /* after unwinding */
     bool removes_container;                                  /* on success the container is gone */
+    bool replaces_root;                                      /* the root file system is another one afterwards */
     bool makes_container;                                    /* a failed intent leaves no container */
     bool restarts;                                           /* a running container is down for a while meanwhile */
 };

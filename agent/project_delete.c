@@ -2,6 +2,7 @@
 #include "agent/event.h"
 #include "agent/operation.h"
 #include "agent/project.h"
+#include "agent/share.h"
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/log.h"
@@ -70,6 +71,7 @@ static void drop_row(struct cascade *x)
     }
     tx = store_tx_new();
     store_tx_add(tx, STORE_PROJECT_DELETE, json_pack("[s]", x->project_id));
+    shares_project_gone(x->agent, tx, x->project_id);
     event_add_for(x->agent, tx, "project.deleted", "project", p->id, p->id, NULL, project_to_json(p));
     agent_commit(x->agent, tx, x, on_row_gone);
 }

@@ -3,6 +3,7 @@
 
 #include "agent/event.h"
 #include "agent/operation.h"
+#include "agent/share.h"
 #include "agent/watch.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -93,6 +94,7 @@ static void adopt(struct agent *a, struct container *c, const json_t *entry, boo
 
     if (init_pid > 0)
         watch_start(a, c, init_pid);
+    share_mounts_adopt(a, c, json_is_true(json_object_get(entry, "shares")));
     if (busy)
         return; /* its operation goes on from here */
     if (init_pid > 0) {
@@ -173,4 +175,5 @@ void reconcile_resume(struct agent *a, const json_t *intents, bool rebooted)
             watch_after_operation(a, c);
         guest_retry(a, c);
     }
+    shares_expire(a); /* and refreshes what adoption has marked */
 }

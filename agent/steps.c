@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/steps.h"
 
+#include "agent/share.h"
 #include "agent/watch.h"
 #include "base/clock.h"
 #include "base/str.h"
@@ -132,6 +133,7 @@ void step_start(struct operation *op)
     const struct config *config = op->agent->config;
     autojson environment = json_copy(c->record.environment);
     autojson files = guest_start_files(c, op->guest_revisions);
+    autojson shares = share_mounts_wanted(op->agent, c);
     const struct job_start args = {
         .hostname = c->record.hostname,
         .id_base = container_id_base(config, c),
@@ -144,6 +146,7 @@ void step_start(struct operation *op)
         .ramdisk_bytes = c->record.ramdisk ? config->ramdisk_size : 0,
         .kits = c->record.kits,
         .files = files,
+        .shares = shares,
     };
 
     json_object_set_new(environment, "HOODY_CONTAINER_ID", json_string(c->record.id));

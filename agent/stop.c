@@ -7,6 +7,7 @@
 #include "agent/expiry.h"
 #include "agent/feed.h"
 #include "agent/project.h"
+#include "agent/share.h"
 #include "agent/sse.h"
 #include "agent/start.h"
 #include "agent/tls.h"
@@ -120,6 +121,9 @@ void agent_free(struct agent *a)
     while (a->project_count > 0)
         project_remove(a, a->projects[0]);
     free(a->projects);
+    while (a->share_count > 0)
+        share_remove(a, a->shares[0]);
+    free(a->shares);
     nf_watch_close(a->nf_watch);
     nf_close(a->nf);
     usage_free(a->usage);

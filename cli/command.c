@@ -116,6 +116,13 @@ static const struct cli_option network_options[] = {
     {"comment", CLI_VALUE, "TEXT", "a note"},
     {0},
 };
+static const struct cli_option share_options[] = {
+    {"to", CLI_VALUE, "CONTAINER", "who gets it"},
+    {"project", CLI_VALUE, "PROJECT", "all containers of a project get it, later ones too"},
+    {"write", CLI_FLAG, NULL, "they may write [read only]"},
+    {"alias", CLI_VALUE, "NAME", "a name for the source's owner"},
+    {0},
+};
 static const struct cli_option pki_options[] = {
     {"dir", CLI_VALUE, "DIR", "where to [/etc/noded/pki]"},
     {"host", CLI_LIST, "NAME", "name or address of the server; may be repeated"},
@@ -168,6 +175,12 @@ const struct cli_command cli_commands[] = {
     {"project get", "PROJECT", 1, 1, "All about a project", cmd_project_get, NULL},
     {"project update", "PROJECT", 1, 1, "Change a project", cmd_project_update, project_update_options},
     {"project delete", "PROJECT", 1, 1, "Delete a project with all its containers", cmd_project_delete, NULL},
+    {"share list", "[CONTAINER]", 0, 1, "What it, or everybody, shares", cmd_share_list, NULL},
+    {"share create", "CONTAINER PATH", 2, 2, "Share a directory of it", cmd_share_create, share_options},
+    {"share delete", "ID...", 1, -1, "End shares", cmd_share_delete, NULL},
+    {"share incoming", "CONTAINER", 1, 1, "What others share with it", cmd_share_incoming, NULL},
+    {"share mount", "CONTAINER ID", 2, 2, "Mount an incoming share again", cmd_share_mount, NULL},
+    {"share unmount", "CONTAINER ID", 2, 2, "Do without an incoming share", cmd_share_mount, NULL},
     {"pki init", "", 0, 0, "Make a CA and certificates for development", cmd_pki_init, pki_options},
     {"completion", "bash", 1, 1, "Print the completion script", cmd_completion, NULL},
 };

@@ -49,6 +49,7 @@ static const struct json_field start_fields[] = {
     F_INT(struct job_start, ramdisk_bytes),
     F_JSON(struct job_start, kits, .required = true, .has_type = true, .type = JSON_ARRAY),
     F_JSON(struct job_start, files, .nullable = true, .has_type = true, .type = JSON_OBJECT),
+    F_JSON(struct job_start, shares, .nullable = true, .has_type = true, .type = JSON_ARRAY),
 };
 JSON_TABLE(job_start_table, "container.start", start_fields);
 
@@ -56,6 +57,20 @@ static const struct json_field stop_fields[] = {
     F_INT(struct job_stop, timeout_ms),
 };
 JSON_TABLE(job_stop_table, "container.stop", stop_fields);
+
+static const struct json_field share_mount_fields[] = {
+    F_STRING(struct share_mount, id, .required = true),
+    F_INT(struct share_mount, source_slot, .required = true),
+    F_STRING(struct share_mount, path, .required = true),
+    F_BOOL(struct share_mount, readonly, .required = true),
+};
+JSON_TABLE(share_mount_table, "share", share_mount_fields);
+
+static const struct json_field shares_fields[] = {
+    F_INT(struct job_shares, id_base, .required = true, .min = 65536, .max = UINT32_MAX),
+    F_JSON(struct job_shares, shares, .required = true, .has_type = true, .type = JSON_ARRAY),
+};
+JSON_TABLE(job_shares_table, "shares", shares_fields);
 
 static const struct json_field sync_fields[] = {
     F_INT(struct job_sync, source_slot, .required = true),

@@ -50,8 +50,8 @@ struct job_kit_install {
 extern const struct json_table job_kit_install_table;
 
 /* node.inventory -> {"slots": [{"slot", "rootfs": bool, "leftovers": bool, "snapshots": [name...], "init_pid": int (0 =
- * not running), "frozen": bool, "ramdisk": bool}...], "images": [name...], "kits": [manifest...]} What is really there,
- * from the disk and the kernel. "leftovers": half-made or half-removed objects of the slot. */
+ * not running), "frozen": bool, "ramdisk": bool, "shares": bool}...], "images": [name...], "kits": [manifest...]} What
+ * is really there, from the disk and the kernel. "leftovers": half-made or half-removed objects of the slot. */
 
 /* container.create -> {"seeded": true}: root file system of a slot from an image, or from another slot (its latest
  * state or one snapshot), then seeded with its identity. */
@@ -86,8 +86,23 @@ struct job_start {
     int64_t ramdisk_bytes; /* 0: none */
     json_t *kits;          /* array of {"name", "version"}: bind-mounted read-only */
     json_t *files;         /* {"environment": object, "ssh_public_key": string|null}, both optional; NULL: none */
+    json_t *shares;        /* array of struct share_mount, or NULL */
 };
 extern const struct json_table job_start_table;
+
+/* container.shares -> {"problems": {share id: reason}}: makes the mounts of a running container agree with `shares`. */
+struct share_mount {
+    char *id;            /* 24 hex digits */
+    int64_t source_slot; /* whose root file system */
+    char *path;          /* in it, absolute */
+    bool readonly;
+};
+extern const struct json_table share_mount_table;
+struct job_shares {
+    int64_t id_base; /* of the receiving slot */
+    json_t *shares;  /* array of struct share_mount */
+};
+extern const struct json_table job_shares_table;
 
 /* container.stop -> {}: SIGRTMIN+3 to init, up to timeout_ms for it to end, then SIGKILL of the cgroup; 0 = kill at
  * once. Then waits for the monitor to end and removes the container's cgroups. The ramdisk stays. */
@@ -145,6 +160,7 @@ extern const struct json_table job_ramdisk_table;
     X(JOB_SYNC_MAKE, "sync.make", &job_sync_table, 60000)                                                              \
     X(JOB_SYNC_SWAP, "sync.swap", NULL, 60000)                                                                         \
     X(JOB_START, "container.start", &job_start_table, 60000)                                                           \
+    X(JOB_SHARES, "container.shares", &job_shares_table, 30000)                                                        \
     X(JOB_STOP, "container.stop", &job_stop_table, 30000)                                                              \
     X(JOB_SETTLE, "container.settle", NULL, 60000)                                                                     \
     X(JOB_FREEZE, "container.freeze", NULL, 30000)                                                                     \

@@ -23,6 +23,7 @@ struct err *job_do_usage(const struct job *job, void *args, json_t **ret);
 struct err *job_do_create(const struct job *job, void *args, json_t **ret);
 struct err *job_do_sync_make(const struct job *job, void *args, json_t **ret);
 struct err *job_do_sync_swap(const struct job *job, void *args, json_t **ret);
+struct err *job_do_shares(const struct job *job, void *args, json_t **ret);
 struct err *job_do_start(const struct job *job, void *args, json_t **ret);
 struct err *job_do_stop(const struct job *job, void *args, json_t **ret);
 struct err *job_do_settle(const struct job *job, void *args, json_t **ret);

@@ -8,6 +8,7 @@
 #include "base/str.h"
 #include "provisioning/ramdisk.h"
 #include "runtime/rootfs.h"
+#include "runtime/shares.h"
 #include "storage/layout.h"
 
 #define VALUE_MAX 8192
@@ -175,11 +176,13 @@ static const char *const machine_mounts[] = {
 
 static struct err *fill_mounts(struct lxc_container *c, const struct job *job, const struct job_start *args)
 {
+    autofree char *shares = NULL;
+    struct err *e;
     json_t *kit;
     size_t i;
 
     for (i = 0; i < ARRAY_LEN(machine_mounts); i++) {
-        struct err *e = set(c, "lxc.mount.entry", machine_mounts[i]);
+        e = set(c, "lxc.mount.entry", machine_mounts[i]);
 
         if (e)
             return e;
@@ -187,17 +190,20 @@ static struct err *fill_mounts(struct lxc_container *c, const struct job *job, c
     if (args->ramdisk_bytes > 0) {
         autofree char *source = ramdisk_path(job->target.run_dir, job->target.slot);
         /* Optional: liblxc reboots a container with what it was started with, also when the ramdisk is gone by then. */
-        struct err *e = add_mount(c, source, "ramdisk", "bind,nosuid,nodev,create=dir,optional");
+        e = add_mount(c, source, "ramdisk", "bind,nosuid,nodev,create=dir,optional");
 
         if (e)
             return e;
     }
+    shares = shares_path(job);
+    e = set_new(c, "lxc.mount.entry", str_fmt("%s hoody/shares none rbind,create=dir 0 0", shares));
+    if (e)
+        return e;
     json_array_foreach(args->kits, i, kit)
     {
         const char *name = json_string_value(json_object_get(kit, "name"));
         const char *version = json_string_value(json_object_get(kit, "version"));
         autofree char *dir = NULL, *source = NULL, *target = NULL;
-        struct err *e;
 
         if (!layout_name_ok(name) || !layout_name_ok(version))
             return err_field("kits", "has a kit without a valid name and version");

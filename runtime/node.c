@@ -10,6 +10,7 @@
 #include "runtime/names.h"
 #include "runtime/presence.h"
 #include "runtime/rootfs.h"
+#include "runtime/shares.h"
 #include "storage/layout.h"
 #include "storage/pool.h"
 #include "storage/quota.h"
@@ -77,9 +78,10 @@ static struct err *look_at_slot(const struct job *node, int64_t slot, json_t *sl
         leftovers |= is_temporary(names->name[i]);
     if (!e)
         e = look_at_snapshots(snapshots, array, &leftovers);
-    json_array_append_new(slots, json_pack("{s:I, s:b, s:b, s:o, s:i, s:b, s:b}", "slot", (json_int_t)slot, "rootfs",
-                                           whole, "leftovers", leftovers, "snapshots", array, "init_pid", (int)p.init,
-                                           "frozen", frozen, "ramdisk", ramdisk_mounted(job.target.run_dir, slot)));
+    json_array_append_new(slots, json_pack("{s:I, s:b, s:b, s:o, s:i, s:b, s:b, s:b}", "slot", (json_int_t)slot,
+                                           "rootfs", whole, "leftovers", leftovers, "snapshots", array, "init_pid",
+                                           (int)p.init, "frozen", frozen, "ramdisk",
+                                           ramdisk_mounted(job.target.run_dir, slot), "shares", shares_any(&job)));
     return e;
 }
 

@@ -21,6 +21,7 @@
 #include "runtime/lxc_config.h"
 #include "runtime/presence.h"
 #include "runtime/rootfs.h"
+#include "runtime/shares.h"
 #include "runtime/stop.h"
 #include "storage/layout.h"
 #include "storage/subvolume.h"
@@ -157,6 +158,10 @@ static struct err *launch(struct lxc_container *c, const struct job *job, struct
         e = set_ramdisk(job, a);
     if (!e && a->files)
         guest_write_files(job, a->files, written);
+    if (!e)
+        e = shares_open(job);
+    if (!e && a->shares)
+        e = shares_agree(job, a->id_base, a->shares, NULL);
     if (!e)
         e = rootfs_mount(job, a->id_base);
     if (!e)

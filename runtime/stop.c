@@ -13,6 +13,7 @@
 #include "runtime/cgroup.h"
 #include "runtime/presence.h"
 #include "runtime/rootfs.h"
+#include "runtime/shares.h"
 
 /* How long the kernel may take to end killed processes, and then the monitor to clean up behind them. */
 #define KILL_MS 20000
@@ -35,6 +36,7 @@ struct err *stop_clean(const struct job *job)
     struct err *e = cgroup_remove(job->target.cgroup, job->name);
 
     e = err_first(e, cgroup_remove(job->target.cgroup, monitor));
+    e = err_first(e, shares_close(job));
     return err_first(e, rootfs_unmount(job));
 }
 

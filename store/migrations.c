@@ -35,6 +35,9 @@ static const char *const steps[] = {
     /* 4: the way out of a container; the secret apart from what is shown. */
     ("CREATE TABLE network_configs (container_id TEXT PRIMARY KEY REFERENCES containers (id) ON DELETE CASCADE,"
      "  body TEXT NOT NULL, credentials TEXT) STRICT;"),
+    /* 5 */
+    ("CREATE TABLE shares (id TEXT PRIMARY KEY, source_container_id TEXT NOT NULL REFERENCES containers (id)"
+     "  ON DELETE CASCADE, body TEXT NOT NULL) STRICT;"),
 };
 
 static struct err *exec(sqlite3 *db, const char *sql)

@@ -4,7 +4,8 @@
 
 #define LOG_PAGE(column, order)                                                                                        \
     "SELECT id, container_id, from_status, to_status, transition_time, duration_ms, triggered_by, metadata, "          \
-    "created_at FROM status_logs WHERE container_id = ? ORDER BY " column " " order ", rowid " order " LIMIT ? OFFSET ?"
+    "created_at FROM status_logs WHERE container_id = ? ORDER BY " column " " order ", rowid " order                   \
+    " LIMIT ? OFFSET ?"
 
 /* Events by a filter: parameters are type, resource type, resource, project, container (each may be null), first and
  * last time, realm (may be null); pages have limit and offset then, deletions limit and highest number. There is one
@@ -27,6 +28,10 @@
       "DELETE FROM events WHERE seq IN (SELECT seq " EVENT_WHERE(by) "AND seq <= ?10 LIMIT ?9)")
 
 #define STORE_STATEMENTS(X)                                                                                            \
+    X(STORE_SHARE_PUT, "INSERT INTO shares (id, source_container_id, body) VALUES (?, ?, ?) ON CONFLICT (id) DO "      \
+                       "UPDATE SET body = excluded.body")                                                              \
+    X(STORE_SHARE_DELETE, "DELETE FROM shares WHERE id = ?")                                                           \
+    X(STORE_SHARE_ALL, "SELECT body FROM shares ORDER BY rowid")                                                       \
     X(STORE_META_PUT,                                                                                                  \
       "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value")            \
     X(STORE_META_ALL, "SELECT key, value FROM meta")                                                                   \

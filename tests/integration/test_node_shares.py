@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shares: live mounts between real containers, who may do what with them, and how long they last."""
+import http.client
+import sqlite3
+import threading
+import time
+
+import pytest
+from daemon import PROJECT, Daemon
+from world import wait_for
+
+OTHER = "0" * 23 + "7"
+
+
+@pytest.fixture(scope="module")
+def node():
+    d = Daemon().start()
+    yield d
+    d.close()
+
+
+@pytest.fixture(scope="module")
+def boxes(node):
+    """A source and two receivers in the default project."""
+    ids = [node.create(name, hoody_kit=False)["id"] for name in ("giver", "taker", "third")]
+    for cid in ids:
+        node.wait_booted(cid)
+    node.inside(ids[0], "sh", "-c", "mkdir -p /srv/data/deep && echo hello > /srv/data/file && chown -R 1000:1000 /srv/data")
+    return ids
+
+
+@pytest.fixture
+def share(node, boxes):
+    made = []
+
+    def create(path="/srv/data", source=boxes[0], **more):
+        body = {"source_path": path, "mode": "readonly", **more}
+        if "target_project_id" not in more:
+            body.setdefault("target_container_id", boxes[1])
+        r = node.post(f"/api/v1/containers/{source}/storage/shares", body)
+        assert r.status == 201, r
+        made.append(r.data["id"])
+        return r.data["id"]
+    yield create
+    for sid in made:
+        assert node.call("DELETE", f"/api/v1/storage/shares/{sid}").status in (200, 404)
+    for cid in boxes:
+        wait_for(lambda cid=cid: mounted(node, cid) == [], 10, what="no mounts")
+
+
+def mounted(node, cid):
+    """Ids of what is mounted, as the container sees it."""
+    return sorted(line.split()[1].split("/")[-1] for line in node.inside(cid, "cat", "/proc/mounts").splitlines()
+                  if line.split()[1].startswith("/hoody/shares/"))
+
+
+def shell(node, cid, script):
+    return node.inside(cid, "sh", "-c", script, check=False)
+
+
+def get(node, sid, source):
+    return node.get(f"/api/v1/containers/{source}/storage/shares/{sid}").data
+
+
+def test_ids_agree_on_both_sides(node, boxes, share):
+    sid = share(mode="readwrite")
+    where = f"/hoody/shares/{sid}"
+    wait_for(lambda: mounted(node, boxes[1]) == [sid], 10, what="the mount")
+    assert shell(node, boxes[1], f"cat {where}/file; stat -c '%u:%g' {where}/file") == "hello\n1000:1000"
+    shell(node, boxes[1], f"touch {where}/root {where}/user; chown 1000:1000 {where}/user")
+    assert shell(node, boxes[0], "stat -c '%u' /srv/data/root /srv/data/user") == "0\n1000"
+    options = [line for line in node.inside(boxes[1], "cat", "/proc/mounts").splitlines() if where in line][0].split()[3].split(",")
+    assert "nosuid" in options and "nodev" in options and "rw" in options
+
+
+def test_the_receivers_root_cannot_make_it_writable(node, boxes, share):
+    sid = share()
+    where = f"/hoody/shares/{sid}"
+    wait_for(lambda: mounted(node, boxes[1]) == [sid], 10, what="the mount")
+    for attempt in (f"mount -o remount,bind,rw {where}", f"mount -o remount,bind,suid,ro {where}",
+                    f"mkdir -p /mnt/b && mount --bind {where} /mnt/b && mount -o remount,bind,rw /mnt/b && touch /mnt/b/x",
+                    f"unshare -m sh -c 'mount -o remount,bind,rw {where} && touch {where}/x'", f"touch {where}/x"):
+        assert shell(node, boxes[1], f"({attempt}) 2>/dev/null && echo done") == "", attempt
+    assert shell(node, boxes[0], "ls /srv/data/x 2>/dev/null || echo none") == "none"
+    shell(node, boxes[1], "umount /mnt/b; rmdir /mnt/b")
+    assert mounted(node, boxes[1]) == [sid]
+
+
+def test_restarts_of_both_sides(node, boxes, share):
+    sid = share()
+    where = f"/hoody/shares/{sid}/file"
+    for cid in boxes[:2]:
+        for how in ("restart", "force-stop"):
+            assert node.op(cid, how, {"timeout": 10} if how == "restart" else None).status == 200
+            if how == "force-stop":
+                if cid == boxes[0]:
+                    assert shell(node, boxes[1], f"cat {where}") == "hello", "the source's disk serves on"
+                assert node.op(cid, "start").status == 200
+            assert shell(node, boxes[1], f"cat {where}") == "hello"
+    node.wait_booted(boxes[1])
+    before = node.container(boxes[1])["node"]["init_pid"]
+    shell(node, boxes[1], "systemctl reboot")
+    wait_for(lambda: node.container(boxes[1])["node"]["init_pid"] not in (0, before), 40, what="a reboot")
+    wait_for(lambda: shell(node, boxes[1], f"cat {where}") == "hello", 10, what="the mount after a reboot from the inside")
+    node.wait_booted(boxes[0])
+    node.wait_booted(boxes[1])
+
+
+def test_restore_of_the_source_shows_the_restored_directory(node, boxes, share):
+    sid = share()
+    where = f"/hoody/shares/{sid}/state"
+    shell(node, boxes[0], "echo old > /srv/data/state; sync -f /srv/data")
+    assert node.post(f"/api/v1/containers/{boxes[0]}/snapshots", {"alias": "share"}).status == 200
+    shell(node, boxes[0], "echo new > /srv/data/state")
+    assert shell(node, boxes[1], f"cat {where}") == "new"
+    assert node.call("PUT", f"/api/v1/containers/{boxes[0]}/snapshots/share").status == 200
+    wait_for(lambda: shell(node, boxes[1], f"cat {where}") == "old", 10, what="the restored state")
+    assert node.call("DELETE", f"/api/v1/containers/{boxes[0]}/snapshots/share").status == 200
+    node.wait_booted(boxes[0])
+
+
+def test_project_shares_reach_present_and_future_members(node, boxes, share):
+    sid = share(target_project_id=PROJECT)
+    wait_for(lambda: mounted(node, boxes[1]) == [sid] == mounted(node, boxes[2]), 10, what="both mounts")
+    assert mounted(node, boxes[0]) == [], "never to its own source"
+    late = node.create("late", hoody_kit=False)["id"]
+    assert mounted(node, late) == [sid]
+    direct = share(target_container_id=late)
+    assert [s["id"] for s in node.get(f"/api/v1/containers/{late}/storage/incoming").data] == [direct], "the direct one wins"
+    wait_for(lambda: mounted(node, late) == [direct], 10, what="the direct mount")
+    stranger = node.post(f"/api/v1/projects/{OTHER}/containers?wait=true", {"server_id": "self", "name": "far", "hoody_kit": False}).data["id"]
+    assert mounted(node, stranger) == [] and node.get(f"/api/v1/containers/{stranger}/storage/incoming").data == []
+    for cid in (late, stranger):
+        assert node.delete(cid).status == 200
+    assert node.get(f"/api/v1/containers/{boxes[0]}/storage/shares").data[-1]["id"] == sid, "the direct one went with its receiver"
+
+
+def test_a_missing_directory_is_told_and_mends_itself(node, boxes, share):
+    sid = share("/srv/later")
+    wait_for(lambda: get(node, sid, boxes[0])["status"] == "failed", 10, what="the failure")
+    assert "srv" in get(node, sid, boxes[0])["status_message"] or get(node, sid, boxes[0])["status_message"]
+    shell(node, boxes[0], "mkdir /srv/later")
+    assert node.call("PATCH", f"/api/v1/containers/{boxes[0]}/storage/shares/{sid}", {"enabled": True}).status == 200
+    wait_for(lambda: get(node, sid, boxes[0])["status"] == "active" and mounted(node, boxes[1]) == [sid], 10, what="the mount")
+
+
+def test_disabled_and_expired(node, boxes, share):
+    sid = share()
+    path = f"/api/v1/containers/{boxes[0]}/storage/shares/{sid}"
+    wait_for(lambda: mounted(node, boxes[1]) == [sid], 10, what="the mount")
+    assert node.call("PATCH", path, {"enabled": False}).status == 200
+    wait_for(lambda: mounted(node, boxes[1]) == [], 10, what="no mount")
+    assert node.call("PATCH", path, {"enabled": True, "expires_at": int(time.time()) + 3600}).status == 200
+    wait_for(lambda: mounted(node, boxes[1]) == [sid], 10, what="the mount")
+    node.restart()  # a start looks at what expires, as the timer does every minute
+    wait_for(lambda: get(node, sid, boxes[0])["expiry_notified"], 10, what="the announcement")
+    assert node.call("PATCH", path, {"expires_at": int(time.time()) - 5}).status == 200
+    assert node.get(f"/api/v1/containers/{boxes[1]}/storage/incoming").data == []
+    wait_for(lambda: mounted(node, boxes[1]) == [], 10, what="no mount")
+    node.restart()
+    wait_for(lambda: node.get(path).status == 404, 10, what="the end of the share")
+    types = [e["event_type"] for e in node.get(f"/api/v1/events?resource_id={sid}&sort_order=asc").data["events"]]
+    assert types == ["storage.share.created", "storage.share.updated", "storage.share.disabled", "storage.share.updated",
+                     "storage.share.enabled", "storage.share.expiring_soon", "storage.share.updated", "storage.share.expired"]
+
+
+def test_in_use_is_unmounted_too(node, boxes, share):
+    sid = share()
+    wait_for(lambda: mounted(node, boxes[1]) == [sid], 10, what="the mount")
+    shell(node, boxes[1], f"cd /hoody/shares/{sid} && (sleep 60 < file > /dev/null 2>&1 &)")
+    assert node.call("DELETE", f"/api/v1/storage/shares/{sid}").status == 200
+    wait_for(lambda: mounted(node, boxes[1]) == [], 10, what="no mount")
+    shell(node, boxes[1], "pkill sleep")
+
+
+def test_a_symlink_that_is_swapped_leads_nowhere_else(node, boxes, share):
+    """The source turns the directory into links to the host's and others' files while mounts are made."""
+    stop = threading.Event()
+    shell(node, boxes[0], "mkdir -p /srv/swap && echo mine > /srv/swap/marker; ln -sfn /../../../../etc /srv/evil; ln -sfn ../../../../../../../../etc /srv/worse")
+
+    def swap():
+        while not stop.is_set():
+            shell(node, boxes[0], "for i in $(seq 300); do mv -T --exchange /srv/swap /srv/evil 2>/dev/null || "
+                                  "{ mv -T /srv/swap /srv/keep; mv -T /srv/evil /srv/swap; mv -T /srv/swap /srv/evil; mv -T /srv/keep /srv/swap; }; done")
+    thread = threading.Thread(target=swap)
+    thread.start()
+    try:
+        for _ in range(25):
+            sid = share("/srv/swap")
+            time.sleep(0.05)
+            seen = shell(node, boxes[1], f"cat /hoody/shares/{sid}/marker /hoody/shares/{sid}/hostname 2>/dev/null")
+            assert seen in ("", "mine", "giver"), seen
+            assert node.call("DELETE", f"/api/v1/storage/shares/{sid}").status == 200
+    finally:
+        stop.set()
+        thread.join()
+    for link in ("/srv/evil", "/srv/worse"):
+        sid = share(link)
+        wait_for(lambda: mounted(node, boxes[1]) == [sid], 10, what="the mount")
+        assert shell(node, boxes[1], f"cat /hoody/shares/{sid}/hostname") == "giver", "the source's own /etc at most"
+        assert node.call("DELETE", f"/api/v1/storage/shares/{sid}").status == 200
+
+
+@pytest.mark.parametrize("when", ["of a creation", "of a start"])
+def test_noded_killed_before_the_mount(node, boxes, share, when):
+    if when == "of a start":
+        share()
+    node.stop()
+    node.start("share.refresh=kill", wait=when == "of a creation")
+    if when == "of a creation":
+        with pytest.raises((OSError, http.client.HTTPException)):
+            share()
+    node.wait_dead()
+    assert node.process.returncode == -9
+    node.start()
+    ids = [s["id"] for s in node.get("/api/v1/storage/shares").data]
+    assert len(ids) == 1
+    wait_for(lambda: mounted(node, boxes[1]) == ids, 10, what="the mount")
+    assert node.call("DELETE", f"/api/v1/storage/shares/{ids[0]}").status == 200
+
+
+def test_a_crash_between_a_deletion_and_its_unmount(node, boxes, share):
+    sid = share()
+    wait_for(lambda: mounted(node, boxes[1]) == [sid], 10, what="the mount")
+    node.stop()
+    run_sql(node, f"DELETE FROM shares WHERE id = '{sid}'")
+    node.start()
+    wait_for(lambda: mounted(node, boxes[1]) == [], 10, what="no mount")
+
+
+def run_sql(node, statement):
+    with sqlite3.connect(node.state + "/noded.db") as db:
+        db.execute(statement)
+
+
+def test_the_source_goes(node, boxes):
+    source = node.create("short", hoody_kit=False)["id"]
+    node.inside(source, "mkdir", "-p", "/srv/data")
+    sid = node.post(f"/api/v1/containers/{source}/storage/shares", {"source_path": "/srv/data", "mode": "readonly", "target_container_id": boxes[1]}).data["id"]
+    wait_for(lambda: mounted(node, boxes[1]) == [sid], 10, what="the mount")
+    assert node.delete(source).status == 200
+    wait_for(lambda: mounted(node, boxes[1]) == [], 10, what="no mount")
+    assert node.get("/api/v1/storage/shares").data == []
+    node.assert_consistent()
+
+
+def test_the_project_goes(node, boxes):
+    r = node.post("/api/v1/projects", {"alias": "short-lived"})
+    sid = node.post(f"/api/v1/containers/{boxes[0]}/storage/shares", {"source_path": "/srv/data", "mode": "readonly", "target_project_id": r.data["id"]}).data["id"]
+    assert node.call("DELETE", f"/api/v1/projects/{r.data['id']}").status == 200
+    assert node.get(f"/api/v1/containers/{boxes[0]}/storage/shares/{sid}").status == 404
+
+
+def test_too_many(node, boxes, share):
+    for i in range(128):
+        share(f"/srv/many/{i}", target_container_id=boxes[2])
+    r = node.post(f"/api/v1/containers/{boxes[0]}/storage/shares", {"source_path": "/srv/one-more", "mode": "readonly", "target_container_id": boxes[2]})
+    assert r.status == 429 and r.json["code"] == "RATE_LIMIT_EXCEEDED"
