@@ -144,6 +144,8 @@ static void test_every_statement_prepares(void **state)
         [STORE_EVENT_OLDEST] = 1,
         [STORE_EVENT_TRIM] = 1,
         [STORE_LOG_TRIM] = 2,
+        [STORE_SHARE_PUT] = 3,
+        [STORE_SHARE_DELETE] = 1,
         [STORE_PROJECT_PUT] = 3,
         [STORE_PROJECT_DELETE] = 1,
     };
