@@ -22,6 +22,7 @@ struct share;
 struct retention;
 struct event_streams;
 struct feed;
+struct runtime;
 struct sse_set;
 struct usage;
 struct tls_listener;
@@ -60,6 +61,7 @@ struct agent {
     struct events *events;
     struct retention *retention;
     struct usage *usage;
+    struct runtime *runtime;
     struct sse_set *sse;
     struct feed *feed;
     struct event_streams *event_streams;

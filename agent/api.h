@@ -52,6 +52,8 @@ struct list_kind {
     const char *const *sort_words;
     int64_t (*compare)(const void *x, const void *y, int by); /* by: index into sort_words; LIST_BY_ID is the id */
     json_t *(*to_json)(const struct agent *a, const void *object);
+    /* When set, answers in the end: data passes over, items is the page, a part of it. */
+    void (*reply)(const struct api_call *call, const char *message, json_t *data, json_t *items);
 };
 enum { LIST_BY_ID = 1 }; /* in every list of words */
 /* found is reordered. */

@@ -2,6 +2,7 @@
 /* List, get, delete and the six operations. */
 #include "agent/api.h"
 #include "agent/project.h"
+#include "agent/runtime.h"
 #include "base/str.h"
 
 enum list_order { BY_CREATED, BY_ID, BY_NAME, BY_STATUS, BY_UPDATED };
@@ -64,8 +65,12 @@ static bool has_realm(const struct container *c, const char *realm_id)
 
 static void list(struct api_call *call, const char *project_id)
 {
-    static const struct list_kind kind = {
-        .member = "containers", .limit = 50, .sort_words = sort_words, .compare = compare, .to_json = to_json};
+    static const struct list_kind kind = {.member = "containers",
+                                          .limit = 50,
+                                          .sort_words = sort_words,
+                                          .compare = compare,
+                                          .to_json = to_json,
+                                          .reply = runtime_reply};
     const struct agent *a = call->agent;
     autofree const void **found = mem_new_array(const void *, a->container_count);
     struct filter f = {.project_id = project_id};
@@ -103,9 +108,11 @@ void containers_list_project(struct api_call *call)
 void container_get(struct api_call *call)
 {
     json_t *j = container_to_json(call->agent, call->container);
+    autojson one = NULL;
 
     json_object_set_new(j, "warnings", json_array());
-    reply_ok(call->req, 200, "Container retrieved successfully", j);
+    one = json_pack("[O]", j);
+    runtime_reply(call, "Container retrieved successfully", j, one);
 }
 
 static void deleted(struct operation *op, struct err *e)

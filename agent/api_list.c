@@ -26,7 +26,7 @@ static int compare(const void *x, const void *y, void *arg)
 void reply_list(const struct api_call *call, const struct list_kind *kind, const void **found, size_t n,
                 const char *message)
 {
-    json_t *items = json_array();
+    json_t *items = json_array(), *data;
     int64_t page = 1, limit = kind->limit;
     struct sort sort = {.kind = kind};
     struct err *e = query_int(call, "page", 1, INT32_MAX, 1, &page);
@@ -45,6 +45,9 @@ void reply_list(const struct api_call *call, const struct list_kind *kind, const
     qsort_r(found, n, sizeof(*found), compare, &sort);
     for (size_t i = (size_t)((page - 1) * limit); i < n && i < (size_t)(page * limit); i++)
         json_array_append_new(items, kind->to_json(call->agent, found[i]));
-    reply_ok(call->req, 200, message,
-             json_pack("{s:o, s:o}", kind->member, items, "pagination", api_pagination((int64_t)n, page, limit)));
+    data = json_pack("{s:o, s:o}", kind->member, items, "pagination", api_pagination((int64_t)n, page, limit));
+    if (kind->reply)
+        kind->reply(call, message, data, items);
+    else
+        reply_ok(call->req, 200, message, data);
 }

@@ -61,6 +61,7 @@ struct egress;
 struct config;
 struct operation;
 struct init_watch;
+struct runtime_seen;
 
 struct container {
     struct container_record record;
@@ -74,6 +75,7 @@ struct container {
     int status_before;
     unsigned copies;                      /* copy operations that read from it */
     struct init_watch *watch;             /* while it runs */
+    struct runtime_seen *seen;            /* what ran inside when somebody asked last; of runtime.c */
     int64_t init_pid;                     /* 0: not running */
     bool shares_stale, shares_busy;       /* share_mount.c: the mounts may not agree with the records; a job is at it */
     int64_t cpu_sample_ns, cpu_sample_us; /* what it had used when statistics were asked for last, and when */

@@ -16,6 +16,7 @@
 #include "agent/preflight.h"
 #include "agent/project.h"
 #include "agent/reconcile.h"
+#include "agent/runtime.h"
 #include "agent/sse.h"
 #include "agent/tls.h"
 #include "agent/usage.h"
@@ -374,6 +375,7 @@ struct agent *agent_start(uv_loop_t *loop, struct config *config, http_handler_f
     a->read_lane = lane_new(loop, "read");
     a->net_lane = lane_new(loop, "network");
     a->usage = usage_new(a);
+    a->runtime = runtime_new(a);
     a->workers = workers_new(loop, config->worker, (size_t)config->workers);
     e = begin(s);
     if (e)

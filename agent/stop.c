@@ -7,6 +7,7 @@
 #include "agent/expiry.h"
 #include "agent/feed.h"
 #include "agent/project.h"
+#include "agent/runtime.h"
 #include "agent/share.h"
 #include "agent/sse.h"
 #include "agent/start.h"
@@ -127,6 +128,7 @@ void agent_free(struct agent *a)
     nf_watch_close(a->nf_watch);
     nf_close(a->nf);
     usage_free(a->usage);
+    runtime_free(a->runtime);
     workers_free(a->workers);
     lane_free(a->store_lane);
     lane_free(a->read_lane);

@@ -100,6 +100,11 @@ static const struct json_field ramdisk_fields[] = {
 };
 JSON_TABLE(job_ramdisk_table, "ramdisk.set", ramdisk_fields);
 
+static const struct json_field look_fields[] = {
+    F_BOOL(struct job_look, services),
+};
+JSON_TABLE(job_look_table, "look", look_fields);
+
 static const struct job_info infos[] = {
 #define X(kind, name_, table, deadline) [kind] = {.name = (name_), .args = (table), .deadline_ms = (deadline)},
     JOB_MAP(X)

@@ -148,6 +148,13 @@ struct job_ramdisk {
 };
 extern const struct json_table job_ramdisk_table;
 
+/* container.look -> {"network_services": [...], "services": [...]|null}: what runs inside, see runtime/look.h. Ends
+ * within three seconds; a part that is not known by then is missing. */
+struct job_look {
+    bool services; /* ask systemd, too; a frozen one would not answer */
+};
+extern const struct json_table job_look_table;
+
 /* name, table of the arguments (or NULL), deadline in ms. container.stop adds its timeout_ms to the deadline. */
 #define JOB_MAP(X)                                                                                                     \
     X(JOB_POOL_OPEN, "pool.open", &job_pool_open_table, 120000)                                                        \
@@ -165,6 +172,7 @@ extern const struct json_table job_ramdisk_table;
     X(JOB_SETTLE, "container.settle", NULL, 60000)                                                                     \
     X(JOB_FREEZE, "container.freeze", NULL, 30000)                                                                     \
     X(JOB_THAW, "container.thaw", NULL, 30000)                                                                         \
+    X(JOB_LOOK, "container.look", &job_look_table, 5000)                                                               \
     X(JOB_DESTROY, "container.destroy", NULL, 120000)                                                                  \
     X(JOB_TIDY, "container.tidy", NULL, 60000)                                                                         \
     X(JOB_SNAPSHOT_CREATE, "snapshot.create", &job_snapshot_table, 60000)                                              \

@@ -29,6 +29,7 @@ struct err *job_do_stop(const struct job *job, void *args, json_t **ret);
 struct err *job_do_settle(const struct job *job, void *args, json_t **ret);
 struct err *job_do_freeze(const struct job *job, void *args, json_t **ret);
 struct err *job_do_thaw(const struct job *job, void *args, json_t **ret);
+struct err *job_do_look(const struct job *job, void *args, json_t **ret);
 struct err *job_do_destroy(const struct job *job, void *args, json_t **ret);
 struct err *job_do_tidy(const struct job *job, void *args, json_t **ret);
 struct err *job_do_snapshot_create(const struct job *job, void *args, json_t **ret);

@@ -31,6 +31,7 @@ static const struct worker_row rows[JOB_KIND_MAX] = {
     [JOB_SETTLE] = {job_do_settle, 0, true},
     [JOB_FREEZE] = {job_do_freeze, 0, true},
     [JOB_THAW] = {job_do_thaw, 0, true},
+    [JOB_LOOK] = {job_do_look, sizeof(struct job_look), true},
     [JOB_DESTROY] = {job_do_destroy, 0, true},
     [JOB_TIDY] = {job_do_tidy, 0, true},
     [JOB_SNAPSHOT_CREATE] = {job_do_snapshot_create, sizeof(struct job_snapshot), true},
