@@ -52,6 +52,7 @@ static const struct route routes[] = {
     {GET, C "/snapshots", ANYBODY, snapshots_list},
     {POST, C "/snapshots", ANYBODY, snapshot_create},
     {PUT | PATCH, C "/snapshots/{name}", ANYBODY, snapshot_restore},
+    {PUT | PATCH, C "/snapshots/{name}/alias", ANYBODY, snapshot_alias},
     {DELETE, C "/snapshots/{name}", ANYBODY, snapshot_delete},
     {GET, C "/firewall/rules", ANYBODY, firewall_list},
     {POST, C "/firewall/{direction}", ANYBODY, firewall_add, .choices = {"ingress", "egress"}},
@@ -156,7 +157,8 @@ static struct err *find_container(struct api_call *call, const struct route *rou
         return NULL;
     call->container = agent_find(call->agent, call->params[0]);
     if (!call->container)
-        return err_reason(err_new(ERR_NOT_FOUND, "Container not found"), "CONTAINER_NOT_FOUND");
+        return err_reason(err_new(ERR_NOT_FOUND, "Container not found"),
+                          route->handler == container_copy ? "SOURCE_CONTAINER_NOT_FOUND" : "CONTAINER_NOT_FOUND");
     return NULL;
 }
 
@@ -164,8 +166,10 @@ static struct err *prepare(struct api_call *call, const struct route **ret)
 {
     size_t len;
     const char *text = http_body(call->req, &len);
-    struct err *e = route_find(routes, ARRAY_LEN(routes), (int)call->verb, http_path(call->req), call->params, ret);
+    struct err *e = api_elsewhere(http_path(call->req));
 
+    if (!e)
+        e = route_find(routes, ARRAY_LEN(routes), (int)call->verb, http_path(call->req), call->params, ret);
     if (!e && !((*ret)->roles & (int)http_peer(call->req)->role))
         e = err_reason(err_new(ERR_FORBIDDEN, "This certificate may not do that"), "INSUFFICIENT_PERMISSIONS");
     if (!e)

@@ -81,6 +81,8 @@ MUST_USE struct err *api_new_container(struct agent *a, const char *id, const ch
 /* A refusal in the shape of the six operations' replies. */
 void container_operation_refuse(struct api_call *call, struct err *e);
 
+/* ERR_ELSEWHERE for the paths that only a control plane serves; NULL for all others. */
+MUST_USE struct err *api_elsewhere(const char *path);
 /* kvm and dev_kvm of a body: this node has no KVM to give. */
 MUST_USE struct err *api_check_kvm(const json_t *body, bool kvm, bool dev_kvm);
 MUST_USE struct err *api_check_comment(const char *field, const char *comment);
@@ -90,7 +92,7 @@ api_handler_fn containers_list, containers_list_project, container_create, conta
 api_handler_fn container_kvm, container_authorize;
 api_handler_fn container_copy, container_sync, container_operation, container_status_logs, container_stats;
 api_handler_fn env_list, env_bulk, env_set, env_delete;
-api_handler_fn snapshots_list, snapshot_create, snapshot_restore, snapshot_delete;
+api_handler_fn snapshots_list, snapshot_create, snapshot_restore, snapshot_delete, snapshot_alias;
 api_handler_fn firewall_list, firewall_add, firewall_toggle, firewall_remove, firewall_reset;
 api_handler_fn projects_list, projects_create, projects_get, projects_update, projects_delete;
 api_handler_fn events_list, events_stream, events_stats, events_delete, events_cleanup, event_get, event_delete;

@@ -128,6 +128,11 @@ struct err *api_new_container(struct agent *a, const char *id, const char *proje
     r->machine_id = str_dup(minted);
     r->project_id = str_dup(project_id);
     r->name = name ? str_dup(name) : str_fmt("container-%.8s", r->id + 16);
+    while (!name && agent_find_by_name(a, project_id, r->name)) {
+        id_object(minted);
+        free(r->name);
+        r->name = str_fmt("container-%.8s", minted);
+    }
     r->hostname = hostname_of(r->name);
     r->environment = json_object();
     r->realm_ids = json_array();

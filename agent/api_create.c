@@ -122,6 +122,11 @@ static void accepted(struct operation *op)
 {
     json_t *j = container_to_json(op->agent, op->container);
 
+    if (op->kind == &op_copy) {
+        json_object_set(j, "copy_firewall_rules", json_object_get(op->args, "copy_firewall_rules"));
+        json_object_set(j, "copy_network_rules", json_object_get(op->args, "copy_network_rules"));
+    }
+
     json_object_set_new(j, "operation_id", json_string(op->id));
     reply_ok(op->req, 201,
              op->kind == &op_copy ? "Container copy initiated successfully" : "Container created successfully", j);
@@ -138,6 +143,8 @@ static void finished(struct operation *op, struct err *e)
         accepted(op);
         return;
     }
+    if (op->stage < 0 && op->kind == &op_create)
+        e = err_reason(err_recode(e, ERR_INTERNAL), "CONTAINER_CREATE_DISPATCH_FAILED"); /* nothing of it is recorded */
     reply_host_err(op->req, e);
 }
 
@@ -246,6 +253,8 @@ static struct err *check_copy(const struct api_call *call, struct copy_body *b)
     if (!e && b->ssh_public_key)
         e = ssh_key_check("ssh_public_key", b->ssh_public_key);
     if (!e)
+        e = api_check_kvm(call->body, b->kvm, b->dev_kvm);
+    if (!e)
         e = check_server(call->agent, "target_server_id", b->target_server_id);
     if (!e && b->source_snapshot && !container_find_snapshot(source, b->source_snapshot))
         e = err_reason(
@@ -310,7 +319,10 @@ void container_copy(struct api_call *call)
     }
     copy_record(source, c, &b);
     agent_add(a, c);
-    op = operation_new(a, &op_copy, c, json_pack("{s:s}", "source", source->record.id), "user");
+    op = operation_new(a, &op_copy, c,
+                       json_pack("{s:s, s:b, s:b}", "source", source->record.id, "copy_firewall_rules",
+                                 b.copy_firewall_rules, "copy_network_rules", b.copy_network_rules),
+                       "user");
     if (b.source_snapshot)
         json_object_set_new(op->args, "snapshot",
                             json_string(container_find_snapshot(source, b.source_snapshot)->name));

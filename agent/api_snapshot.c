@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "agent/api.h"
+#include "agent/event.h"
 #include "base/clock.h"
 #include "base/str.h"
 
@@ -81,17 +82,24 @@ static void created(struct operation *op, struct err *e)
                        snapshot_to_json(container_find_snapshot(c, op_arg(op, "name")))));
 }
 
+static struct err *check_no_snapshot_operation(const struct container *c)
+{
+    struct err *e;
+
+    if (!c->op || (c->op->kind != &op_snapshot && c->op->kind != &op_restore && c->op->kind != &op_snapshot_delete))
+        return NULL;
+    e = err_reason(err_new(ERR_BUSY, "Another snapshot operation is in progress"), "SNAPSHOT_OPERATION_IN_PROGRESS");
+    e->retry_after_s = 1;
+    return e;
+}
+
 static struct err *check_create(const struct container *c, struct snapshot_body *b, char **ret_name)
 {
     struct err *e = NULL;
 
-    if (c->op && (c->op->kind == &op_snapshot || c->op->kind == &op_restore || c->op->kind == &op_snapshot_delete)) {
-        e = err_reason(err_new(ERR_BUSY, "Another snapshot operation is in progress"),
-                       "SNAPSHOT_OPERATION_IN_PROGRESS");
-        e->retry_after_s = 1;
-        return e;
-    }
-    e = operation_check_free(c, "snapshot");
+    e = check_no_snapshot_operation(c);
+    if (!e)
+        e = operation_check_free(c, "snapshot");
     if (e)
         return e;
     if (c->record.status == CONTAINER_FAILED)
@@ -165,6 +173,11 @@ static void deleted(struct operation *op, struct err *e)
                            op->container->record.project_id, "snapshot_name", op_arg(op, "name")));
 }
 
+static struct err *no_such_snapshot(const char *name)
+{
+    return err_reason(err_new(ERR_NOT_FOUND, "The container has no snapshot '%.100s'", name), "RESOURCE_NOT_FOUND");
+}
+
 static void start_on(struct api_call *call, const struct op_kind *kind, const char *what,
                      void (*done)(struct operation *op, struct err *e))
 {
@@ -176,8 +189,7 @@ static void start_on(struct api_call *call, const struct op_kind *kind, const ch
     if (!e && c->copies > 0)
         e = err_reason(err_new(ERR_BUSY, "The container is being copied"), "RESOURCE_IN_USE");
     if (!e && !s)
-        e = err_reason(err_new(ERR_NOT_FOUND, "The container has no snapshot '%.100s'", call->params[1]),
-                       "RESOURCE_NOT_FOUND");
+        e = no_such_snapshot(call->params[1]);
     if (e) {
         reply_err(call->req, e);
         return;
@@ -196,4 +208,78 @@ void snapshot_restore(struct api_call *call)
 void snapshot_delete(struct api_call *call)
 {
     start_on(call, &op_snapshot_delete, "snapshot delete", deleted);
+}
+
+/* An alias that is being recorded. */
+struct alias_change {
+    struct agent *agent;
+    struct http_request *req;
+    char *container_id, *name, *before, *after;
+};
+
+static void on_alias_recorded(void *owner, struct err *e)
+{
+    struct alias_change *ch = owner;
+    struct container *c = agent_find(ch->agent, ch->container_id);
+    struct snapshot *s = c ? container_find_snapshot(c, ch->name) : NULL;
+
+    if (e && s && str_eq(s->alias, ch->after))
+        str_set(&s->alias, ch->before);
+    if (e)
+        reply_host_err(ch->req, e);
+    else if (!s)
+        reply_err(ch->req, no_such_snapshot(ch->name));
+    else
+        reply_ok(ch->req, 200, "Snapshot alias updated successfully",
+                 json_pack("{s:s, s:s, s:o}", "container_id", c->record.id, "project_id", c->record.project_id,
+                           "snapshot", snapshot_to_json(s)));
+    free(ch->container_id);
+    free(ch->name);
+    free(ch->before);
+    free(ch->after);
+    free(ch);
+}
+
+/* Without one the name, which stays as it is, is all there is. */
+static void change_alias(struct api_call *call, struct snapshot *s, const char *alias)
+{
+    struct alias_change *ch = mem_new(struct alias_change);
+    struct store_tx *tx = store_tx_new();
+
+    *ch = (struct alias_change){.agent = call->agent, .req = call->req};
+    ch->container_id = str_dup(call->container->record.id);
+    ch->name = str_dup(s->name);
+    ch->before = str_dup(s->alias);
+    ch->after = str_dup(alias);
+    str_set(&s->alias, alias);
+    record_put_snapshot(tx, call->container, s);
+    if (!str_eq(ch->before, ch->after))
+        event_add(call->agent, tx, "container.snapshot.renamed", call->container,
+                  json_pack("{s:s, s:s?, s:s?}", "snapshot_name", s->name, "from", ch->before, "alias", alias));
+    agent_commit(call->agent, tx, ch, on_alias_recorded);
+}
+
+struct alias_body {
+    char *alias;
+};
+static const struct json_field alias_fields[] = {
+    F_STRING(struct alias_body, alias, .required = true, .nullable = true, .min = 0, .max = 100),
+};
+static JSON_TABLE(alias_table, NULL, alias_fields);
+
+void snapshot_alias(struct api_call *call)
+{
+    struct alias_body b = {0};
+    struct snapshot *s = container_find_snapshot(call->container, call->params[1]);
+    struct err *e = json_table_load(&alias_table, call->body, &b, NULL);
+
+    if (!e && !s)
+        e = no_such_snapshot(call->params[1]);
+    if (!e)
+        e = check_no_snapshot_operation(call->container);
+    if (e)
+        reply_err(call->req, e);
+    else
+        change_alias(call, s, str_empty(b.alias) ? NULL : b.alias);
+    json_table_clear(&alias_table, &b);
 }

@@ -28,7 +28,7 @@ static const struct ini_row rows[] = {
     ROW("node", "log_level", INI_STRING, log_level, "info", "error, warning, notice, info or debug."),
     ROW("control", "socket", INI_STRING, socket, "", "Unix socket of nodectl; empty: control.sock in run_dir."),
     ROW("control", "group", INI_STRING, socket_group, "noded", "Group that may use the socket besides root."),
-    ROW("control", "body_max", INI_SIZE, body_max, "1M", "Largest request body.", .min = 4096, .max = 16777216),
+    ROW("control", "body_max", INI_SIZE, body_max, "2M", "Largest request body.", .min = 4096, .max = 16777216),
     ROW("api", "unknown_projects", INI_STRING, unknown_projects, "record",
         "A new container in a project that this server does not know: record the project, or refuse."),
     ROW("tls", "listen", INI_STRING, tls_listen, "", "Address of the mTLS listener, such as [::]:8443; empty: off."),

@@ -28,7 +28,8 @@
     X(ERR_LIMIT, "Bad Request", 400) /* a documented limit would be passed */                                          \
     X(ERR_TOO_MANY, "Too Many Requests", 429)                                                                          \
     X(ERR_INTERNAL, "Internal Server Error", 500)                                                                      \
-    X(ERR_HOST, "Bad Gateway", 502) /* the host refused: liblxc, btrfs, the kernel */                                  \
+    X(ERR_ELSEWHERE, "Not Implemented", 501) /* another server's business */                                           \
+    X(ERR_HOST, "Bad Gateway", 502)          /* the host refused: liblxc, btrfs, the kernel */                         \
     X(ERR_UNAVAILABLE, "Service Unavailable", 503)                                                                     \
     X(ERR_TIMEOUT, "Gateway Timeout", 504)                                                                             \
     X(ERR_CANCELLED, "Service Unavailable", 503)

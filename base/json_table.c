@@ -29,8 +29,8 @@ static struct err *load_string(const struct json_table *t, const struct json_fie
 
     if (!json_is_string(v))
         return bad(t, f->name, "must be a string");
-    len = (int64_t)json_string_length(v);
-    if (strlen(json_string_value(v)) != (size_t)len)
+    len = (int64_t)str_chars(json_string_value(v));
+    if (strlen(json_string_value(v)) != json_string_length(v))
         return bad(t, f->name, "must not contain a NUL character");
     if ((f->min || f->max) && (len < f->min || len > f->max)) {
         text = str_fmt("must be %" PRId64 "..%" PRId64 " characters", f->min, f->max);

@@ -22,7 +22,7 @@ struct json_field {
     size_t offset;
     bool required;
     bool nullable;
-    int64_t min, max;             /* int: range; string: length in bytes; both 0 = no limit */
+    int64_t min, max;             /* int: range; string: length in characters; both 0 = no limit */
     const char *const *choices;   /* enum: words, NULL-terminated */
     bool (*valid)(const char *s); /* string: extra test */
     json_type type;               /* json: required JSON type when has_type */

@@ -77,7 +77,7 @@ MUST_USE struct err *cli_put_pair(json_t *object, const char *text);
 
 cli_fn cmd_node, cmd_routes, cmd_health;
 cli_fn cmd_list, cmd_get, cmd_create, cmd_update, cmd_delete, cmd_copy, cmd_sync, cmd_power, cmd_logs, cmd_stats;
-cli_fn cmd_snapshot_list, cmd_snapshot_create, cmd_snapshot_restore, cmd_snapshot_delete;
+cli_fn cmd_snapshot_list, cmd_snapshot_create, cmd_snapshot_alias, cmd_snapshot_restore, cmd_snapshot_delete;
 cli_fn cmd_firewall_list, cmd_firewall_add, cmd_firewall_remove, cmd_firewall_toggle, cmd_firewall_reset;
 cli_fn cmd_env_list, cmd_env_set, cmd_env_unset;
 cli_fn cmd_project_list, cmd_project_create, cmd_project_get, cmd_project_update, cmd_project_delete;

@@ -152,6 +152,8 @@ const struct cli_command cli_commands[] = {
     {"sync", "COPY", 1, 1, "Bring a copy to the state of its source", cmd_sync, NULL},
     {"snapshot list", "CONTAINER", 1, 1, "Snapshots of a container", cmd_snapshot_list, NULL},
     {"snapshot create", "CONTAINER [ALIAS]", 1, 2, "Keep the state of its disk", cmd_snapshot_create, snapshot_options},
+    {"snapshot alias", "CONTAINER NAME [ALIAS]", 2, 3, "Give a snapshot another alias, or none", cmd_snapshot_alias,
+     NULL},
     {"snapshot restore", "CONTAINER NAME", 2, 2, "Go back to a snapshot", cmd_snapshot_restore, NULL},
     {"snapshot delete", "CONTAINER NAME", 2, 2, "Delete a snapshot", cmd_snapshot_delete, NULL},
     {"firewall list", "CONTAINER", 1, 1, "Rules in their order", cmd_firewall_list, NULL},

@@ -110,3 +110,22 @@ struct err *cmd_snapshot_delete(struct cli *cli)
 {
     return change(cli, "DELETE", "deleted");
 }
+
+struct err *cmd_snapshot_alias(struct cli *cli)
+{
+    autojson body = json_object();
+    autofree char *path = NULL, *below = NULL;
+    autojson data = NULL;
+    struct err *e = snapshots_path(cli, true, &path);
+
+    if (e)
+        return e;
+    json_object_set_new(body, "alias", cli_arg(cli, 2) ? json_string(cli_arg(cli, 2)) : json_null());
+    below = str_fmt("%s/alias", path);
+    e = cli_call(cli, "PATCH", below, body, &data);
+    if (!e && cli->json)
+        output_json(json_object_get(data, "snapshot"));
+    else if (!e && !cli->quiet)
+        printf("%s is now %s\n", cli_arg(cli, 1), cli_arg(cli, 2) ? cli_arg(cli, 2) : "without an alias");
+    return e;
+}
