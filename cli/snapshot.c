@@ -126,6 +126,7 @@ struct err *cmd_snapshot_alias(struct cli *cli)
     if (!e && cli->json)
         output_json(json_object_get(data, "snapshot"));
     else if (!e && !cli->quiet)
-        printf("%s is now %s\n", cli_arg(cli, 1), cli_arg(cli, 2) ? cli_arg(cli, 2) : "without an alias");
+        printf("%s is now %s\n", output_member(json_object_get(data, "snapshot"), "name"),
+               cli_arg(cli, 2) ? cli_arg(cli, 2) : "without an alias");
     return e;
 }
