@@ -4,6 +4,7 @@
 #include <assert.h>
 
 #include "agent/event.h"
+#include "agent/relay.h"
 #include "agent/runtime.h"
 #include "agent/ssh_key.h"
 #include "base/clock.h"
@@ -72,6 +73,7 @@ void agent_remove(struct agent *a, struct container *c)
         i++;
     assert(i < a->container_count);
     a->containers[i] = a->containers[--a->container_count];
+    relay_end(c);
     runtime_forget(c);
     container_free(c);
 }

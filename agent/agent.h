@@ -17,6 +17,8 @@ struct events;
 struct cascade;
 struct guest_apply;
 struct expiry;
+struct relay;
+struct relay_child;
 struct project;
 struct share;
 struct retention;
@@ -40,6 +42,9 @@ struct agent {
     struct nf_watch *nf_watch;
     uv_poll_t drift_poll; /* under nf_watch */
     struct workers *workers;
+
+    struct relay *relays; /* all, also those that end */
+    struct relay_child *relay_children;
 
     struct container **containers; /* in no order */
     size_t container_count;

@@ -8,6 +8,7 @@
 #include "agent/api.h"
 #include "agent/egress.h"
 #include "base/clock.h"
+#include "base/id.h"
 #include "base/str.h"
 
 enum { DNS_MAX = 4, PLACE_MAX = 100, COMMENT_MAX = 1000 };
@@ -134,6 +135,7 @@ static struct err *load(const struct api_call *call, struct egress **ret)
         e = check_dns(&b.dns_servers);
     if (!e) {
         struct egress_record *r = &eg->record;
+        char generation[ID_OBJECT_LEN + 1];
 
         r->type = b.type;
         r->state = before && before->record.state == EGRESS_RUNNING ? EGRESS_RUNNING : EGRESS_CONFIGURED;
@@ -143,6 +145,8 @@ static struct err *load(const struct api_call *call, struct egress **ret)
         r->comment = steal(&b.comment);
         r->dns_servers = steal(&b.dns_servers);
         r->configured_at = clock_wall_ms();
+        id_object(generation);
+        r->generation = str_dup(generation);
         *ret = steal(&eg);
     }
     if (b.proxy)

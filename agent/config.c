@@ -19,6 +19,8 @@ static const struct ini_row rows[] = {
         "Database and, by default, pool, images and kits."),
     ROW("node", "run_dir", INI_STRING, run_dir, "/run/noded", "Run time files of containers; must be on a tmpfs."),
     ROW("node", "worker", INI_STRING, worker, "/usr/libexec/noded/noded-worker", "The worker program."),
+    ROW("node", "relay", INI_STRING, relay, "/usr/libexec/noded/noded-relay",
+        "The program that takes a container's connections through a proxy."),
     ROW("node", "cgroup", INI_STRING, cgroup, "noded", "First part of the containers' cgroup paths."),
     ROW("node", "id_base", INI_INT, id_base, "1000000000",
         "First host uid and gid; every container gets its own 65536 from here on.", .min = 65536, .max = 3000000000),
@@ -58,6 +60,10 @@ static const struct ini_row rows[] = {
     ROW("network", "host_ports", INI_LIST, host_ports, "80, 443",
         "TCP ports of this server that containers may reach (the proxy's)."),
     ROW("network", "dns", INI_LIST, dns, "1.1.1.1, 8.8.8.8", "Name servers of the containers."),
+    ROW("network", "relay_user", INI_STRING, relay_user, "noded-relay",
+        "Account that relays run as; it needs no rights and no files."),
+    ROW("network", "relay_ca", INI_STRING, relay_ca, "",
+        "Certificates (PEM) that https proxies must be signed by; empty: the system's."),
     ROW("proxy", "users", INI_LIST, proxy_users, "haproxy, www-data, nginx, envoy",
         "Accounts whose connections to containers count as the proxy's; absent ones are skipped."),
     ROW("containers", "stop_timeout", INI_INT, stop_timeout_s, "30", "Seconds a stop waits before it kills.", .min = 1,
@@ -89,9 +95,9 @@ static struct err *check(struct config *c)
 {
     const struct {
         const char *key, *value;
-    } paths[] = {{"node.state_dir", c->state_dir}, {"node.run_dir", c->run_dir}, {"node.worker", c->worker},
-                 {"control.socket", c->socket},    {"storage.pool", c->pool},    {"images.dir", c->images_dir},
-                 {"kits.dir", c->kits_dir}};
+    } paths[] = {{"node.state_dir", c->state_dir}, {"node.run_dir", c->run_dir},  {"node.worker", c->worker},
+                 {"node.relay", c->relay},         {"control.socket", c->socket}, {"storage.pool", c->pool},
+                 {"images.dir", c->images_dir},    {"kits.dir", c->kits_dir}};
 
     for (size_t i = 0; i < ARRAY_LEN(paths); i++)
         if (!paths[i].value || paths[i].value[0] != '/')

@@ -95,7 +95,7 @@ void container_free(struct container *c)
 {
     if (!c)
         return;
-    assert(!c->op && !c->watch && !c->egress_before);
+    assert(!c->op && !c->watch && !c->egress_before && !c->relay);
     for (size_t i = 0; i < c->snapshot_count; i++)
         snapshot_free(c->snapshots[i]);
     free(c->snapshots);

@@ -61,6 +61,7 @@ struct egress;
 struct config;
 struct operation;
 struct init_watch;
+struct relay;
 struct runtime_seen;
 
 struct container {
@@ -68,6 +69,7 @@ struct container {
     struct slot_net net;
     struct ruleset *rules;
     struct egress *egress, *egress_before; /* NULL: not configured; before: while an operation changes it */
+    struct relay *relay;                   /* while its way out is a proxy */
     struct snapshot **snapshots;           /* by time of creation */
     size_t snapshot_count;
     struct operation *op; /* the one that holds it now, or NULL */

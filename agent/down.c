@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "agent/config.h"
+#include "agent/relay_process.h"
 #include "agent/worker.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -122,6 +123,11 @@ static void stage_stop(struct down *d)
         count++;
     }
     log_notice(NULL, "stopping %zu containers", count);
+}
+
+static void stage_relays(struct down *d)
+{
+    failed(d, relay_process_end_all(d->config), "a relay stays, going on");
 }
 
 /* The file systems themselves. In a loop file of ours they go with the file. */
@@ -227,10 +233,10 @@ static void stage_state(struct down *d)
 }
 
 static void (*const stages[])(struct down *) = {
-    stage_forget_boot, stage_inventory, stage_stop,      stage_destroy,
+    stage_forget_boot, stage_inventory, stage_stop,      stage_relays, stage_destroy,
     stage_network,     stage_pool,      stage_run_files, stage_state,
 };
-enum { HALT_STAGES = 3, PURGE_STAGES = ARRAY_LEN(stages) };
+enum { HALT_STAGES = 4, PURGE_STAGES = ARRAY_LEN(stages) };
 
 /* A stage that starts no job is over when it returns. */
 static void begin_stage(struct down *d)

@@ -2,6 +2,7 @@
 #include "agent/egress.h"
 
 #include "agent/event.h"
+#include "agent/relay.h"
 #include "base/clock.h"
 #include "base/str.h"
 
@@ -18,6 +19,7 @@ static const struct json_field record_fields[] = {
     R(STRING, region, .nullable = true),
     R(STRING, comment, .nullable = true),
     R(JSON, dns_servers, .required = true, .has_type = true, .type = JSON_ARRAY),
+    R(STRING, generation, .required = true),
     R(INT, configured_at),
 };
 static JSON_TABLE(record_table, "network", record_fields);
@@ -117,8 +119,13 @@ struct egress_status egress_status(const struct container *c)
                               .checked_at = eg->record.state == EGRESS_CONFIGURED ? 0 : clock_wall_ms()};
 
     if (egress_wants_relay(eg)) {
-        s.word = "error";
-        s.problem = "the relay does not run";
+        const struct relay_status r = relay_status(c);
+
+        s.checked_at = r.checked_at;
+        if (!r.reachable) {
+            s.word = "error";
+            s.problem = r.problem;
+        }
     }
     return s;
 }

@@ -21,6 +21,7 @@ struct egress_record {
     char *proxy;     /* URL without userinfo; NULL for block */
     char *country, *city, *region, *comment;
     json_t *dns_servers; /* array of 1..4 addresses */
+    char *generation;    /* another one with each change: which of them a relay has */
     int64_t configured_at;
 };
 

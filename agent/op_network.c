@@ -7,9 +7,10 @@
  * Arguments: "word" of the event, "from" (the state before), "remove".
  */
 #include "agent/egress.h"
+#include "agent/relay.h"
 #include "agent/steps.h"
 
-static void on_rules(void *owner, struct err *e)
+static void on_done(void *owner, struct err *e)
 {
     op_step_done(owner, e);
 }
@@ -20,7 +21,7 @@ static void rules(struct operation *op)
 
     /* Without a link there are no rules; they come with the link, closed first. */
     if (container_is_up(c) || c->init_pid)
-        net_rules(op->agent, c, false, op, on_rules);
+        net_rules(op->agent, c, false, op, on_done);
     else
         op_step_done(op, NULL);
 }
@@ -54,7 +55,17 @@ static void refused(struct operation *op, struct store_tx *tx)
     egress_event(op->agent, tx, c, "failed");
 }
 
-static const struct op_step steps[] = {{0, "rules", rules, NULL}};
+static void relay(struct operation *op)
+{
+    relay_apply(op->agent, op->container);
+    if (op->container->relay)
+        relay_wait(op->container, op, on_done);
+    else
+        op_step_done(op, NULL);
+}
+
+/* Rules first: a start is closed before there is a way. */
+static const struct op_step steps[] = {{0, "rules", rules, NULL}, {1, "relay", relay, NULL}};
 
 const struct op_kind op_network = {
     .name = "network",

@@ -16,6 +16,7 @@
 #include "agent/preflight.h"
 #include "agent/project.h"
 #include "agent/reconcile.h"
+#include "agent/relay.h"
 #include "agent/runtime.h"
 #include "agent/sse.h"
 #include "agent/tls.h"
@@ -102,6 +103,7 @@ static void on_synced(void *owner, struct err *e)
         if (uv_poll_init(a->loop, &a->drift_poll, nf_watch_fd(a->nf_watch)) != 0)
             abort();
         uv_poll_start(&a->drift_poll, UV_READABLE, on_drift);
+        relay_adopt(a);
         e = serve(a);
     }
     if (!e) {

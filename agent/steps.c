@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/steps.h"
 
+#include "agent/relay.h"
 #include "agent/share.h"
 #include "agent/watch.h"
 #include "base/clock.h"
@@ -98,6 +99,7 @@ void step_destroy(struct operation *op)
 void step_net_up(struct operation *op)
 {
     /* A repeated start may find the container running: its link is in use then. */
+    relay_apply(op->agent, op->container);
     if (op->container->init_pid)
         op_step_done(op, NULL);
     else

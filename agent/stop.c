@@ -7,6 +7,7 @@
 #include "agent/expiry.h"
 #include "agent/feed.h"
 #include "agent/project.h"
+#include "agent/relay.h"
 #include "agent/runtime.h"
 #include "agent/share.h"
 #include "agent/sse.h"
@@ -49,6 +50,7 @@ static void close_parts(struct stopper *s)
     s->open = 1;
     for (size_t i = 0; i < a->container_count; i++)
         watch_stop(a->containers[i]);
+    s->open += relays_close(a, s, on_part_closed);
     if (a->nf_watch) {
         s->open++;
         a->drift_poll.data = s;

@@ -63,8 +63,7 @@ static int collect(const struct nlmsghdr *h, void *data)
     const struct nlattr *parts[ARRAY_LEN(kept)];
     struct doomed *d = data;
 
-    if (!is_from(h, CTA_TUPLE_ORIG, d->n) &&
-        (d->which == CONNTRACK_BEGUN || !is_from(h, CTA_TUPLE_REPLY, d->n)))
+    if (!is_from(h, CTA_TUPLE_ORIG, d->n) && (d->which == CONNTRACK_BEGUN || !is_from(h, CTA_TUPLE_REPLY, d->n)))
         return MNL_CB_OK;
     for (size_t i = 0; i < ARRAY_LEN(kept); i++) {
         parts[i] = nl_attr(h, sizeof(struct nfgenmsg), kept[i]);

@@ -50,7 +50,7 @@ enum nf_egress {
 /* All borrowed for the call. */
 struct nf_container {
     int slot;
-    bool closed;               /* nothing new may go to it, not even proxied: it is not ready */
+    bool closed; /* nothing new may go to it, not even proxied: it is not ready */
     enum nf_egress way_out;
     const uint16_t *kit_ports; /* TCP; reachable by proxied traffic only */
     size_t kit_port_count;

@@ -4,85 +4,37 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 
+#include "base/cgroup.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/str.h"
 
-#define CGROUP_ROOT "/sys/fs/cgroup"
-#define HIERARCHIES_MAX 32
 #define REMOVE_MS 2000
 #define PAUSE_MS 2
 
-/* The directories of one cgroup that exist. */
-struct places {
-    char *path[HIERARCHIES_MAX];
-    bool v2[HIERARCHIES_MAX];
-    size_t count;
-};
+#define autoplaces __attribute__((cleanup(cgroup_places_done))) struct cgroup_places
 
-static void places_done(struct places *p)
+/* The directories that exist. */
+static void find_places(const char *cgroup, const char *name, struct cgroup_places *ret)
 {
-    for (size_t i = 0; i < p->count; i++)
-        free(p->path[i]);
-}
-#define autoplaces __attribute__((cleanup(places_done))) struct places
+    size_t n = 0;
 
-static bool is_fs(const char *path, long magic)
-{
-    struct statfs sfs;
-
-    return statfs(path, &sfs) == 0 && sfs.f_type == magic;
-}
-
-/* A line of /proc/1/cgroup is "number:controllers:path"; liblxc puts containers below that path, less init.scope. */
-static void add_place(struct places *p, char *line, const char *cgroup, const char *name)
-{
-    static const char scope[] = "/init.scope";
-    char *controllers = strchr(line, ':'), *base = controllers ? strchr(controllers + 1, ':') : NULL;
-    autofree char *mount = NULL, *path = NULL;
-    size_t len;
-    bool v2;
-
-    if (!base || p->count == HIERARCHIES_MAX)
-        return;
-    *base++ = '\0';
-    controllers++;
-    len = strlen(base);
-    if (len >= strlen(scope) && strcmp(base + len - strlen(scope), scope) == 0)
-        base[len - strlen(scope)] = '\0';
-    if (strncmp(controllers, "name=", 5) == 0)
-        controllers += 5;
-    v2 = *controllers == '\0';
-    if (!v2)
-        mount = str_fmt(CGROUP_ROOT "/%s", controllers);
-    else
-        mount = str_dup(is_fs(CGROUP_ROOT, CGROUP2_SUPER_MAGIC) ? CGROUP_ROOT : CGROUP_ROOT "/unified");
-    if (!is_fs(mount, v2 ? CGROUP2_SUPER_MAGIC : CGROUP_SUPER_MAGIC))
-        return;
-    path = str_fmt("%s%s%s%s/%s", mount, base, base[0] && base[strlen(base) - 1] == '/' ? "" : "/", cgroup, name);
-    if (access(path, F_OK) < 0)
-        return;
-    p->v2[p->count] = v2;
-    p->path[p->count++] = steal(&path);
-}
-
-static void find_places(const char *cgroup, const char *name, struct places *ret)
-{
-    autofree char *text = NULL;
-    char *line, *rest;
-
-    *ret = (struct places){0};
-    err_ignore(fd_read_file("/proc/1/cgroup", 65536, &text, NULL));
-    rest = text;
-    while ((line = strsep(&rest, "\n")))
-        add_place(ret, line, cgroup, name);
+    cgroup_places_find(cgroup, name, ret);
+    for (size_t i = 0; i < ret->count; i++) {
+        if (access(ret->path[i], F_OK) < 0) {
+            free(ret->path[i]);
+            continue;
+        }
+        ret->path[n] = ret->path[i];
+        ret->v2[n] = ret->v2[i];
+        n++;
+    }
+    ret->count = n;
 }
 
 static struct err *read_at(const char *dir, const char *file, char **ret)
@@ -232,7 +184,7 @@ struct err *cgroup_remove(const char *cgroup, const char *name)
 }
 
 /* The hierarchy with a freezer, and its file. Version 1 first: on a hybrid host liblxc's processes are in both. */
-static const char *freezer(const struct places *p, size_t *ret_index)
+static const char *freezer(const struct cgroup_places *p, size_t *ret_index)
 {
     for (int v2 = 0; v2 < 2; v2++) {
         const char *file = v2 ? "cgroup.freeze" : "freezer.state";
@@ -249,7 +201,7 @@ static const char *freezer(const struct places *p, size_t *ret_index)
     return NULL;
 }
 
-static bool has_state(const struct places *p, size_t i, bool frozen)
+static bool has_state(const struct cgroup_places *p, size_t i, bool frozen)
 {
     autofree char *text = NULL;
 

@@ -62,11 +62,12 @@ class Daemon(Node):
         shutil.copy(image_archive(), self.dir + "/images/debian-13.tar.zst")
         os.makedirs(self.state)
         sections = {
-            "node": {"state_dir": self.state, "run_dir": self.run_dir, "worker": self.worker, "cgroup": self.name},
+            "node": {"state_dir": self.state, "run_dir": self.run_dir, "worker": self.worker, "cgroup": self.name,
+                     "relay": BUILD + "/noded-relay"},
             "storage": {"pool": self.pool, "loop_file": self.loop_file, "loop_size": self.loop_bytes},
             "images": {"dir": self.dir + "/images"},
             "kits": {"dir": kits_dir() if kits else self.dir + "/kits", "public_key": (kits_dir() if kits else self.dir) + "/kits.pub"},
-            "network": {"veth_prefix": self.veth, "table": self.name},
+            "network": {"veth_prefix": self.veth, "table": self.name, "relay_user": "nobody"},
         }
         for key, value in settings.items():
             section, name = key.split("__")

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * noded-relay: the way out of one container through one upstream proxy. Rules of the host give it the container's TCP
+ * connections and DNS queries, with the addresses they were sent to; it passes them on through the proxy. One thread,
+ * one loop; it runs as an account without rights and outlives noded.
+ *
+ * Bounds: RELAY_TUNNELS_MAX connections with one buffer a direction; RELAY_QUERIES_MAX queries at a time.
+ */
+#pragma once
+
+#include <netinet/in.h>
+#include <openssl/ssl.h>
+#include <uv.h>
+
+#include "egress/handshake.h"
+#include "egress/settings.h"
+
+enum {
+    RELAY_TUNNELS_MAX = 1024,
+    RELAY_QUERIES_MAX = 256,
+    RELAY_CONTROLS_MAX = 8,
+    RELAY_BUFFER = 16384,
+    RELAY_SERVERS_MAX = 4,
+    RELAY_DNS_PORT = 53,
+};
+
+struct dns;
+struct probe;
+struct control;
+
+struct relay {
+    uv_loop_t loop;
+    struct relay_settings settings;
+    SSL_CTX *tls;                                       /* PROXY_HTTPS only */
+    struct sockaddr_storage servers[RELAY_SERVERS_MAX]; /* of DNS, port 53 */
+    size_t server_count;
+    /* Made while it has the rights to; index 0 is IPv4, 1 IPv6. */
+    int tcp_fd[2], udp_fd[2], control_fd;
+
+    uv_tcp_t listeners[2];
+    size_t tunnels;
+    struct dns *dns;
+    struct probe *probe;
+    struct control *control;
+};
+
+/* setup.c: sockets, cgroup, limits; then the rights go for good. */
+MUST_USE struct err *setup_privileged(struct relay *r);
+MUST_USE struct err *setup_drop(const struct relay *r);
+
+/* tunnel.c */
+MUST_USE struct err *tunnels_start(struct relay *r);
+
+/* dns.c */
+MUST_USE struct err *dns_start(struct relay *r);
+
+/* probe.c: what is known of the proxy. note: what a connection through it has just found out; problem NULL: it works.
+ * */
+void probe_start(struct relay *r);
+void probe_note(struct relay *r, const char *problem);
+void probe_now(struct relay *r);
+json_t *probe_status(const struct relay *r);
+
+/* control.c: first_fd is the stream that came with the start. */
+MUST_USE struct err *control_start(struct relay *r, int first_fd);
+/* The status to everybody who listens. */
+void control_tell(struct relay *r);

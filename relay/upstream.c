@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "relay/upstream.h"
+
+#include <stdio.h>
+
+#include "base/str.h"
+#include "relay/tls.h"
+
+enum { OPEN_MS = 20000, KEEPALIVE_S = 60 };
+
+struct upstream {
+    struct relay *relay;
+    const struct upstream_events *events;
+    void *owner;
+    uv_getaddrinfo_t lookup;
+    struct addrinfo *addresses, *next; /* next: to be tried after this one */
+    uv_connect_t connect;
+    uv_tcp_t tcp;
+    uv_timer_t timer;
+    int open_handles; /* the lookup counts as one */
+    bool has_tcp, connected, tls_up, opened, paused, closing, failed, eof;
+    struct tls *tls;
+    struct handshake handshake;
+    char problem[160];
+    char raw[RELAY_BUFFER];
+};
+
+struct write {
+    uv_write_t req;
+    struct upstream *upstream;
+    bool is_owners; /* the last piece of upstream_write */
+    char data[];
+};
+
+static void try_next(struct upstream *u);
+
+static void release(struct upstream *u)
+{
+    if (--u->open_handles > 0)
+        return;
+    uv_freeaddrinfo(u->addresses);
+    tls_free(u->tls);
+    free(u);
+}
+
+static void on_handle_closed(uv_handle_t *h)
+{
+    release(h->data);
+}
+
+void upstream_close(struct upstream *u)
+{
+    if (!u || u->closing)
+        return;
+    u->closing = true;
+    uv_close((uv_handle_t *)&u->timer, on_handle_closed);
+    if (u->has_tcp)
+        uv_close((uv_handle_t *)&u->tcp, on_handle_closed);
+    (void)uv_cancel((uv_req_t *)&u->lookup);
+}
+
+static void fail(struct upstream *u, enum upstream_failure failure, const char *problem)
+{
+    if (u->closing || u->failed)
+        return;
+    u->failed = true;
+    uv_timer_stop(&u->timer);
+    if (u->has_tcp)
+        uv_read_stop((uv_stream_t *)&u->tcp);
+    if (u->opened) {
+        u->events->ended(u->owner, true);
+        return;
+    }
+    snprintf(u->problem, sizeof(u->problem), "%s", problem);
+    probe_note(u->relay, failure == UPSTREAM_DOWN ? u->problem : NULL);
+    u->events->failed(u->owner, failure, u->problem);
+}
+
+static void on_timeout(uv_timer_t *timer)
+{
+    fail(timer->data, UPSTREAM_DOWN, "the proxy does not answer in time");
+}
+
+/* --- bytes to the network */
+
+static void on_written(uv_write_t *req, int status)
+{
+    struct write *w = (struct write *)req;
+    struct upstream *u = w->upstream;
+    bool tell = w->is_owners;
+
+    free(w);
+    if (u->closing)
+        return;
+    if (status < 0)
+        fail(u, UPSTREAM_DOWN, "the proxy closed the connection");
+    else if (tell && !u->failed)
+        u->events->written(u->owner);
+}
+
+static void send_raw(struct upstream *u, const void *data, size_t len, bool is_owners)
+{
+    struct write *w = malloc(sizeof(*w) + len);
+    uv_buf_t buf;
+
+    if (!w)
+        abort();
+    w->upstream = u;
+    w->is_owners = is_owners;
+    memcpy(w->data, data, len);
+    buf = uv_buf_init(w->data, (unsigned)len);
+    /* A failure to begin is told like one to end. */
+    if (uv_write(&w->req, (uv_stream_t *)&u->tcp, &buf, 1, on_written) != 0) {
+        free(w);
+        fail(u, UPSTREAM_DOWN, "the proxy closed the connection");
+    }
+}
+
+/* What TLS has to say goes out; the last piece may be the owner's. */
+static void flush_tls(struct upstream *u, bool is_owners)
+{
+    char out[2 * RELAY_BUFFER];
+    size_t n;
+
+    while ((n = tls_take(u->tls, out, sizeof(out))) > 0) {
+        send_raw(u, out, n, is_owners && tls_pending(u->tls) == 0);
+    }
+}
+
+static void send_plain(struct upstream *u, const void *data, size_t len, bool is_owners)
+{
+    if (!u->tls) {
+        send_raw(u, data, len, is_owners);
+        return;
+    }
+    if (tls_write(u->tls, data, len))
+        flush_tls(u, is_owners);
+    else
+        fail(u, UPSTREAM_DOWN, "the TLS connection to the proxy broke");
+}
+
+void upstream_write(struct upstream *u, const uint8_t *data, size_t len)
+{
+    send_plain(u, data, len, true);
+}
+
+static void on_shut(uv_shutdown_t *req, int status)
+{
+    (void)status;
+    free(req);
+}
+
+void upstream_shutdown(struct upstream *u)
+{
+    uv_shutdown_t *req = mem_new(uv_shutdown_t);
+
+    if (u->tls) {
+        tls_end(u->tls);
+        flush_tls(u, false);
+    }
+    if (uv_shutdown(req, (uv_stream_t *)&u->tcp, on_shut) != 0)
+        free(req);
+}
+
+/* --- bytes from the network */
+
+static void say_handshake(struct upstream *u)
+{
+    if (u->handshake.out_len == 0)
+        return;
+    send_plain(u, u->handshake.out, u->handshake.out_len, false);
+    explicit_bzero(u->handshake.out, u->handshake.out_len);
+    u->handshake.out_len = 0;
+}
+
+static void deliver(struct upstream *u, const uint8_t *data, size_t len)
+{
+    u->paused = true;
+    uv_read_stop((uv_stream_t *)&u->tcp);
+    u->events->data(u->owner, data, len);
+}
+
+static void become_open(struct upstream *u)
+{
+    u->opened = true;
+    uv_timer_stop(&u->timer);
+    probe_note(u->relay, NULL);
+    u->events->opened(u->owner);
+}
+
+static void take_plain(struct upstream *u, const uint8_t *data, size_t len)
+{
+    enum handshake_state state;
+    size_t used;
+
+    if (u->opened) {
+        deliver(u, data, len);
+        return;
+    }
+    state = handshake_feed(&u->handshake, data, len, &used);
+    if (state == HANDSHAKE_REFUSED || state == HANDSHAKE_FAILED) {
+        fail(u, state == HANDSHAKE_REFUSED ? UPSTREAM_REFUSED : UPSTREAM_DOWN, u->handshake.problem);
+        return;
+    }
+    say_handshake(u);
+    if (state != HANDSHAKE_DONE || u->failed)
+        return;
+    become_open(u);
+    if (!u->closing && used < len)
+        deliver(u, data + used, len - used);
+}
+
+static void end(struct upstream *u)
+{
+    if (u->closing || u->failed || u->eof)
+        return;
+    if (!u->opened) {
+        fail(u, UPSTREAM_DOWN, "the proxy closed the connection");
+        return;
+    }
+    u->eof = true;
+    uv_read_stop((uv_stream_t *)&u->tcp);
+    u->events->ended(u->owner, false);
+}
+
+static void pump_tls(struct upstream *u)
+{
+    uint8_t buf[RELAY_BUFFER];
+
+    if (!u->tls_up) {
+        enum tls_state state = tls_handshake(u->tls);
+
+        flush_tls(u, false);
+        if (state == TLS_BROKEN || state == TLS_ENDED)
+            fail(u, UPSTREAM_DOWN, tls_problem(u->tls));
+        if (state != TLS_OK || u->closing || u->failed)
+            return;
+        u->tls_up = true;
+        say_handshake(u);
+    }
+    while (!u->paused && !u->closing && !u->failed && !u->eof) {
+        size_t len = 0;
+        enum tls_state state = tls_read(u->tls, buf, sizeof(buf), &len);
+
+        if (state == TLS_OK)
+            take_plain(u, buf, len);
+        else if (state == TLS_ENDED)
+            end(u);
+        else if (state == TLS_BROKEN)
+            fail(u, UPSTREAM_DOWN, "the TLS connection to the proxy broke");
+        if (state == TLS_MORE) {
+            flush_tls(u, false);
+            return;
+        }
+    }
+}
+
+static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *buf)
+{
+    struct upstream *u = h->data;
+
+    (void)suggested;
+    *buf = uv_buf_init(u->raw, sizeof(u->raw));
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+{
+    struct upstream *u = stream->data;
+
+    if (n == UV_EOF) {
+        end(u); /* with TLS, too: what goes through has its own end, and a cut is not worse than a close */
+    } else if (n < 0) {
+        fail(u, UPSTREAM_DOWN, "the proxy closed the connection");
+    } else if (n > 0 && u->tls) {
+        tls_feed(u->tls, buf->base, (size_t)n);
+        pump_tls(u);
+    } else if (n > 0) {
+        take_plain(u, (const uint8_t *)buf->base, (size_t)n);
+    }
+}
+
+static void read_more(struct upstream *u)
+{
+    if (!u->paused && !u->closing && !u->failed && !u->eof)
+        uv_read_start((uv_stream_t *)&u->tcp, on_alloc, on_read);
+}
+
+void upstream_resume(struct upstream *u)
+{
+    u->paused = false;
+    if (u->tls)
+        pump_tls(u);
+    read_more(u);
+}
+
+/* --- getting there */
+
+/* What is connected to itself is this host: whoever chooses the proxy must not reach services here through us. */
+static bool is_own_address(const uv_tcp_t *tcp)
+{
+    struct sockaddr_storage here = {0}, there = {0};
+    int here_len = sizeof(here), there_len = sizeof(there);
+    const struct sockaddr_in *h4 = (const struct sockaddr_in *)&here, *t4 = (const struct sockaddr_in *)&there;
+    const struct sockaddr_in6 *h6 = (const struct sockaddr_in6 *)&here, *t6 = (const struct sockaddr_in6 *)&there;
+
+    if (uv_tcp_getsockname(tcp, (struct sockaddr *)&here, &here_len) != 0 ||
+        uv_tcp_getpeername(tcp, (struct sockaddr *)&there, &there_len) != 0)
+        return true;
+    if (here.ss_family == AF_INET)
+        return h4->sin_addr.s_addr == t4->sin_addr.s_addr;
+    return IN6_ARE_ADDR_EQUAL(&h6->sin6_addr, &t6->sin6_addr);
+}
+
+static void on_tcp_closed(uv_handle_t *h)
+{
+    struct upstream *u = h->data;
+
+    if (!u->closing)
+        try_next(u);
+    release(u);
+}
+
+static void on_connected(uv_connect_t *req, int status)
+{
+    struct upstream *u = req->data;
+
+    if (u->closing || u->failed)
+        return;
+    if (status < 0) {
+        snprintf(u->problem, sizeof(u->problem), "cannot connect to the proxy: %s", uv_strerror(status));
+        if (u->next) {
+            u->has_tcp = false;
+            uv_close((uv_handle_t *)&u->tcp, on_tcp_closed);
+            return;
+        }
+        fail(u, UPSTREAM_DOWN, u->problem);
+        return;
+    }
+    if (is_own_address(&u->tcp)) {
+        fail(u, UPSTREAM_DOWN, "the proxy's address is one of this host's own");
+        return;
+    }
+    u->connected = true;
+    uv_tcp_nodelay(&u->tcp, 1);
+    uv_tcp_keepalive(&u->tcp, 1, KEEPALIVE_S);
+    if (u->tls)
+        pump_tls(u);
+    else
+        say_handshake(u);
+    read_more(u);
+}
+
+static bool is_refused_address(const struct sockaddr *sa)
+{
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)sa;
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)sa;
+
+    /* Link-local addresses are those of services for the host itself, such as a cloud's metadata. */
+    if (sa->sa_family == AF_INET)
+        return (ntohl(v4->sin_addr.s_addr) & 0xffff0000) == 0xa9fe0000;
+    return IN6_IS_ADDR_LINKLOCAL(&v6->sin6_addr);
+}
+
+static void try_next(struct upstream *u)
+{
+    const struct addrinfo *at = u->next;
+
+    u->next = at->ai_next;
+    if (is_refused_address(at->ai_addr)) {
+        fail(u, UPSTREAM_DOWN, "the proxy has a link-local address");
+        return;
+    }
+    uv_tcp_init(&u->relay->loop, &u->tcp);
+    u->tcp.data = u->connect.data = u;
+    u->has_tcp = true;
+    u->open_handles++;
+    if (uv_tcp_connect(&u->connect, &u->tcp, at->ai_addr, on_connected) != 0)
+        fail(u, UPSTREAM_DOWN, "cannot connect to the proxy");
+}
+
+static void on_looked_up(uv_getaddrinfo_t *req, int status, struct addrinfo *found)
+{
+    struct upstream *u = req->data;
+
+    u->addresses = u->next = found;
+    if (!u->closing && (status != 0 || !found))
+        fail(u, UPSTREAM_DOWN, "the proxy's name is not known");
+    else if (!u->closing && !u->failed)
+        try_next(u);
+    release(u);
+}
+
+struct upstream *upstream_open(struct relay *r, const struct sockaddr *target, bool probe,
+                               const struct upstream_events *events, void *owner)
+{
+    const struct relay_settings *s = &r->settings;
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
+    struct upstream *u = mem_new(struct upstream);
+    char port[8];
+
+    u->relay = r;
+    u->events = events;
+    u->owner = owner;
+    handshake_init(&u->handshake, (enum proxy_kind)s->kind, s->username, s->password, target, probe);
+    if (r->tls)
+        u->tls = tls_new(r->tls, s->host);
+    snprintf(port, sizeof(port), "%lld", (long long)s->port);
+    uv_timer_init(&r->loop, &u->timer);
+    u->timer.data = u->lookup.data = u;
+    u->open_handles = 2;
+    uv_timer_start(&u->timer, on_timeout, OPEN_MS, 0);
+    if (uv_getaddrinfo(&r->loop, &u->lookup, on_looked_up, s->host, port, &hints) != 0)
+        abort(); /* only for arguments that are wrong, or without memory */
+    return u;
+}

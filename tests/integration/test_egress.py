@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A container whose way out is a proxy, with real proxies, a real name server and a look at every packet of the uplink.
+
+    host (198.51.100.1) --- net: proxies at .7 (their connections come from .20), servers and names at .8
+"""
+import glob
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+
+import pytest
+from daemon import Daemon
+from netlab import Server, Space
+from upstream import Eye, Names, Proxy, make_certificate
+from world import BUILD, run, wait_for
+
+HOST4, HOST6 = "198.51.100.1", "2001:db8:1::1"
+PROXY4, EXIT4, EXIT6 = "198.51.100.7", "198.51.100.20", "2001:db8:1::20"
+TARGET4, TARGET6 = "198.51.100.8", "2001:db8:1::8"
+USER, SECRET = "us er", "p@ss:w/rd-of-the-test"
+URL_LOGIN = "us%20er:p%40ss%3Aw%2Frd-of-the-test@"
+PORTS = {"socks5": 1080, "http": 3128, "https": 3129}
+
+
+@pytest.fixture(scope="module")
+def net():
+    space = Space("egress-net")
+    run("ip", "link", "add", "egr0", "type", "veth", "peer", "name", "eth0", "netns", space.name)
+    run("ip", "addr", "add", HOST4 + "/24", "dev", "egr0")
+    run("ip", "addr", "add", HOST6 + "/64", "dev", "egr0", "nodad")
+    run("ip", "link", "set", "egr0", "up")
+    for address in (PROXY4, EXIT4, TARGET4):
+        space.ip("addr", "add", address + "/24", "dev", "eth0")
+    for address in (EXIT6, TARGET6):
+        space.ip("addr", "add", address + "/64", "dev", "eth0", "nodad")
+    space.ip("link", "set", "eth0", "up")
+    run("ip", "route", "add", "default", "via", TARGET4)
+    run("ip", "-6", "route", "add", "default", "via", TARGET6)
+    yield space
+    space.delete()
+    subprocess.run(["ip", "link", "del", "egr0"], check=False, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tls")
+    os.chmod(path, 0o755)
+    for parent in path.parents:
+        if str(parent) != "/" and not os.stat(parent).st_mode & 1:
+            os.chmod(parent, os.stat(parent).st_mode | 0o11)
+    return make_certificate(path, PROXY4)
+
+
+@pytest.fixture(scope="module")
+def servers(net):
+    made = [Server(net, "0.0.0.0", 9000), Server(net, "::", 9000), Names(net, TARGET4, TARGET4)]
+    yield {"echo4": made[0], "echo6": made[1], "names": made[2]}
+    for s in made[:2]:
+        s.close()
+    made[2].stop()
+
+
+@pytest.fixture(scope="module")
+def proxies(net, certificate, servers):
+    made = {kind: Proxy(net, PROXY4, port, kind, (EXIT4, EXIT6), (USER, SECRET),
+                        certificate[1] if kind == "https" else None) for kind, port in PORTS.items()}
+    yield made
+    for p in made.values():
+        p.stop()
+
+
+@pytest.fixture(scope="module")
+def node(net, certificate):
+    d = Daemon(network__uplink="egr0", network__relay_ca=certificate[0]).start()
+    yield d
+    d.close()
+
+
+@pytest.fixture(scope="module")
+def box(node):
+    cid = node.create("egress-box", hoody_kit=False)["id"]
+    node.wait_booted(cid)
+    return cid
+
+
+@pytest.fixture
+def path(node, box):
+    path = f"/api/v1/containers/{box}/network"
+    yield path
+    node.call("DELETE", path)
+
+
+def configure(node, path, kind, start=True, login=URL_LOGIN, **more):
+    r = node.call("PUT", path, {"type": kind, "proxy": f"{kind}://{login}{PROXY4}:{PORTS[kind]}", "dns_servers": [TARGET4],
+                                **more})
+    assert r.status == 200, r
+    if start:
+        r = node.post(path + "/start")
+        assert r.status == 200 and r.data["status"] == "running", node.get(path).data["status_message"]
+    return r
+
+
+def ask(node, box, host=TARGET4, port=9000, seconds=3):
+    """What the server says first: the address it saw; empty when there is no connection."""
+    target = f"[{host}]" if ":" in host else host
+    return node.inside(box, "curl", "-s", "-m", str(seconds), "--http0.9", f"http://{target}:{port}/",
+                       check=False).split("\n")[0]
+
+
+def relays(node):
+    found = []
+    for path in glob.glob("/proc/[0-9]*/cmdline"):
+        try:
+            with open(path, "rb") as f:
+                if f.read().startswith(b"noded-relay\0"):
+                    found.append(int(path.split("/")[2]))
+        except OSError:
+            pass
+    return found
+
+
+@pytest.mark.parametrize("kind", list(PORTS))
+def test_tcp_and_names_go_through_the_proxy(node, box, path, servers, proxies, kind):
+    configure(node, path, kind)
+    proxy, names = proxies[kind], servers["names"]
+    proxy.asked.clear()
+    names.asked.clear()
+    eye = Eye("egr0")
+    assert ask(node, box) == EXIT4
+    assert ask(node, box, TARGET6) == EXIT6
+    assert ask(node, box, "some.name.test") == EXIT4
+    assert node.inside(box, "getent", "ahostsv4", "big.name.test").count("STREAM") >= 1
+    seen = eye.stop()
+    assert {n[:2] for n in names.asked} == {("tcp", EXIT4)}, names.asked
+    assert {n[2] for n in names.asked} >= {"some.name.test", "big.name.test"}
+    assert (TARGET4, 9000) in proxy.asked and (TARGET6, 9000) in proxy.asked and (TARGET4, 53) in proxy.asked
+    strangers = [p for p in seen if p[1] != PROXY4 and p[2] in (6, 17, 1)]
+    assert not strangers, strangers
+    assert all(port == PORTS[kind] for _, to, protocol, port in seen if to == PROXY4 and protocol == 6)
+
+
+def test_nothing_else_gets_out(node, box, path, proxies):
+    configure(node, path, "socks5")
+    eye = Eye("egr0")
+    script = (
+        "import socket\n"
+        f"for a in ('{TARGET4}', '{TARGET6}', '{PROXY4}', '224.0.0.251', 'ff02::fb'):\n"
+        "    f = socket.AF_INET6 if ':' in a else socket.AF_INET\n"
+        "    for port in (123, 443, 5353, 33434):\n"
+        "        s = socket.socket(f, socket.SOCK_DGRAM)\n"
+        "        try: s.sendto(b'leak', (a, port))\n"
+        "        except OSError: pass\n"
+        "    for p in (1, 58, 47, 132):\n"
+        "        try: socket.socket(f, socket.SOCK_RAW, p).sendto(bytes([8 if f == 2 else 128, 0] + [0] * 14), (a, 0))\n"
+        "        except OSError: pass\n")
+    pid = node.container(box)["node"]["init_pid"]
+    run("nsenter", "-t", str(pid), "-n", "/usr/bin/python3", "-c", script)
+    node.inside(box, "ping", "-c1", "-W1", TARGET4, check=False)
+    seen = eye.stop()
+    assert [p for p in seen if p[2] in (1, 17, 47, 132)] == [], seen
+    inner = {"10.96.0.1", node.container(box)["node"]["ipv4"], node.container(box)["node"]["ipv6"]}
+    assert not [p for p in seen if p[0] in inner], seen
+
+
+def test_egress_rules_hold_for_what_is_relayed(node, box, path, proxies, servers):
+    configure(node, path, "socks5")
+    rules = f"/api/v1/containers/{box}/firewall"
+    assert node.post(rules + "/egress", {"action": "reject", "protocol": "tcp", "destination": TARGET4,
+                                         "destination_port": "9000"}).status == 201
+    try:
+        assert ask(node, box) == "" and ask(node, box, TARGET6) == EXIT6
+    finally:
+        assert node.post(rules + "/reset").status == 200
+    assert ask(node, box) == EXIT4
+
+
+def test_large_transfers_both_ways_and_half_close(node, box, path, proxies, net):
+    """4 MiB to an echo and back; the end of what is sent is seen before the end of the answer."""
+    configure(node, path, "socks5")
+    script = (
+        "import socket, threading, hashlib, os\n"
+        f"s = socket.create_connection(('{TARGET4}', 9000)); s.settimeout(20)\n"
+        "f = s.makefile('rb'); f.readline()\n"
+        "data = os.urandom(4 << 20)\n"
+        "def send():\n    s.sendall(data)\n    s.shutdown(socket.SHUT_WR)\n"
+        "threading.Thread(target=send).start()\n"
+        "got = f.read()\n"
+        "print(got == data)")
+    pid = node.container(box)["node"]["init_pid"]
+    for kind in ("socks5", "https"):
+        configure(node, path, kind, start=False)
+        wait_for(lambda: node.get(path).data["status"] == "running", 10, what="running")
+        out = run("nsenter", "-t", str(pid), "-n", "/usr/bin/python3", "-c", script)
+        assert out.strip() == "True", kind
+
+
+@pytest.mark.parametrize("login,words", [("", "login"), (f"{USER.replace(' ', '%20')}:wrong@", "login")])
+@pytest.mark.parametrize("kind", ["socks5", "http"])
+def test_a_wrong_login_is_an_error_and_closed(node, box, path, proxies, servers, kind, login, words):
+    node.call("DELETE", path)
+    node.call("PUT", path, {"type": kind, "proxy": f"{kind}://{login}{PROXY4}:{PORTS[kind]}", "dns_servers": [TARGET4]})
+    r = node.post(path + "/start")
+    assert (r.status, r.data["status"], r.data["is_running"]) == (200, "error", False)
+    data = node.get(path).data
+    assert words in data["status_message"] and data["last_status_check"]
+    assert ask(node, box) == ""
+
+
+def test_an_untrusted_certificate_is_refused(node, box, path, proxies, net, tmp_path):
+    other = Proxy(net, PROXY4, 4443, "https", (EXIT4, EXIT6), None, make_certificate(tmp_path, PROXY4)[1])
+    try:
+        node.call("PUT", path, {"type": "https", "proxy": f"https://{PROXY4}:4443", "dns_servers": [TARGET4]})
+        assert node.post(path + "/start").data["status"] == "error"
+        assert "certificate" in node.get(path).data["status_message"]
+        assert ask(node, box) == "" and not other.asked
+    finally:
+        other.stop()
+
+
+def test_the_host_itself_is_no_proxy(node, box, path):
+    for proxy in (f"http://127.0.0.1:{PORTS['http']}", f"http://{HOST4}:22", "http://169.254.169.254:80"):
+        node.call("PUT", path, {"type": "http", "proxy": proxy})
+        with_listener = subprocess.Popen(["/usr/bin/python3", "-c", "import socket,time\nfor a, p in (('127.0.0.1', 3128), "
+                                          f"('{HOST4}', 22)):\n  s = socket.socket(); s.setsockopt(1, 2, 1); s.bind((a, p)); "
+                                          "s.listen(); globals()[a] = s\ntime.sleep(30)"])
+        time.sleep(0.5)
+        try:
+            assert node.post(path + "/start").data["status"] == "error"
+            message = node.get(path).data["status_message"]
+            assert "own" in message or "link-local" in message, message
+        finally:
+            with_listener.kill()
+            with_listener.wait()
+        node.post(path + "/stop")
+
+
+def test_upstream_dies_and_comes_back(node, box, path, proxies, servers):
+    configure(node, path, "socks5")
+    assert ask(node, box) == EXIT4
+    eye = Eye("egr0")
+    proxies["socks5"].stop()
+    try:
+        assert ask(node, box) == "" and ask(node, box, "a.name.test") == ""
+        wait_for(lambda: node.get(path).data["status"] == "error", 10, what="an error")
+        assert not [p for p in eye.stop() if p[1] != PROXY4 and p[2] in (6, 17, 1)]
+    finally:
+        proxies["socks5"].start()
+    wait_for(lambda: node.get(path).data["status"] == "running", 15, what="running again")
+    assert ask(node, box) == EXIT4
+
+
+def test_relay_dies_and_comes_back(node, box, path, proxies, servers):
+    configure(node, path, "socks5")
+    (pid,) = relays(node)
+    eye = Eye("egr0")
+    os.kill(pid, signal.SIGKILL)
+    for _ in range(3):
+        ask(node, box, seconds=1)
+    wait_for(lambda: node.get(path).data["status"] == "running", 10, what="a new relay")
+    assert not [p for p in eye.stop() if p[1] != PROXY4 and p[2] in (6, 17, 1)]
+    assert relays(node) != [pid] and len(relays(node)) == 1
+    assert ask(node, box) == EXIT4
+    db = sqlite3.connect(f"file:{node.state}/noded.db?mode=ro", uri=True)
+    words = [t for (t,) in db.execute("SELECT event_type FROM events WHERE event_type LIKE 'container.network.%' ORDER BY seq")]
+    assert words[-2:] == ["container.network.failed", "container.network.running"]
+
+
+def test_without_a_relay_nothing_passes(node, box, path, proxies, servers):
+    """noded is dead and so is the relay: the rules alone."""
+    configure(node, path, "socks5")
+    pid = node.container(box)["node"]["init_pid"]
+    (relay,) = relays(node)
+    node.kill9()
+    os.kill(relay, signal.SIGKILL)
+    eye = Eye("egr0")
+    r = subprocess.run(["nsenter", "-t", str(pid), "-n", "curl", "-s", "-m", "1", f"http://{TARGET4}:9000/"],
+                       capture_output=True, check=False)
+    assert r.returncode != 0 and not r.stdout
+    assert not [p for p in eye.stop() if p[2] in (6, 17, 1)]
+    node.start()
+    wait_for(lambda: node.get(path).data["status"] == "running", 10, what="a new relay")
+    assert ask(node, box) == EXIT4
+
+
+def test_killed_noded_is_not_noticed(node, box, path, proxies, servers):
+    configure(node, path, "socks5")
+    before, pid = relays(node), node.container(box)["node"]["init_pid"]
+    script = (f"import socket, time\ns = socket.create_connection(('{TARGET4}', 9000)); s.settimeout(5)\n"
+              "s.recv(100); print('up', flush=True)\n"
+              "for i in range(40):\n    s.send(b'x'); assert s.recv(1) == b'x'; time.sleep(0.05)\nprint('done', flush=True)")
+    with subprocess.Popen(["nsenter", "-t", str(pid), "-n", "/usr/bin/python3", "-c", script], stdout=subprocess.PIPE,
+                          text=True) as stream:
+        assert stream.stdout.readline() == "up\n"
+        node.kill9()
+        node.start()
+        data = node.get(path).data
+        assert stream.stdout.readline() == "done\n"
+    assert relays(node) == before, "the same process"
+    wait_for(lambda: node.get(path).data["status"] == "running", 5, what="running")
+    assert data["configured"] and data["credentials_configured"]
+    node.restart()
+    assert relays(node) == before
+    assert ask(node, box) == EXIT4
+
+
+def test_a_change_takes_effect_at_once(node, box, path, proxies, servers):
+    configure(node, path, "socks5")
+    (first,) = relays(node)
+    assert configure(node, path, "http", start=False).data["status"] == "running"
+    proxies["http"].asked.clear()
+    assert ask(node, box) == EXIT4 and (TARGET4, 9000) in proxies["http"].asked
+    assert len(relays(node)) == 1 and relays(node) != [first]
+    assert node.call("PUT", path, {"type": "block"}).data["status"] == "running"
+    assert ask(node, box, seconds=1) == ""
+    wait_for(lambda: not relays(node), 5, what="the end of the relay")
+    assert configure(node, path, "socks5", start=False).data["status"] == "running"
+    assert ask(node, box) == EXIT4
+    assert node.post(path + "/stop").data["status"] == "stopped"
+    assert ask(node, box) == HOST4, "directly"
+    wait_for(lambda: not relays(node), 5, what="the end of the relay")
+
+
+def test_restart_of_the_container_and_delete(node, box, path, proxies, servers):
+    configure(node, path, "socks5")
+    eye = Eye("egr0")
+    assert node.op(box, "restart", {"timeout": 5}).status == 200
+    node.wait_booted(box)
+    assert ask(node, box) == EXIT4
+    assert not [p for p in eye.stop() if p[1] != PROXY4 and p[2] in (6, 17, 1)]
+    made = node.post(f"/api/v1/containers/{box}/copy?wait=true",
+                     {"target_project_id": node.container(box)["project_id"], "copy_network_rules": True}).data["id"]
+    node.wait_booted(made)
+    assert node.get(f"/api/v1/containers/{made}/network").data["status"] == "running"
+    assert ask(node, made) == EXIT4 and len(relays(node)) == 2
+    assert node.delete(made).status == 200
+    wait_for(lambda: len(relays(node)) == 1, 5, what="the end of the copy's relay")
+
+
+def test_the_relay_has_no_rights_and_shows_no_secret(node, box, path, proxies):
+    configure(node, path, "socks5")
+    (pid,) = relays(node)
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        status = dict(line.split(":\t", 1) for line in f.read().splitlines() if ":\t" in line)
+    assert set(status["Uid"].split()) == {"65534"} and status["Groups"].strip() == ""
+    assert all(int(status[k], 16) == 0 for k in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"))
+    assert status["NoNewPrivs"] == "1"
+    for secret in (SECRET, URL_LOGIN.split(":")[1][:-1]):
+        for path_ in glob.glob("/proc/[0-9]*/cmdline") + glob.glob("/proc/[0-9]*/environ"):
+            try:
+                with open(path_, "rb") as f:
+                    assert secret.encode() not in f.read(), path_
+            except (FileNotFoundError, ProcessLookupError):
+                pass
+        with open(node.log_path, encoding="utf-8") as f:
+            assert secret not in f.read()
+        assert secret not in node.get(path).text + node.get("/api/v1/events?limit=500").text
+    assert len([p for p in node.cgroups() if os.path.basename(p) == "r1"]) >= 1
+
+
+def test_halt_ends_relays(node, box, path, proxies):
+    configure(node, path, "socks5")
+    assert len(relays(node)) == 1
+    node.stop()
+    assert len(relays(node)) == 1
+    r = subprocess.run([BUILD + "/noded-down", "--config", node.conf, "halt"], capture_output=True, text=True,
+                       env={**os.environ, **node.env}, check=False)
+    assert r.returncode == 0 and not relays(node), r.stderr
+    node.start()
+    node.wait_idle()
+    assert len(relays(node)) == 1
+    wait_for(lambda: node.get(path).data["status"] == "running", 10, what="running")
+
