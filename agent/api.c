@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "agent/route.h"
+#include "agent/texts.h"
 #include "base/log.h"
 #include "base/str.h"
 
@@ -83,6 +84,16 @@ void reply_ok(struct http_request *req, int status, const char *message, json_t 
         req, status,
         json_pack("{s:i, s:s, s:o}", "statusCode", status, "message", message, "data", data ? data : json_null()), NULL,
         NULL);
+}
+
+void reply_ok_text(struct http_request *req, const char *message, const char *data)
+{
+    struct text_buffer b = {0};
+
+    text_add_format(&b, "{\"statusCode\":200,\"message\":\"%s\",\"data\":", message);
+    text_add(&b, data, strlen(data));
+    text_add(&b, "}", 1);
+    http_reply_text(req, 200, b.text, b.len);
 }
 
 void reply_err(struct http_request *req, struct err *e)

@@ -9,6 +9,8 @@
 #include "agent/agent.h"
 #include "agent/operation.h"
 
+struct text;
+
 enum api_verb { GET = 1, POST = 2, PUT = 4, PATCH = 8, DELETE = 16 };
 
 struct api_call {
@@ -29,7 +31,9 @@ void api_handle(void *owner, struct http_request *req);
 bool api_print_routes(void);
 
 void reply_ok(struct http_request *req, int status, const char *message, json_t *data); /* data NULL: null */
-void reply_err(struct http_request *req, struct err *e);                                /* takes over e */
+/* 200 with data that is JSON text already, for what is asked for often. */
+void reply_ok_text(struct http_request *req, const char *message, const char *data);
+void reply_err(struct http_request *req, struct err *e); /* takes over e */
 /* For the failure of work that a checked request asked for: never a 4xx. */
 void reply_host_err(struct http_request *req, struct err *e);
 
@@ -54,6 +58,7 @@ struct list_kind {
     json_t *(*to_json)(const struct agent *a, const void *object);
     /* When set, answers in the end: data passes over, items is the page, a part of it. */
     void (*reply)(const struct api_call *call, const char *message, json_t *data, json_t *items);
+    const struct text *(*to_text)(const struct agent *a, const void *object); /* instead, when it is kept */
 };
 enum { LIST_BY_ID = 1 }; /* in every list of words */
 /* found is reordered. */

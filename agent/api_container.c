@@ -3,6 +3,7 @@
 #include "agent/api.h"
 #include "agent/project.h"
 #include "agent/runtime.h"
+#include "agent/texts.h"
 #include "base/str.h"
 
 enum list_order { BY_CREATED, BY_ID, BY_NAME, BY_STATUS, BY_UPDATED };
@@ -30,6 +31,11 @@ static int64_t compare(const void *x, const void *y, int by)
 static json_t *to_json(const struct agent *a, const void *c)
 {
     return container_to_json(a, c);
+}
+
+static const struct text *to_text(const struct agent *a, const void *c)
+{
+    return texts_object(a, (struct container *)(uintptr_t)c);
 }
 
 /* The filters of a list. */
@@ -65,12 +71,14 @@ static bool has_realm(const struct container *c, const char *realm_id)
 
 static void list(struct api_call *call, const char *project_id)
 {
-    static const struct list_kind kind = {.member = "containers",
-                                          .limit = 50,
-                                          .sort_words = sort_words,
-                                          .compare = compare,
-                                          .to_json = to_json,
-                                          .reply = runtime_reply};
+    static const struct list_kind plain = {
+        .member = "containers", .limit = 50, .sort_words = sort_words, .compare = compare, .to_text = to_text};
+    static const struct list_kind with_runtime = {.member = "containers",
+                                                  .limit = 50,
+                                                  .sort_words = sort_words,
+                                                  .compare = compare,
+                                                  .to_json = to_json,
+                                                  .reply = runtime_reply};
     const struct agent *a = call->agent;
     autofree const void **found = mem_new_array(const void *, a->container_count);
     struct filter f = {.project_id = project_id};
@@ -89,7 +97,8 @@ static void list(struct api_call *call, const char *project_id)
             continue;
         found[n++] = c;
     }
-    reply_list(call, &kind, found, n, "Containers retrieved successfully");
+    reply_list(call, http_query(call->req, "runtime") ? &with_runtime : &plain, found, n,
+               "Containers retrieved successfully");
 }
 
 void containers_list(struct api_call *call)

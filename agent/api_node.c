@@ -46,7 +46,9 @@ void node_get(struct api_call *call)
 
 void node_routes(struct api_call *call)
 {
-    reply_ok(call->req, 200, "Routes retrieved successfully", feed_map(call->agent));
+    autofree char *map = feed_map(call->agent);
+
+    reply_ok_text(call->req, "Routes retrieved successfully", map);
 }
 
 void node_routes_stream(struct api_call *call)

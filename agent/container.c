@@ -5,6 +5,7 @@
 
 #include "agent/config.h"
 #include "agent/egress.h"
+#include "agent/texts.h"
 #include "base/str.h"
 
 #define ID_COUNT 65536 /* of each container */
@@ -40,10 +41,10 @@ static const struct json_field record_fields[] = {
     R(BOOL, dev_kit),
     R(BOOL, autostart),
     R(BOOL, ramdisk),
-    R(JSON, environment, .required = true, .has_type = true, .type = JSON_OBJECT),
+    R(JSON, environment, .required = true, .has_type = true, .type = JSON_OBJECT, .unhashed = true), /* env_revision */
     R(JSON, realm_ids, .required = true, .has_type = true, .type = JSON_ARRAY),
     R(JSON, kits, .required = true, .has_type = true, .type = JSON_ARRAY),
-    R(JSON, request, .nullable = true),
+    R(JSON, request, .nullable = true, .unhashed = true), /* does not change */
     R(INT, env_revision),
     R(INT, env_applied_revision),
     R(INT, env_verified_at),
@@ -99,6 +100,7 @@ void container_free(struct container *c)
     for (size_t i = 0; i < c->snapshot_count; i++)
         snapshot_free(c->snapshots[i]);
     free(c->snapshots);
+    texts_free(c->texts);
     ruleset_unref(c->rules);
     egress_free(c->egress);
     json_table_clear(&container_record_table, &c->record);

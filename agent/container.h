@@ -63,6 +63,7 @@ struct operation;
 struct init_watch;
 struct relay;
 struct runtime_seen;
+struct texts;
 
 struct container {
     struct container_record record;
@@ -80,6 +81,7 @@ struct container {
     struct runtime_seen *seen;            /* what ran inside when somebody asked last; of runtime.c */
     int64_t init_pid;                     /* 0: not running */
     bool shares_stale, shares_busy;       /* share_mount.c: the mounts may not agree with the records; a job is at it */
+    struct texts *texts;                  /* texts.c: what was rendered of it; made at the first use */
     int64_t cpu_sample_ns, cpu_sample_us; /* what it had used when statistics were asked for last, and when */
 };
 

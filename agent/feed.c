@@ -3,6 +3,7 @@
 
 #include "agent/kits.h"
 #include "agent/sse.h"
+#include "agent/texts.h"
 #include "base/str.h"
 
 /* How soon a change is told; every LOOK_ROUNDS the map is compared even if no operation has ended. */
@@ -45,7 +46,7 @@ static json_t *services_of(const struct agent *a, const struct container *c)
     return list;
 }
 
-static json_t *route_of(const struct agent *a, const struct container *c)
+json_t *feed_route(const struct agent *a, const struct container *c)
 {
     return json_pack("{s:s, s:s, s:s, s:s, s:b, s:s, s:s, s:s, s:o}", "container_id", c->record.id, "project_id",
                      c->record.project_id, "name", c->record.name, "status", container_status_word(c), "running",
@@ -59,27 +60,32 @@ static char *gist_of(const struct container *c)
     return str_fmt("%s %s %s", container_status_word(c), c->record.project_id, c->record.name);
 }
 
-json_t *feed_map(const struct agent *a)
+char *feed_map(const struct agent *a)
 {
-    json_t *list = json_array();
+    struct text_buffer b = {0};
 
-    for (size_t i = 0; i < a->container_count; i++)
-        json_array_append_new(list, route_of(a, a->containers[i]));
-    return json_pack("{s:I, s:s, s:o}", "revision", (json_int_t)a->routes_revision, "node_id", a->node_id, "routes",
-                     list);
+    text_add_format(&b, "{\"revision\":%llu,\"node_id\":\"%s\",\"routes\":[", (unsigned long long)a->routes_revision,
+                    a->node_id);
+    for (size_t i = 0; i < a->container_count; i++) {
+        const struct text *t = texts_route(a, a->containers[i]);
+
+        text_add(&b, ",", i > 0);
+        text_add(&b, t->text, t->len);
+    }
+    text_add(&b, "]}", 2);
+    return b.text;
 }
 
-static void tell(struct reader *r, const char *event, json_t *j)
+static void tell(struct reader *r, const char *event, const char *data)
 {
-    autofree char *data = json_dumps(j, JSON_COMPACT), *id = NULL;
+    autofree char *id = str_fmt("%llu", (unsigned long long)r->feed->agent->routes_revision);
 
-    id = str_fmt("%lld", (long long)json_integer_value(json_object_get(j, "revision")));
-    sse_send(r->sse, id, event, data ? data : "{}");
+    sse_send(r->sse, id, event, data);
 }
 
 static void send_map(struct reader *r)
 {
-    autojson map = feed_map(r->feed->agent);
+    autofree char *map = feed_map(r->feed->agent);
 
     r->behind = false;
     tell(r, "routes", map);
@@ -97,7 +103,7 @@ static json_t *changes(struct feed *f)
         autofree char *now = gist_of(c);
 
         if (!str_eq(json_string_value(json_object_get(f->told, c->record.id)), now))
-            json_array_append_new(changed, route_of(a, c));
+            json_array_append_new(changed, feed_route(a, c));
         json_object_set_new(told, c->record.id, json_string(now));
     }
     json_object_foreach(f->told, id, gist) if (!json_object_get(told, id))
@@ -119,12 +125,13 @@ static json_t *changes(struct feed *f)
 static void look(struct feed *f)
 {
     autojson j = changes(f);
+    autofree char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
 
     f->revision = f->agent->routes_revision;
-    for (struct reader *r = f->first; j && r; r = r->next) {
+    for (struct reader *r = f->first; text && r; r = r->next) {
         r->behind = r->behind || sse_waiting(r->sse) >= WAITING_MAX;
         if (!r->behind)
-            tell(r, "changed", j);
+            tell(r, "changed", text);
     }
 }
 

@@ -14,6 +14,7 @@
 
 #include "agent/http_gate.h"
 #include "agent/http_internal.h"
+#include "base/json_table.h"
 #include "base/log.h"
 #include "base/str.h"
 
@@ -182,35 +183,45 @@ void http_send(struct http_request *r)
     http_kick(r->server);
 }
 
-static void set_response(struct http_request *r, int status, json_t *body, const char *name, const char *value)
+static void set_response(struct http_request *r, int status, char *body, size_t len)
 {
-    char *text = json_dumps(body, JSON_COMPACT);
-
-    json_decref(body);
     r->status = status;
-    r->response = MHD_create_response_from_buffer(text ? strlen(text) : 0, text, MHD_RESPMEM_MUST_FREE);
+    r->response = MHD_create_response_from_buffer(len, body, MHD_RESPMEM_MUST_FREE);
     if (!r->response)
         abort();
     http_common_headers(r, "application/json");
-    if (name)
-        (void)MHD_add_response_header(r->response, name, value);
 }
 
-void http_reply(struct http_request *r, int status, json_t *body, const char *header_name, const char *header_value)
+static void reply(struct http_request *r, int status, char *body, size_t len, const char *name, const char *value)
 {
     if (r->replied) {
-        json_decref(body);
+        free(body);
         log_error(NULL, "a request was answered twice");
         return;
     }
     r->replied = true;
     if (!r->conn) {
-        json_decref(body);
+        free(body);
         http_request_free(r);
         return;
     }
-    set_response(r, status, body, header_name, header_value);
+    set_response(r, status, body, len);
+    if (name)
+        (void)MHD_add_response_header(r->response, name, value);
     http_send(r);
+}
+
+void http_reply(struct http_request *r, int status, json_t *body, const char *header_name, const char *header_value)
+{
+    char *text = json_dumps(body, JSON_COMPACT);
+
+    json_decref(body);
+    reply(r, status, text, text ? strlen(text) : 0, header_name, header_value);
+}
+
+void http_reply_text(struct http_request *r, int status, char *body, size_t len)
+{
+    reply(r, status, body, len, NULL, NULL);
 }
 
 static struct http_request *request_new(struct http_server *s, struct MHD_Connection *conn, const char *method,
@@ -237,11 +248,12 @@ static struct http_request *request_new(struct http_server *s, struct MHD_Connec
 
 static void refuse(struct http_request *r, int status, struct err *e)
 {
+    autojson body = json_pack("{s:i, s:s, s:s, s:n}", "statusCode", status, "error",
+                              status == 413 ? "Payload Too Large" : "Bad Request", "message", err_message(e), "data");
+    char *text = json_dumps(body, JSON_COMPACT);
+
     r->close_after = true;
-    set_response(r, status,
-                 json_pack("{s:i, s:s, s:s, s:n}", "statusCode", status, "error",
-                           status == 413 ? "Payload Too Large" : "Bad Request", "message", err_message(e), "data"),
-                 NULL, NULL);
+    set_response(r, status, text, text ? strlen(text) : 0);
     r->replied = true;
     err_free(e);
 }

@@ -50,6 +50,8 @@ const struct peer *http_peer(const struct http_request *req);
 
 /* Answers with a JSON body (taken over). header_name may be NULL. A client that went away is no error. */
 void http_reply(struct http_request *req, int status, json_t *body, const char *header_name, const char *header_value);
+/* The same with a body of len bytes that is text already, made by malloc (taken over). */
+void http_reply_text(struct http_request *req, int status, char *body, size_t len);
 
 /*
  * A reply whose body comes in pieces, for as long as both sides like. What is written waits in memory until the client

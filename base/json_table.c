@@ -228,3 +228,73 @@ struct err *json_parse(const char *text, size_t len, const char *what, json_t **
     *ret = j;
     return NULL;
 }
+
+static uint64_t mix(uint64_t hash, uint64_t word)
+{
+    hash =
+        (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15); /* 2^64 divided by the golden ratio: odd, its bits well mixed */
+    return hash ^ (hash >> 32);
+}
+
+static uint64_t mix_text(uint64_t hash, const char *s)
+{
+    size_t len = s ? strlen(s) : 0;
+    uint64_t word;
+
+    hash = mix(hash, s ? len + 1 : 0);
+    for (; len >= sizeof(word); s += sizeof(word), len -= sizeof(word)) {
+        memcpy(&word, s, sizeof(word));
+        hash = mix(hash, word);
+    }
+    word = 0;
+    if (len > 0)
+        memcpy(&word, s, len);
+    return mix(hash, word);
+}
+
+static uint64_t mix_json(uint64_t hash, const json_t *j)
+{
+    const char *key;
+    json_t *v;
+    size_t i;
+
+    hash = mix(hash, j ? (uint64_t)json_typeof(j) + 1 : 0);
+    if (json_is_string(j))
+        return mix_text(hash, json_string_value(j));
+    if (json_is_integer(j))
+        return mix(hash, (uint64_t)json_integer_value(j));
+    json_array_foreach((json_t *)(uintptr_t)j, i, v) hash = mix_json(hash, v);
+    json_object_foreach((json_t *)(uintptr_t)j, key, v) hash = mix_json(mix_text(hash, key), v);
+    return hash;
+}
+
+uint64_t json_table_hash(const struct json_table *t, const void *in)
+{
+    uint64_t hash = t->count;
+
+    for (size_t i = 0; i < t->count; i++) {
+        const struct json_field *f = &t->fields[i];
+        const void *p = (const char *)in + f->offset;
+
+        if (f->unhashed)
+            continue;
+        switch (f->kind) {
+        case JSON_KIND_STRING:
+            hash = mix_text(hash, *(char *const *)p);
+            break;
+        case JSON_KIND_INT:
+            hash = mix(hash, (uint64_t) * (const int64_t *)p);
+            break;
+        case JSON_KIND_BOOL:
+            hash = mix(hash, *(const bool *)p);
+            break;
+        case JSON_KIND_ENUM:
+            hash = mix(hash, (uint64_t) * (const int *)p);
+            break;
+        case JSON_KIND_JSON:
+            hash = mix_json(hash, *(json_t *const *)p);
+            break;
+        }
+    }
+    return hash;
+}

@@ -28,6 +28,7 @@ struct json_field {
     json_type type;               /* json: required JSON type when has_type */
     bool has_type;
     const char *rule; /* the rule in words: "must be ..." */
+    bool unhashed;    /* json_table_hash leaves it out */
 };
 
 struct json_table {
@@ -72,3 +73,6 @@ static inline void json_decrefp_(json_t **j)
     json_decref(*j);
 }
 #define autojson __attribute__((cleanup(json_decrefp_))) json_t *
+/* A number that changes when a member of the struct does (with a chance of 2^-64 not to), for what is kept because it
+ * was costly to make. Depends on the program's build; never record it. */
+uint64_t json_table_hash(const struct json_table *t, const void *in);

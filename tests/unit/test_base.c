@@ -97,6 +97,40 @@ static void test_open_table_takes_unknown_fields(UNUSED void **state)
     json_table_clear(&open_table, &t);
 }
 
+static uint64_t hash_of(const char *text)
+{
+    struct thing t = {0};
+    uint64_t hash;
+
+    assert_ok(load(&table, text, &t, NULL));
+    hash = json_table_hash(&table, &t);
+    json_table_clear(&table, &t);
+    return hash;
+}
+
+static void test_hash_changes_with_every_member(UNUSED void **state)
+{
+    static const char *const texts[] = {
+        "{\"name\": \"abc\"}",
+        "{\"name\": \"abd\"}",
+        "{\"name\": \"abcd\"}",
+        "{\"name\": \"abc\", \"size\": 1}",
+        "{\"name\": \"abc\", \"size\": 2}",
+        "{\"name\": \"abc\", \"on\": true}",
+        "{\"name\": \"abc\", \"list\": []}",
+        "{\"name\": \"abc\", \"list\": [\"a\", \"b\"]}",
+        "{\"name\": \"abc\", \"list\": [\"b\", \"a\"]}",
+        "{\"name\": \"abc\", \"list\": [{\"a\": 1}]}",
+        "{\"name\": \"abc\", \"list\": [{\"a\": true}]}",
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        assert_true(hash_of(texts[i]) == hash_of(texts[i]));
+        for (size_t k = 0; k < i; k++)
+            assert_true(hash_of(texts[i]) != hash_of(texts[k]));
+    }
+}
+
 struct settings {
     char *path;
     int64_t count, bytes;
@@ -277,6 +311,7 @@ int main(void)
         cmocka_unit_test(test_open_table_takes_unknown_fields),
         cmocka_unit_test(test_ini),
         cmocka_unit_test(test_ini_names_the_line),
+        cmocka_unit_test(test_hash_changes_with_every_member),
         cmocka_unit_test(test_frames),
         cmocka_unit_test(test_errors_cross_processes),
         cmocka_unit_test(test_strings),
