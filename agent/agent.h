@@ -23,7 +23,9 @@ struct project;
 struct share;
 struct retention;
 struct event_streams;
+struct command_rates;
 struct feed;
+struct metrics;
 struct runtime;
 struct sse_set;
 struct usage;
@@ -67,6 +69,8 @@ struct agent {
     struct retention *retention;
     struct usage *usage;
     struct runtime *runtime;
+    struct metrics *metrics;
+    struct command_rates *command_rates;
     struct sse_set *sse;
     struct feed *feed;
     struct event_streams *event_streams;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <sys/stat.h>
 
+#include "agent/command.h"
 #include "agent/egress.h"
 #include "agent/event.h"
 #include "agent/project.h"
@@ -192,6 +193,8 @@ struct err *load_state(struct agent *a, bool *ret_rebooted, json_t **ret_intents
         e = each(a, STORE_SHARE_ALL, load_share);
     if (!e)
         e = projects_complete(a);
+    if (!e)
+        e = commands_load(a);
     if (!e)
         e = store_query(a->store, STORE_INTENT_ALL, NULL, ret_intents);
     return e;

@@ -58,6 +58,7 @@ struct operation {
     int from;                 /* status before */
     int attempt;              /* 1, more when recovered */
     struct http_request *req; /* who waits for `done`; NULL: nobody */
+    void *owner;              /* of `done`, when it is no request */
     /* done: after the last commit, or when the intent failed; e passes to it. accepted: after the intent, may be NULL.
      */
     void (*accepted)(struct operation *op);

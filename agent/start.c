@@ -13,6 +13,7 @@
 #include "agent/feed.h"
 #include "agent/listen.h"
 #include "agent/load.h"
+#include "agent/metrics.h"
 #include "agent/preflight.h"
 #include "agent/project.h"
 #include "agent/reconcile.h"
@@ -377,6 +378,7 @@ struct agent *agent_start(uv_loop_t *loop, struct config *config, http_handler_f
     a->read_lane = lane_new(loop, "read");
     a->net_lane = lane_new(loop, "network");
     a->usage = usage_new(a);
+    a->metrics = metrics_new(a);
     a->runtime = runtime_new(a);
     a->workers = workers_new(loop, config->worker, (size_t)config->workers);
     e = begin(s);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Graceful end: no new requests, unfinished operations get some time, then the sockets close. What is cut off is
  * repaired by the next start like after a crash. */
+#include "agent/command.h"
 #include "agent/event.h"
 #include "agent/event_stream.h"
 #include "agent/event_trim.h"
 #include "agent/expiry.h"
 #include "agent/feed.h"
+#include "agent/metrics.h"
 #include "agent/project.h"
 #include "agent/relay.h"
 #include "agent/runtime.h"
@@ -130,6 +132,7 @@ void agent_free(struct agent *a)
     nf_watch_close(a->nf_watch);
     nf_close(a->nf);
     usage_free(a->usage);
+    metrics_free(a->metrics);
     runtime_free(a->runtime);
     workers_free(a->workers);
     lane_free(a->store_lane);
@@ -139,6 +142,7 @@ void agent_free(struct agent *a)
     store_close(a->store);
     event_streams_free(a->event_streams);
     events_free(a->events);
+    commands_free(a->command_rates);
     json_decref(a->images);
     json_decref(a->kits);
     free(a->node_name);

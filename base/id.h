@@ -7,3 +7,5 @@
 
 void id_object(char ret[ID_OBJECT_LEN + 1]);
 void id_operation(char ret[ID_OPERATION_LEN + 1]);
+/* The same id for the same name, for objects that are not stored: 24 digits. */
+void id_of_name(const char *kind, const char *name, char ret[ID_OBJECT_LEN + 1]);

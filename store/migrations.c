@@ -38,6 +38,10 @@ static const char *const steps[] = {
     /* 5 */
     ("CREATE TABLE shares (id TEXT PRIMARY KEY, source_container_id TEXT NOT NULL REFERENCES containers (id)"
      "  ON DELETE CASCADE, body TEXT NOT NULL) STRICT;"),
+    /* server commands: what was run, and what came out. */
+    "CREATE TABLE command_logs (id TEXT PRIMARY KEY, slug TEXT NOT NULL, status TEXT NOT NULL,"
+    "  parameters TEXT NOT NULL, output TEXT, exit_code INTEGER, started_at INTEGER NOT NULL, ended_at INTEGER) "
+    "STRICT;",
 };
 
 static struct err *exec(sqlite3 *db, const char *sql)

@@ -93,7 +93,13 @@
     X(STORE_EVENT_OLDEST, "SELECT seq, created_at FROM events ORDER BY seq LIMIT ?")                                   \
     X(STORE_EVENT_TRIM, "DELETE FROM events WHERE seq <= ?")                                                           \
     X(STORE_LOG_TRIM, "DELETE FROM status_logs WHERE rowid IN (SELECT rowid FROM status_logs WHERE created_at < ? "    \
-                      "LIMIT ?)")
+                      "LIMIT ?)")                                                                                      \
+    X(STORE_COMMAND_ADD, "INSERT INTO command_logs (id, slug, status, parameters, started_at) VALUES (?, ?, ?, ?, ?)") \
+    X(STORE_COMMAND_END, "UPDATE command_logs SET status = ?, output = ?, exit_code = ?, ended_at = ? WHERE id = ?")   \
+    X(STORE_COMMAND_GET, "SELECT * FROM command_logs WHERE id = ?")                                                    \
+    X(STORE_COMMAND_SINCE, "SELECT id, slug, status, started_at FROM command_logs WHERE started_at > ? "               \
+                           "OR status = 'running' ORDER BY started_at")                                                \
+    X(STORE_COMMAND_TRIM, "DELETE FROM command_logs WHERE rowid <= (SELECT max(rowid) FROM command_logs) - 10000")
 
 enum store_statement {
 #define X(name, sql) name,

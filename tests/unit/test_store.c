@@ -106,6 +106,10 @@ static void test_wrong_number_of_values(void **state)
     [STORE_EVENT_##name##_TYPE_DESC] = 10, [STORE_EVENT_##name##_TYPE_ASC] = 10, [STORE_EVENT_##name##_COUNT] = 8,     \
     [STORE_EVENT_##name##_DELETE] = 10
 
+#define COMMANDS                                                                                                       \
+    [STORE_COMMAND_ADD] = 5, [STORE_COMMAND_END] = 5, [STORE_COMMAND_GET] = 1, [STORE_COMMAND_SINCE] = 1,              \
+    [STORE_COMMAND_TRIM] = 0
+
 static void test_every_statement_prepares(void **state)
 {
     static const int parameters[] = {
@@ -144,6 +148,7 @@ static void test_every_statement_prepares(void **state)
         [STORE_EVENT_OLDEST] = 1,
         [STORE_EVENT_TRIM] = 1,
         [STORE_LOG_TRIM] = 2,
+        COMMANDS,
         [STORE_SHARE_PUT] = 3,
         [STORE_SHARE_DELETE] = 1,
         [STORE_PROJECT_PUT] = 3,
