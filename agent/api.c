@@ -48,6 +48,7 @@ static const struct route routes[] = {
     {GET, P, ANYBODY, projects_get},
     {PUT | PATCH, P, ANYBODY, projects_update},
     {DELETE, P, ANYBODY, projects_delete},
+    {GET, P "/stats", ANYBODY, projects_stats},
     {GET, P "/containers", ANYBODY, containers_list_project},
     {POST, P "/containers", ANYBODY, container_create},
     {GET, C, ANYBODY, container_get},

@@ -7,6 +7,7 @@
 
 #include "agent/api.h"
 #include "agent/cgroup.h"
+#include "agent/project.h"
 #include "agent/usage.h"
 #include "base/clock.h"
 #include "base/str.h"
@@ -112,6 +113,7 @@ static json_t *report(const struct stats_query *q, struct container *c, const js
 {
     autofree char *slot = str_fmt("%lld", (long long)c->record.slot);
     autofree char *time = str_fmt("%lldms", (long long)((clock_mono_us() - q->begun_us) / 1000));
+    const struct project *project = project_find(q->agent, c->record.project_id);
     const json_t *use = json_object_get(slots, slot);
     bool up = container_is_up(c), paused = c->record.status == CONTAINER_PAUSED;
     json_t *j = json_pack(
@@ -133,7 +135,7 @@ static json_t *report(const struct stats_query *q, struct container *c, const js
     if (c->record.ramdisk)
         json_object_set_new(j, "ramdisk", ramdisk_of(q->agent, json_object_get(use, "ramdisk")));
     json_object_set_new(j, "processing_time", json_string(time));
-    json_object_set_new(j, "project_name", json_null());
+    json_object_set_new(j, "project_name", project ? json_string(project->alias) : json_null());
     json_object_set_new(j, "server_name", json_string(q->agent->node_name));
     json_object_set_new(j, "subserver_name", json_null());
     return j;

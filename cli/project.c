@@ -163,3 +163,37 @@ struct err *cmd_project_delete(struct cli *cli)
                output_member(json_object_get(data, "deleted"), "containers"));
     return NULL;
 }
+
+struct err *cmd_project_stats(struct cli *cli)
+{
+    static const char *const headers[] = {"CONTAINER", "STATUS", "PROCESSES", "CPU %", "MEMORY", NULL};
+    autofree char *path = NULL, *below = NULL;
+    autojson data = NULL;
+    struct table *t;
+    const json_t *c;
+    size_t i;
+    struct err *e = project_path(cli, &path);
+
+    if (e)
+        return e;
+    below = str_fmt("%s/stats", path);
+    e = cli_call(cli, "GET", below, NULL, &data);
+    if (e)
+        return e;
+    if (cli->json) {
+        output_json(data);
+        return NULL;
+    }
+    t = table_new(headers);
+    json_array_foreach(json_object_get(data, "stats"), i, c)
+    {
+        const json_t *memory = json_object_get(json_object_get(c, "memory"), "usage");
+        char bytes[16];
+
+        table_row(t, output_member(c, "id"), output_member(c, "status"), output_member(c, "processes"),
+                  output_member(json_object_get(c, "cpu"), "usage_percent"),
+                  memory ? output_bytes(json_integer_value(memory), bytes) : NULL);
+    }
+    table_print(t, "The project has no containers.");
+    return NULL;
+}

@@ -136,6 +136,23 @@ def test_quota_and_deletion_with_all_that_is_in_it(node):
     node.assert_consistent()
 
 
+def test_stats(node):
+    p = make(node, "measured")
+    assert node.get(f"{P}/{p['id']}/stats").data["stats"] == []
+    made = [put_in(node, p["id"], f"stat-{i}").data for i in range(2)]
+    assert node.op(made[0]["id"], "force-stop").status == 200
+    data = node.get(f"{P}/{p['id']}/stats/").data
+    s = data["summary"]
+    assert (s["project_id"], s["project_name"], s["container_count"]) == (p["id"], "measured", 2)
+    assert s["total_processing_time"].endswith("ms")
+    by_id = {c["id"]: c for c in data["stats"]}
+    assert by_id[made[0]["id"]]["status"] == "Stopped" and by_id[made[0]["id"]]["memory"] is None
+    assert by_id[made[1]["id"]]["status"] == "Running" and by_id[made[1]["id"]]["memory"]["usage"] > 0
+    assert by_id[made[1]["id"]]["project_name"] == "measured"
+    assert node.get(f"{P}/{'9' * 24}/stats").json["code"] == "PROJECT_NOT_FOUND"
+    assert node.call("DELETE", f"{P}/{p['id']}").status == 200
+
+
 def test_an_unknown_project_of_a_container_is_recorded(node):
     pid = "77" * 12
     assert put_in(node, pid, "first").status == 201

@@ -224,6 +224,7 @@ def test_projects(ctl):
     ctl("project", "update", "ctl project", "--max-containers", "none", "--alias", "ctl-other")
     assert json.loads(ctl("--json", "project", "get", pid))["max_containers"] is None
     ctl("project", "update", pid, "--max-containers", "-1", code=2)
+    assert cid in ctl("project", "stats", pid) and "Running" in ctl("project", "stats", "ctl-other")
     ctl("project", "update", pid, code=2)
     assert "with 1 containers" in ctl("project", "delete", "ctl-other")
     assert "there is no project 'ctl-other'" in ctl("project", "get", "ctl-other", code=1)

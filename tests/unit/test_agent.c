@@ -6,9 +6,10 @@
 
 #include "agent/api.h"
 #include "agent/cursor.h"
+#include "agent/guest.h"
 #include "agent/project.h"
-#include "agent/ssh_key.h"
 #include "agent/route.h"
+#include "agent/ssh_key.h"
 #include "base/fd.h"
 #include "base/str.h"
 
@@ -179,6 +180,53 @@ static void test_cursors(UNUSED void **state)
     assert_false(cursor_decode("", &back));
 }
 
+static void test_ssh_keys(UNUSED void **state)
+{
+    static const char key[] = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYV6oFMzHwYHCkWQUcJXGwmGzfYyFq1YpNlB0uBCsbe";
+    autofree char *with_comment = str_fmt("%s a comment", key), *print = ssh_key_fingerprint(with_comment);
+
+    assert_string_equal(print, "SHA256:c/PyGFsevF7FCAlnibUSqT+3BzCHCreG47Gxo1JGb9E");
+    assert_null(ssh_key_fingerprint(NULL));
+    assert_true(ssh_key_same(key, with_comment));
+    assert_false(ssh_key_same(key, NULL));
+    assert_false(ssh_key_same(NULL, NULL));
+    assert_false(ssh_key_same(key, "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYV6oFMzHwYHCkWQUcJXGwmGzfYyFq1YpNlB0uBCsbf"));
+    assert_err(ssh_key_check("k", "ssh-ed25519 AAAA=C3NzaC1lZDI1NTE5AAAAIJYV6oFMz"), ERR_INVALID);
+}
+
+/* Revisions: what is pending, lost, exhausted. */
+static void test_guest_parts(UNUSED void **state)
+{
+    auto_(container_free) struct container *c = container_new();
+    int64_t revisions[GUEST_PARTS];
+
+    c->record.environment = json_object();
+    assert_false(guest_is_pending(c, GUEST_ENVIRONMENT));
+    guest_files_lost(c); /* never set: nothing to lose */
+    assert_false(guest_is_pending(c, GUEST_ENVIRONMENT));
+    assert_null(guest_start_files(c, revisions));
+    guest_changed(c, GUEST_ENVIRONMENT);
+    guest_changed(c, GUEST_SSH_KEY);
+    assert_true(guest_is_pending(c, GUEST_ENVIRONMENT) && guest_is_pending(c, GUEST_SSH_KEY));
+    assert_false(guest_is_pending(c, GUEST_RAMDISK));
+    {
+        autojson files = guest_start_files(c, revisions);
+
+        assert_true(json_is_object(json_object_get(files, "environment")));
+        assert_true(json_is_null(json_object_get(files, "ssh_public_key")));
+        assert_int_equal(revisions[GUEST_ENVIRONMENT], 1);
+    }
+    c->record.env_attempts = GUEST_ATTEMPTS_MAX;
+    assert_true(guest_is_exhausted(c));
+    guest_changed(c, GUEST_ENVIRONMENT);
+    assert_false(guest_is_exhausted(c));
+    c->record.env_applied_revision = c->record.env_revision;
+    c->record.ssh_applied_revision = c->record.ssh_revision;
+    assert_null(guest_start_files(c, revisions));
+    guest_files_lost(c);
+    assert_true(guest_is_pending(c, GUEST_ENVIRONMENT) && guest_is_pending(c, GUEST_SSH_KEY));
+}
+
 static void test_projects(UNUSED void **state)
 {
     struct config config = {.record_projects = true};
@@ -222,6 +270,8 @@ int main(void)
         cmocka_unit_test(test_container_record_round_trip),
         cmocka_unit_test(test_cursors),
         cmocka_unit_test(test_projects),
+        cmocka_unit_test(test_ssh_keys),
+        cmocka_unit_test(test_guest_parts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
