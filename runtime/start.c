@@ -156,7 +156,7 @@ static struct err *launch(struct lxc_container *c, const struct job *job, struct
 
     if (!e)
         e = set_ramdisk(job, a);
-    if (!e && a->files)
+    if (!e && written)
         guest_write_files(job, a->files, written);
     if (!e)
         e = shares_open(job);
@@ -183,7 +183,7 @@ struct err *job_do_start(const struct job *job, void *args, json_t **ret)
     autofree char *rootfs = layout_rootfs(job->target.pool, job->target.slot);
     autojson files = json_incref(((struct job_start *)args)->files);
     auto_(container_put) struct lxc_container *c = NULL;
-    autojson written = json_object();
+    autojson written = files ? json_object() : NULL;
     struct in6_addr ipv6;
     struct err *e;
 
@@ -212,7 +212,9 @@ struct err *job_do_start(const struct job *job, void *args, json_t **ret)
         return e;
     /* Without it the container works as well, two seconds later. */
     err_ignore(address_use_at_once(c->init_pid(c), &ipv6));
-    guest_verify_files(job, files, written);
-    json_object_update(*ret, written);
+    if (files) {
+        guest_verify_files(job, files, written);
+        json_object_update(*ret, written);
+    }
     return NULL;
 }
