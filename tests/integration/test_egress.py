@@ -4,6 +4,7 @@
     host (198.51.100.1) --- net: proxies at .7 (their connections come from .20), servers and names at .8
 """
 import glob
+import http.client
 import os
 import signal
 import sqlite3
@@ -75,6 +76,8 @@ def proxies(net, certificate, servers):
 def node(net, certificate):
     d = Daemon(network__uplink="egr0", network__relay_ca=certificate[0]).start()
     yield d
+    with open(d.log_path, encoding="utf-8", errors="replace") as f:
+        assert "Sanitizer" not in f.read()
     d.close()
 
 
@@ -357,6 +360,41 @@ def test_the_relay_has_no_rights_and_shows_no_secret(node, box, path, proxies):
             assert secret not in f.read()
         assert secret not in node.get(path).text + node.get("/api/v1/events?limit=500").text
     assert len([p for p in node.cgroups() if os.path.basename(p) == "r1"]) >= 1
+
+
+@pytest.mark.parametrize("step", ["intent", "rules", "relay", "commit"])
+@pytest.mark.parametrize("verb", ["start", "stop", "update", "delete"])
+def test_noded_killed_while(node, box, path, proxies, servers, verb, step):
+    """What was asked for is on record before it begins, so the next noded completes it."""
+    configure(node, path, "socks5", start=verb != "start")
+    node.restart(f"op.network.{step}=kill")
+    calls = {"start": ("POST", path + "/start"), "stop": ("POST", path + "/stop"), "delete": ("DELETE", path),
+             "update": ("PUT", path, {"type": "http", "proxy": f"http://{URL_LOGIN}{PROXY4}:{PORTS['http']}",
+                                      "dns_servers": [TARGET4]})}
+    with pytest.raises((OSError, http.client.HTTPException)):
+        node.call(*calls[verb])
+    node.wait_dead()
+    assert node.process.returncode == -9
+    node.start()
+    node.wait_idle()
+    if verb in ("stop", "delete"):
+        assert node.get(path).data["status"] == ("stopped" if verb == "stop" else None)
+        wait_for(lambda: not relays(node), 5, what="the end of the relay")
+        assert ask(node, box) == HOST4
+        return
+    wait_for(lambda: node.get(path).data["status"] == "running", 10, what="running")
+    data = node.get(path).data
+    assert data["type"] == ("socks5" if verb == "start" else "http") and len(relays(node)) == 1
+    assert ask(node, box) == EXIT4
+
+
+def test_rules_that_the_kernel_refuses_leave_it_as_it_was(node, box, path, proxies, servers):
+    configure(node, path, "socks5", start=False)
+    node.restart("op.network.rules=error")
+    assert node.post(path + "/start").status == 500
+    assert node.get(path).data["status"] == "configured" and ask(node, box) == HOST4 and not relays(node)
+    node.restart()
+    assert node.get(path).data["status"] == "configured"
 
 
 def test_halt_ends_relays(node, box, path, proxies):

@@ -139,6 +139,27 @@ def test_power(ctl, box):
     assert "Memory:" in ctl("stats", box)
 
 
+def test_network(ctl, box, tmp_path, node):
+    assert "no network configuration" in ctl("network", "get", box)
+    url = tmp_path / "url"
+    url.write_text("socks5://user:not-to-be-seen@proxy.example\n")
+    out = ctl("network", "set", box, "socks5", "--proxy-file", str(url), "--dns", "9.9.9.9", "--dns", "2620:fe::fe",
+              "--country", "CH")
+    assert "socks5://proxy.example:1080" in out and "2620:fe::fe" in out and "not-to-be-seen" not in out
+    data = json.loads(ctl("network", "get", box, "--json"))
+    assert data["credentials_configured"] and data["dns_servers"] == ["9.9.9.9", "2620:fe::fe"] and data["country"] == "CH"
+    piped = subprocess.run([NODECTL, "--socket", node.socket, "network", "set", box, "http", "--proxy-file", "-", "--json"],
+                           input="http://a:b@h:1", text=True, capture_output=True, check=True)
+    assert json.loads(piped.stdout)["proxy"] == "http://h:1"
+    assert "one of --proxy" in ctl("network", "set", box, "http", "--proxy", "http://h", "--proxy-file", "-", code=2)
+    assert "Proxy URL required" in ctl("network", "set", box, "socks5", code=1)
+    ctl("network", "set", box, "block")
+    assert ctl("network", "start", box).strip() == "running"
+    assert ctl("network", "stop", box).strip() == "stopped"
+    ctl("network", "delete", box)
+    assert "not found" in ctl("network", "delete", box, code=1)
+
+
 def test_env(ctl, box):
     ctl("env", "set", box, "A=1", "B=x y")
     assert "B=x y\n" in ctl("env", "list", box)
@@ -228,3 +249,4 @@ def test_projects(ctl):
     ctl("project", "update", pid, code=2)
     assert "with 1 containers" in ctl("project", "delete", "ctl-other")
     assert "there is no project 'ctl-other'" in ctl("project", "get", "ctl-other", code=1)
+

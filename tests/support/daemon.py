@@ -63,7 +63,7 @@ class Daemon(Node):
         os.makedirs(self.state)
         sections = {
             "node": {"state_dir": self.state, "run_dir": self.run_dir, "worker": self.worker, "cgroup": self.name,
-                     "relay": BUILD + "/noded-relay"},
+                     "relay": os.environ.get("NODED_RELAY", BUILD + "/noded-relay")},
             "storage": {"pool": self.pool, "loop_file": self.loop_file, "loop_size": self.loop_bytes},
             "images": {"dir": self.dir + "/images"},
             "kits": {"dir": kits_dir() if kits else self.dir + "/kits", "public_key": (kits_dir() if kits else self.dir) + "/kits.pub"},
