@@ -28,18 +28,12 @@ static struct err *take_all(enum rule_filter_kind kind, json_t *copy, bool *ret_
     return NULL;
 }
 
-/* A null is the same as an absent field. */
-static void drop_nulls(json_t *obj)
+/* A null is the same as an absent field; of a field that there is not, it is as wrong as any value. */
+static void drop_nulls(const struct json_table *table, json_t *obj)
 {
-    const char *key;
-    json_t *v;
-    void *next;
-
-    json_object_foreach_safe(obj, next, key, v)
-    {
-        if (json_is_null(v))
-            json_object_del(obj, key);
-    }
+    for (size_t i = 0; i < table->count; i++)
+        if (json_is_null(json_object_get(obj, table->fields[i].name)))
+            json_object_del(obj, table->fields[i].name);
 }
 
 struct err *rule_filter_load(enum rule_direction direction, enum rule_filter_kind kind, const json_t *body,
@@ -56,7 +50,7 @@ struct err *rule_filter_load(enum rule_direction direction, enum rule_filter_kin
     e = take_all(kind, copy, &f.all);
     if (e)
         return e;
-    drop_nulls(copy);
+    drop_nulls(table, copy);
     e = json_table_load(table, copy, r, &f.present);
     if (!e)
         e = rule_normalise(direction, r, false);

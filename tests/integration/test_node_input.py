@@ -102,6 +102,7 @@ BAD_BODIES = [
     ("PATCH", C + "/firewall/ingress", {}, 400, "state"),
     ("PATCH", C + "/firewall/ingress", {"state": "off"}, 400, "state"),
     ("PATCH", C + "/firewall/egress", {"state": "disabled"}, 404, ""),
+    ("DELETE", C + "/firewall/ingress", {"acton": None}, 400, "acton"),
     ("DELETE", C + "/firewall/ingress", {"destination_port": "81"}, 404, ""),
     ("GET", "/api/v1/containers?limit=0", None, 400, "limit"),
     ("GET", "/api/v1/containers?limit=101", None, 400, "limit"),

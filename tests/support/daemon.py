@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 
+import openapi
 from world import BUILD, REPOSITORY, Node, image_archive, run, wait_for
 
 PROJECT = "0" * 23 + "1"
@@ -129,13 +130,16 @@ class Daemon(Node):
 
     # Requests.
 
-    def call(self, method, path, body=None, headers=None, timeout=60):
+    def call(self, method, path, body=None, headers=None, timeout=60, check=True):
+        """check: against docs/openapi.yaml."""
         c = UnixConnection(self.socket, timeout)
         text = body if isinstance(body, (str, bytes)) or body is None else json.dumps(body)
         c.request(method, path, text, {"Content-Type": "application/json", **(headers or {})})
         r = c.getresponse()
         reply = Reply(r.status, r.headers, r.read().decode())
         c.close()
+        if check:
+            openapi.check(method, path, reply.status, reply.json)
         return reply
 
     def get(self, path):
