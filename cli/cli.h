@@ -66,6 +66,8 @@ bool cli_is_usage(const struct err *e);
 
 /* One request, answered with the envelope's data (the caller's; may be NULL pointers for body and ret). */
 MUST_USE struct err *cli_call(struct cli *cli, const char *method, const char *path, const json_t *body, json_t **ret);
+/* Opens the connection that cli->client is for; it may be open already. */
+MUST_USE struct err *cli_connect(struct cli *cli);
 /* The id of a container given by id, by the beginning of an id, or by name. */
 MUST_USE struct err *cli_find(struct cli *cli, const char *text, char **ret_id);
 /* The same of a project; its alias is its name. */
@@ -83,4 +85,6 @@ cli_fn cmd_env_list, cmd_env_set, cmd_env_unset;
 cli_fn cmd_project_list, cmd_project_create, cmd_project_get, cmd_project_update, cmd_project_delete, cmd_project_stats;
 cli_fn cmd_network_get, cmd_network_set, cmd_network_start, cmd_network_stop, cmd_network_delete;
 cli_fn cmd_share_list, cmd_share_incoming, cmd_share_create, cmd_share_delete, cmd_share_mount;
+cli_fn cmd_events, cmd_runtime, cmd_images;
+cli_fn cmd_server_commands, cmd_server_exec, cmd_server_log, cmd_server_runtime;
 cli_fn cmd_pki_init, cmd_completion;

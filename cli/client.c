@@ -153,7 +153,9 @@ static struct err *error_reply(long status, const json_t *j)
         if (str_eq(hints[i].code, code))
             return err_reason(err_new(ERR_HOST, "%s: %s", message ? message : code, hints[i].hint), code);
     e = err_new(ERR_HOST, "%s", message ? message : "the node answers with an error");
-    return err_reason(status == 404 ? err_recode(e, ERR_NOT_FOUND) : e, code);
+    e = err_data(err_reason(status == 404 ? err_recode(e, ERR_NOT_FOUND) : e, code),
+                 json_incref(json_object_get(j, "data")));
+    return e;
 }
 
 static struct err *read_answer(long status, const struct answer *a, json_t **ret)
@@ -213,5 +215,65 @@ struct err *client_call(struct client *c, const char *method, const char *path, 
     curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, NULL);
     curl_slist_free_all(headers);
     free(answer.text);
+    return e;
+}
+
+struct following {
+    struct client *client;
+    void *owner;
+    void (*line)(void *owner, const char *text);
+    struct answer answer; /* the line that is not whole yet, or the body of a refusal */
+    long status;
+};
+
+static size_t on_followed(char *data, size_t size, size_t count, void *owner)
+{
+    struct following *f = owner;
+    size_t n = on_data(data, size, count, &f->answer), at = 0;
+    char *end;
+
+    curl_easy_getinfo(f->client->curl, CURLINFO_RESPONSE_CODE, &f->status);
+    if (f->status >= 400)
+        return n;
+    while ((end = memchr(f->answer.text + at, '\n', f->answer.len - at))) {
+        *end = '\0';
+        f->line(f->owner, f->answer.text + at);
+        at = (size_t)(end - f->answer.text) + 1;
+    }
+    f->answer.len -= at;
+    memmove(f->answer.text, f->answer.text + at, f->answer.len + 1);
+    return n;
+}
+
+struct err *client_follow(struct client *c, const char *path, const char *last_id, void *owner,
+                          void (*line)(void *owner, const char *text))
+{
+    autofree char *url = str_fmt("%s%s", c->base, path), *id = str_fmt("Last-Event-ID: %s", last_id ? last_id : "");
+    struct curl_slist *headers = curl_slist_append(NULL, "Accept: text/event-stream");
+    struct following f = {.client = c, .owner = owner, .line = line};
+    char details[CURL_ERROR_SIZE] = "";
+    struct err *e = NULL;
+    CURLcode code;
+
+    if (last_id)
+        headers = curl_slist_append(headers, id);
+    curl_easy_setopt(c->curl, CURLOPT_URL, url);
+    set_request(c, "GET", NULL, headers);
+    curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, details);
+    curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, on_followed);
+    curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, &f);
+    curl_easy_setopt(c->curl, CURLOPT_NOPROGRESS, 1L);
+    curl_easy_setopt(c->curl, CURLOPT_TIMEOUT, 0L);
+    /* The node writes something every 15 seconds. */
+    curl_easy_setopt(c->curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(c->curl, CURLOPT_LOW_SPEED_TIME, 45L);
+    code = curl_easy_perform(c->curl);
+    if (f.status >= 400)
+        e = read_answer(f.status, &f.answer, NULL);
+    else if (code != CURLE_OK)
+        e = no_answer(c, code, details);
+    curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, NULL);
+    curl_slist_free_all(headers);
+    free(f.answer.text);
     return e;
 }

@@ -22,5 +22,9 @@ DEFINE_AUTO(struct client, client_close)
  * as reason, and what to do next. */
 MUST_USE struct err *client_call(struct client *c, const char *method, const char *path, const json_t *body,
                                  json_t **ret);
+/* A reply that goes on: every line of it, without its end, until the node ends it (NULL) or the connection breaks.
+ * last_id (may be NULL) is sent as Last-Event-ID. */
+MUST_USE struct err *client_follow(struct client *c, const char *path, const char *last_id, void *owner,
+                                   void (*line)(void *owner, const char *text));
 /* One part of a path or query, percent-encoded; the caller frees it. */
 char *client_escape(const char *text);

@@ -123,6 +123,22 @@ static const struct cli_option share_options[] = {
     {"alias", CLI_VALUE, "NAME", "a name for the source's owner"},
     {0},
 };
+static const struct cli_option events_options[] = {
+    {"follow", CLI_FLAG, NULL, "show what happens from now on, until you interrupt it"},
+    {"container", CLI_VALUE, "CONTAINER", "only those of a container"},
+    {"project", CLI_VALUE, "PROJECT", "only those of a project"},
+    {"type", CLI_VALUE, "TYPE", "only those of a type, such as container.stopped"},
+    {"since", CLI_VALUE, "TIME", "from this time on: 2026-01-15, 2026-01-15T10:30:00Z"},
+    {"until", CLI_VALUE, "TIME", "up to this time"},
+    {"limit", CLI_VALUE, "N", "how many at most, 1..500 [50]"},
+    {0},
+};
+static const struct cli_option exec_options[] = {
+    {"timeout", CLI_VALUE, "SECONDS", "how long it may take, 1..7200"},
+    {"no-wait", CLI_FLAG, NULL, "print the id of its log at once"},
+    {"yes", CLI_FLAG, NULL, "confirm a command that asks for it"},
+    {0},
+};
 static const struct cli_option pki_options[] = {
     {"dir", CLI_VALUE, "DIR", "where to [/etc/noded/pki]"},
     {"host", CLI_LIST, "NAME", "name or address of the server; may be repeated"},
@@ -148,6 +164,7 @@ const struct cli_command cli_commands[] = {
     {"resume", "CONTAINER...", 1, -1, "Go on after a pause", cmd_power, power_options},
     {"logs", "CONTAINER", 1, 1, "Changes of its status", cmd_logs, logs_options},
     {"stats", "CONTAINER", 1, 1, "What it uses", cmd_stats, NULL},
+    {"runtime", "CONTAINER", 1, 1, "Services and listening ports inside", cmd_runtime, NULL},
     {"copy", "CONTAINER", 1, 1, "New container from its state", cmd_copy, copy_options},
     {"sync", "COPY", 1, 1, "Bring a copy to the state of its source", cmd_sync, NULL},
     {"snapshot list", "CONTAINER", 1, 1, "Snapshots of a container", cmd_snapshot_list, NULL},
@@ -184,6 +201,12 @@ const struct cli_command cli_commands[] = {
     {"share incoming", "CONTAINER", 1, 1, "What others share with it", cmd_share_incoming, NULL},
     {"share mount", "CONTAINER ID", 2, 2, "Mount an incoming share again", cmd_share_mount, NULL},
     {"share unmount", "CONTAINER ID", 2, 2, "Do without an incoming share", cmd_share_mount, NULL},
+    {"events", "", 0, 0, "What happened", cmd_events, events_options},
+    {"images", "", 0, 0, "What containers can be made from", cmd_images, NULL},
+    {"server commands", "", 0, 0, "What the server can be asked to do", cmd_server_commands, NULL},
+    {"server exec", "SLUG [NAME=VALUE...]", 1, -1, "Run a server command", cmd_server_exec, exec_options},
+    {"server log", "ID", 1, 1, "How a server command went", cmd_server_log, NULL},
+    {"server runtime", "", 0, 0, "Load, memory and storage of the server", cmd_server_runtime, NULL},
     {"pki init", "", 0, 0, "Make a CA and certificates for development", cmd_pki_init, pki_options},
     {"completion", "bash", 1, 1, "Print the completion script", cmd_completion, NULL},
 };

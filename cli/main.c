@@ -17,7 +17,7 @@ static const char *setting(const struct cli *cli, const char *option, const char
     return v && *v ? v : otherwise;
 }
 
-struct err *cli_call(struct cli *cli, const char *method, const char *path, const json_t *body, json_t **ret)
+struct err *cli_connect(struct cli *cli)
 {
     const struct client_config config = {
         .socket = setting(cli, "socket", "NODED_SOCKET", "/run/noded/control.sock"),
@@ -29,7 +29,13 @@ struct err *cli_call(struct cli *cli, const char *method, const char *path, cons
         .timeout_s = ANSWER_TIMEOUT_S,
         .progress = isatty(STDERR_FILENO),
     };
-    struct err *e = cli->client ? NULL : client_open(&config, &cli->client);
+
+    return cli->client ? NULL : client_open(&config, &cli->client);
+}
+
+struct err *cli_call(struct cli *cli, const char *method, const char *path, const json_t *body, json_t **ret)
+{
+    struct err *e = cli_connect(cli);
 
     return e ? e : client_call(cli->client, method, path, body, ret);
 }

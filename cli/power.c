@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The life of a container: start to resume, its status log, what it uses. */
+/* The life of a container: start to resume, and its status log. */
 #include <stdio.h>
 
 #include "base/str.h"
@@ -70,58 +70,5 @@ struct err *cmd_logs(struct cli *cli)
                   output_member(l, "to_status"), output_member(l, "duration_ms"), output_member(l, "triggered_by"),
                   output_member(json_object_get(l, "metadata"), "command"));
     table_print(t, "Its status has not changed yet.");
-    return NULL;
-}
-
-static void line_bytes(const char *label, const json_t *object, const char *member)
-{
-    const json_t *v = json_object_get(object, member);
-    char text[16];
-
-    output_line(label, json_is_integer(v) ? output_bytes(json_integer_value(v), text) : NULL);
-}
-
-static void show_network(const json_t *list)
-{
-    const json_t *n, *address;
-    size_t i, k;
-
-    json_array_foreach((json_t *)(uintptr_t)list, i, n)
-    {
-        output_line("Interface", output_member(n, "interface"));
-        json_array_foreach(json_object_get(n, "addresses"), k, address)
-            output_line("  address", output_member(address, "address"));
-        line_bytes("  received", json_object_get(n, "counters"), "bytes_received");
-        line_bytes("  sent", json_object_get(n, "counters"), "bytes_sent");
-    }
-}
-
-struct err *cmd_stats(struct cli *cli)
-{
-    autofree char *id = NULL, *path = NULL;
-    autojson data = NULL;
-    struct err *e = cli_find(cli, cli_arg(cli, 0), &id);
-    const json_t *cpu, *memory;
-
-    if (e)
-        return e;
-    path = str_fmt("/api/v1/containers/%s/stats", id);
-    e = cli_call(cli, "GET", path, NULL, &data);
-    if (e)
-        return e;
-    if (cli->json) {
-        output_json(data);
-        return NULL;
-    }
-    cpu = json_object_get(data, "cpu");
-    memory = json_object_get(data, "memory");
-    output_line("Status", output_member(data, "status"));
-    output_line("Started", output_member(data, "started_at"));
-    output_line("Processes", output_member(data, "processes"));
-    output_line("CPU %", output_member(cpu, "usage_percent"));
-    line_bytes("Memory", memory, "usage");
-    line_bytes("Memory peak", memory, "usage_peak");
-    line_bytes("Disk", json_object_get(json_object_get(data, "disk"), "root"), "usage");
-    show_network(json_object_get(data, "network"));
     return NULL;
 }

@@ -5,10 +5,11 @@ import os
 import re
 import stat
 import subprocess
+import time
 
 import pytest
 from daemon import PROJECT, Daemon
-from world import BUILD, run
+from world import BUILD, run, wait_for
 
 NODECTL = os.path.join(BUILD, "nodectl")
 
@@ -250,3 +251,62 @@ def test_projects(ctl):
     assert "with 1 containers" in ctl("project", "delete", "ctl-other")
     assert "there is no project 'ctl-other'" in ctl("project", "get", "ctl-other", code=1)
 
+
+
+
+@pytest.fixture(scope="module")
+def here(ctl):
+    ctl("create", "ctl-here", "--no-kit", "--wait")
+    return "ctl-here"
+
+
+def test_events(node, ctl, here):
+    cid = json.loads(ctl("--json", "get", here))["id"]
+    ctl("pause", here)
+    ctl("resume", here)
+    lines = ctl("events", "--container", here).splitlines()
+    assert lines[0].startswith("TIME") and "container.creating" in lines[1] and "resume" in lines[-1]
+    only = json.loads(ctl("--json", "events", "--type", "container.paused", "--container", here, "--limit", "3"))
+    assert only and {e["event_type"] for e in only} == {"container.paused"} and only[0]["container_id"] == cid
+    assert "start_date" in ctl("events", "--since", "yesterday", code=1)
+    ctl("events", "--follow", "--limit", "5", code=2)
+    p = subprocess.Popen([NODECTL, "--socket", node.socket, "--json", "events", "--follow", "--container", here],
+                         stdout=subprocess.PIPE, text=True)
+    try:
+        time.sleep(0.5)
+        ctl("pause", here)
+        assert [json.loads(p.stdout.readline())["event_type"] for _ in range(2)] == [
+            "container.paused", "container.operation.completed"]
+        node.restart()
+        ctl("resume", here)
+        assert [json.loads(p.stdout.readline())["event_type"] for _ in range(2)] == [
+            "container.running", "container.operation.completed"]
+    finally:
+        p.kill()
+        p.wait()
+
+
+def test_runtime_and_stats(node, ctl, here):
+    node.wait_booted(json.loads(ctl("--json", "get", here))["id"])
+    time.sleep(2.1)
+    text = ctl("runtime", here)
+    assert "systemd-journald" in text and "SERVICE" in text
+    assert set(json.loads(ctl("--json", "runtime", here))) == {"services", "network_services", "displays", "terminals"}
+    stats = ctl("stats", here)
+    for label in ("CPU:", "Disk:", "Swap:", "Ramdisk:", "received:"):
+        assert label in stats, stats
+
+
+def test_server(ctl, here):
+    assert "container-restart-all" in ctl("server", "commands") and "retention_days" in ctl("server", "commands")
+    assert json.loads(ctl("server", "exec", "node-status"))["containers"] >= 1
+    cid = json.loads(ctl("--json", "get", here))["id"]
+    assert "services" in ctl("server", "exec", "container-services", f"container_id={cid}")
+    assert "deleted_count" in ctl("server", "exec", "prune-events", "retention_days=3000")
+    assert "retention_days" in ctl("server", "exec", "prune-events", "retention_days=0", code=1)
+    assert "confirmation" in ctl("server", "exec", "container-restart-all", code=1)
+    assert cid in ctl("server", "exec", "container-restart-all", "--yes")
+    log = json.loads(ctl("--json", "server", "exec", "pool-usage", "--no-wait"))["command_log_id"]
+    wait_for(lambda: "total_bytes" in ctl("server", "log", log), 5)
+    assert "Memory:" in ctl("server", "runtime") and json.loads(ctl("--json", "server", "runtime"))["cores"] > 0
+    assert "debian/13" in ctl("images") and ctl("-q", "images") == "debian/13\n"
