@@ -9,6 +9,7 @@
 #include "agent/egress.h"
 #include "agent/relay.h"
 #include "agent/steps.h"
+#include "base/str.h"
 
 static void on_done(void *owner, struct err *e)
 {
@@ -33,7 +34,9 @@ static void applied(struct operation *op, struct store_tx *tx)
 
     if (!c->egress)
         return; /* a repeated removal that was complete */
-    egress_event(op->agent, tx, c, word);
+    /* A start that did not get to the proxy has been told of as failed. */
+    if (!str_eq(word, "running") || str_eq(egress_status(c).word, word))
+        egress_event(op->agent, tx, c, word);
     if (!json_is_true(json_object_get(op->args, "remove")))
         return;
     store_tx_add(tx, STORE_NETWORK_DELETE, json_pack("[s]", c->record.id));

@@ -133,20 +133,6 @@ static void answer_waiter(struct relay *r)
         done(r->owner, NULL);
 }
 
-static void on_waited(uv_timer_t *timer)
-{
-    answer_waiter(timer->data);
-}
-
-void relay_wait(struct container *c, void *owner, agent_done_fn *done)
-{
-    struct relay *r = c->relay;
-
-    r->owner = owner;
-    r->done = done;
-    uv_timer_start(&r->wait, on_waited, r->known ? 0 : WAIT_MS, 0);
-}
-
 /* problem NULL: the proxy works. A start that finds it working is told of by its operation. */
 static void learn(struct relay *r, const char *problem, int64_t checked_at)
 {
@@ -170,6 +156,25 @@ static void learn(struct relay *r, const char *problem, int64_t checked_at)
     r->checked_at = checked_at;
     str_set(&r->problem, problem);
     answer_waiter(r);
+}
+
+static void on_waited(uv_timer_t *timer)
+{
+    struct relay *r = timer->data;
+
+    if (r->known)
+        answer_waiter(r);
+    else
+        learn(r, "the proxy has not answered in time", clock_wall_ms());
+}
+
+void relay_wait(struct container *c, void *owner, agent_done_fn *done)
+{
+    struct relay *r = c->relay;
+
+    r->owner = owner;
+    r->done = done;
+    uv_timer_start(&r->wait, on_waited, r->known ? 0 : WAIT_MS, 0);
 }
 
 /* --- handles */
@@ -273,6 +278,17 @@ static void take_hello(struct relay *r, const json_t *hello)
     r->up_since = clock_mono_ms();
 }
 
+/* A relay speaks with strangers: what it says is cut and cleaned before it gets into logs and replies. */
+static char *problem_text(const char *said)
+{
+    char *text = str_fmt("%.200s", said ? said : "unknown");
+
+    for (char *p = text; *p; p++)
+        if ((unsigned char)*p < ' ' || *p == 0x7f || (unsigned char)*p >= 0x80)
+            *p = '?';
+    return text;
+}
+
 static void take_frame(struct relay *r, const json_t *j)
 {
     const json_t *hello = json_object_get(j, "hello"), *status = json_object_get(j, "status"),
@@ -281,19 +297,16 @@ static void take_frame(struct relay *r, const json_t *j)
     if (hello)
         take_hello(r, hello);
     if (status && r->phase == UP) {
-        const char *problem = json_string_value(json_object_get(status, "problem"));
+        autofree char *problem = problem_text(json_string_value(json_object_get(status, "problem")));
         bool reachable = json_is_true(json_object_get(status, "reachable"));
 
-        learn(r,
-              reachable ? NULL
-              : problem ? problem
-                        : "unknown",
-              json_integer_value(json_object_get(status, "checked_at")));
+        learn(r, reachable ? NULL : problem, json_integer_value(json_object_get(status, "checked_at")));
     }
     if (error) {
         autoerr e = err_from_json(error);
+        autofree char *problem = problem_text(e->message);
 
-        learn(r, e->message, clock_wall_ms());
+        learn(r, problem, clock_wall_ms());
     }
 }
 

@@ -36,6 +36,12 @@ char *relay_process_generation(const struct container *c)
     return str_fmt("%s.%s", c->record.id, c->egress->record.generation);
 }
 
+/* Containers that may not reach each other may not do so by way of a relay. */
+static json_t *forbidden(const struct config *c)
+{
+    return c->inter_container ? json_array() : json_pack("[s, s]", c->ipv4_pool, c->ipv6_pool);
+}
+
 static struct err *fill(const struct agent *a, const struct container *c, struct relay_settings *s)
 {
     const struct egress *eg = c->egress;
@@ -58,6 +64,7 @@ static struct err *fill(const struct agent *a, const struct container *c, struct
         .password = str_dup(eg->password),
         .ca_file = str_dup(a->config->relay_ca),
         .dns_servers = json_incref(eg->record.dns_servers),
+        .forbidden = forbidden(a->config),
         .listen4 = str_dup(c->net.relay4),
         .listen6 = str_dup(c->net.relay6),
         .client4 = str_dup(c->net.ipv4),

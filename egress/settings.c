@@ -12,6 +12,7 @@ static const struct json_field fields[] = {
     R(STRING, password, .nullable = true),
     R(STRING, ca_file, .nullable = true),
     R(JSON, dns_servers, .required = true, .has_type = true, .type = JSON_ARRAY),
+    R(JSON, forbidden, .required = true, .has_type = true, .type = JSON_ARRAY),
     R(STRING, listen4, .required = true),
     R(STRING, listen6, .required = true),
     R(STRING, client4, .required = true),

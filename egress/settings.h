@@ -21,6 +21,7 @@ struct relay_settings {
     int64_t port;
     char *ca_file;       /* NULL: the system's */
     json_t *dns_servers; /* 1..4 addresses */
+    json_t *forbidden;   /* networks that the proxy must not be in, "10.96.0.0/16" */
     /* Listening addresses, the port for TCP (that for UDP is DNS's), and who may connect: the container. */
     char *listen4, *listen6, *client4, *client6;
     int64_t listen_port;

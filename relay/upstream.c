@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "relay/upstream.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 
 #include "base/str.h"
@@ -350,15 +351,31 @@ static void on_connected(uv_connect_t *req, int status)
     read_more(u);
 }
 
-static bool is_refused_address(const struct sockaddr *sa)
+/* network: "address/length", of either family. */
+static bool is_in(const struct sockaddr *sa, const char *network)
 {
-    const struct sockaddr_in *v4 = (const struct sockaddr_in *)sa;
-    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)sa;
+    const void *address = sa->sa_family == AF_INET ? (const void *)&((const struct sockaddr_in *)sa)->sin_addr
+                                                   : &((const struct sockaddr_in6 *)sa)->sin6_addr;
+    const char *slash = strchr(network, '/');
+    autofree char *text = slash ? strndup(network, (size_t)(slash - network)) : NULL;
+    uint8_t first[sizeof(struct in6_addr)];
+    int64_t bits;
 
-    /* Link-local addresses are those of services for the host itself, such as a cloud's metadata. */
-    if (sa->sa_family == AF_INET)
-        return (ntohl(v4->sin_addr.s_addr) & 0xffff0000) == 0xa9fe0000;
-    return IN6_IS_ADDR_LINKLOCAL(&v6->sin6_addr);
+    if (!text || !str_to_i64(slash + 1, &bits) || inet_pton(sa->sa_family, text, first) != 1)
+        return false;
+    if (memcmp(address, first, (size_t)bits / 8) != 0)
+        return false;
+    return bits % 8 == 0 || !((((const uint8_t *)address)[bits / 8] ^ first[bits / 8]) >> (8 - bits % 8));
+}
+
+/* Link-local addresses are those of services for the host itself, such as a cloud's metadata. */
+static bool is_refused_address(const struct relay *r, const struct sockaddr *sa)
+{
+    const json_t *network;
+    size_t i;
+
+    json_array_foreach(r->settings.forbidden, i, network) if (is_in(sa, json_string_value(network))) return true;
+    return is_in(sa, "169.254.0.0/16") || is_in(sa, "fe80::/10");
 }
 
 static void try_next(struct upstream *u)
@@ -366,8 +383,8 @@ static void try_next(struct upstream *u)
     const struct addrinfo *at = u->next;
 
     u->next = at->ai_next;
-    if (is_refused_address(at->ai_addr)) {
-        fail(u, UPSTREAM_DOWN, "the proxy has a link-local address");
+    if (is_refused_address(u->relay, at->ai_addr)) {
+        fail(u, UPSTREAM_DOWN, "the proxy's address is one that relays do not connect to");
         return;
     }
     uv_tcp_init(&u->relay->loop, &u->tcp);

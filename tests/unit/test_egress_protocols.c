@@ -276,6 +276,36 @@ static void test_answers_without_end(void **state)
     free(h);
 }
 
+/* Many answers that are right for a while and then are not: nothing is written where it should not be, and an end is
+ * an end. */
+static void test_random_answers(void **state)
+{
+    static const char *const parts[] = {"HTTP/1.1 ", "200", " OK", "\r\n", "\r\n\r\n", "\5", "\2", "\1", "X: y"};
+    uint32_t seed = 1;
+
+    (void)state;
+    for (int round = 0; round < 20000; round++) {
+        enum handshake_state end = HANDSHAKE_MORE;
+        struct handshake *h = begin((enum proxy_kind)(round % PROXY_KIND_MAX), round % 2 ? "u" : NULL, round % 5 == 0);
+
+        for (int i = 0; i < 40 && end == HANDSHAKE_MORE; i++) {
+            uint8_t byte;
+            size_t used = 99;
+
+            seed = seed * 1664525 + 1013904223;
+            byte = (uint8_t)(seed >> 24);
+            h->out_len = 0;
+            if (byte & 1)
+                end = hear(h, parts[(byte >> 1) % ARRAY_LEN(parts)], strlen(parts[(byte >> 1) % ARRAY_LEN(parts)]));
+            else
+                end = handshake_feed(h, (uint8_t[]){(byte & 2) ? 0 : byte}, 1, &used);
+            assert_true(h->in_len <= HANDSHAKE_IN_MAX && h->out_len <= HANDSHAKE_OUT_MAX);
+            assert_in_range(end, HANDSHAKE_MORE, HANDSHAKE_FAILED);
+        }
+        free(h);
+    }
+}
+
 /* --- DNS */
 
 #define HEAD "\22\64\1\0\0\1\0\0\0\0\0\0"
@@ -335,6 +365,7 @@ int main(void)
         cmocka_unit_test(test_http),
         cmocka_unit_test(test_hostile_answers),
         cmocka_unit_test(test_answers_without_end),
+        cmocka_unit_test(test_random_answers),
         cmocka_unit_test(test_dns_queries),
         cmocka_unit_test(test_dns_answer_sizes),
         cmocka_unit_test(test_dns_empty_answers),
