@@ -263,6 +263,14 @@ static void apply(struct api_call *call, struct egress *eg, const char *word)
     operation_start(op, tx);
 }
 
+/* What only changes the record may be done beside an operation, but not beside one that has to do with the same. */
+static struct err *check_free(const struct container *c, bool has_effect)
+{
+    if (!has_effect && c->record.status != CONTAINER_DELETING && !(c->op && c->op->kind == &op_network))
+        return NULL;
+    return operation_check_free(c, "network");
+}
+
 void network_set(struct api_call *call)
 {
     struct container *c = call->container;
@@ -270,8 +278,8 @@ void network_set(struct api_call *call)
     struct egress *eg = NULL;
     struct err *e = load(call, &eg);
 
-    if (!e && (running || c->record.status == CONTAINER_DELETING))
-        e = operation_check_free(c, "network");
+    if (!e)
+        e = check_free(c, running);
     if (e) {
         egress_free(eg);
         reply_err(call->req, e);
@@ -291,8 +299,8 @@ void network_delete(struct api_call *call)
 
     if (!c->egress)
         e = err_reason(err_new(ERR_NOT_FOUND, "Container or network configuration not found"), "RESOURCE_NOT_FOUND");
-    else if (running)
-        e = operation_check_free(c, "network");
+    else
+        e = check_free(c, running);
     if (e) {
         reply_err(call->req, e);
         return;

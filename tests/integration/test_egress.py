@@ -14,7 +14,7 @@ import time
 import pytest
 from daemon import Daemon
 from netlab import Server, Space
-from upstream import Eye, Names, Proxy, make_certificate
+from upstream import Eye, Names, Proxy, Service, make_certificate
 from world import BUILD, run, wait_for
 
 HOST4, HOST6 = "198.51.100.1", "2001:db8:1::1"
@@ -238,6 +238,49 @@ def test_the_host_itself_is_no_proxy(node, box, path):
             with_listener.kill()
             with_listener.wait()
         node.post(path + "/stop")
+
+
+def test_a_proxy_by_name_and_the_next_of_its_addresses(node, box, path, proxies, servers, tmp_path):
+    """The first address has nobody listening; so has the first name server."""
+    hosts = tmp_path / "hosts"
+    hosts.write_text(f"127.0.0.1 localhost\n{TARGET6} proxy.test\n{PROXY4} proxy.test\n")
+    os.chmod(hosts, 0o644)
+    run("mount", "--bind", str(hosts), "/etc/hosts")
+    try:
+        node.call("PUT", path, {"type": "socks5", "proxy": f"socks5://{URL_LOGIN}proxy.test", "dns_servers": [PROXY4, TARGET4]})
+        assert node.post(path + "/start").data["status"] == "running", node.get(path).data
+        assert ask(node, box) == EXIT4
+        assert ask(node, box, "second.name.test", seconds=10) == EXIT4
+        node.call("PUT", path, {"type": "socks5", "proxy": "socks5://no-such-name.test"})
+        assert node.get(path).data["status"] == "error" and ask(node, box, seconds=1) == ""
+    finally:
+        run("umount", "/etc/hosts")
+
+
+class Strange(Service):
+    """Says what it likes, then waits or hangs up."""
+    words, stays = b"", False
+
+    def serve(self, c, peer):
+        c.sendall(self.words)
+        if self.stays:
+            time.sleep(8)
+
+
+@pytest.mark.parametrize("kind", ["socks5", "http", "https"])
+def test_strange_proxies(node, box, path, net, kind):
+    strange = Strange(net, PROXY4, 4000)
+    try:
+        node.call("PUT", path, {"type": kind, "proxy": f"{kind}://{URL_LOGIN}{PROXY4}:4000", "dns_servers": [TARGET4]})
+        assert node.post(path + "/start").data["status"] == "error"
+        (before,) = relays(node)
+        for words, stays in ((b"\5\2" + b"A" * 100000, False), (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 9000, False),
+                             (os.urandom(5000), False), (b"\x16\x03\x03\x40\x00" + b"B" * 20000, False), (b"\5", True)):
+            strange.words, strange.stays = words, stays
+            assert ask(node, box, seconds=1) == "" and ask(node, box, "a.name.test", seconds=1) == ""
+        assert relays(node) == [before] and node.get(path).data["status"] == "error"
+    finally:
+        strange.stop()
 
 
 def test_upstream_dies_and_comes_back(node, box, path, proxies, servers):
