@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Events: one row for each thing that happened, in order, over crashes too."""
+import http.client
 import json
 import re
 import sqlite3
@@ -117,6 +118,44 @@ def test_no_event_is_lost_or_doubled_by_a_crash(node, point, expected):
     node.delete(cid)
     everything = rows(node)
     assert [r["seq"] for r in everything] == sorted({r["seq"] for r in everything})
+
+
+DONE, FAILED = "operation.completed", "operation.failed"
+RESTORED = ["snapshot.restored", "stopped", "running", DONE]
+
+
+@pytest.mark.parametrize("point,method,tail,expected", [
+    ("op.delete.intent", "DELETE", "", ["deleting", "deleted", DONE]),
+    ("op.delete.destroy", "DELETE", "", ["deleting", "deleted", DONE]),
+    ("op.delete.commit", "DELETE", "", ["deleting", "deleted", DONE]),
+    ("op.force-stop.intent", "POST", "/force-stop", ["stopped", DONE]),
+    ("op.force-stop.commit", "POST", "/force-stop", ["stopped", DONE]),
+    ("op.pause.commit", "POST", "/pause", ["paused", DONE]),
+    ("op.restart.start", "POST", "/restart", ["stopped", "running", DONE]),
+    ("op.snapshot.intent", "POST", "/snapshots", [FAILED]),
+    ("op.snapshot.commit", "POST", "/snapshots", [FAILED]),
+    ("op.restore.swap", "PUT", "/snapshots/first", RESTORED),
+    ("op.restore.commit", "PUT", "/snapshots/first", RESTORED),
+    ("op.snapshot-delete.commit", "DELETE", "/snapshots/first", ["snapshot.deleted", DONE])])
+def test_events_of_a_recovery(node, point, method, tail, expected):
+    """The daemon dies in the middle; what it began is told once, when the next one has ended it."""
+    c = node.create("recovered")
+    path = f"/api/v1/containers/{c['id']}"
+    assert node.post(path + "/snapshots", {"alias": "first"}).status == 200
+    before = len(rows(node, c["id"]))
+    node.restart(failpoint=point + "=kill")
+    with pytest.raises((OSError, http.client.HTTPException)):
+        node.call(method, path + tail)
+    node.wait_dead()
+    node.start()
+    node.wait_idle()
+    found = rows(node, c["id"])[before:]
+    assert types(found) == expected, (point, types(found))
+    assert all(r["payload"]["triggered_by"] == "recovery" for r in found if r["event_type"] != "container.deleting")
+    everything = [r["seq"] for r in rows(node)]
+    assert everything == sorted(set(everything))
+    if method != "DELETE" or tail:
+        assert node.delete(c["id"]).status == 200
 
 
 EVENTS = "/api/v1/events"
