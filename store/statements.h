@@ -87,6 +87,9 @@
     X(STORE_EVENT_AFTER, EVENT_COLUMNS "FROM events WHERE seq > ? ORDER BY seq LIMIT ?")                               \
     X(STORE_EVENT_COUNT_AFTER, "SELECT count(*) AS total FROM events WHERE seq > ?")                                   \
     X(STORE_EVENT_GET, EVENT_COLUMNS "FROM events WHERE id = ?")                                                       \
+    X(STORE_EVENT_OPERATION,                                                                                           \
+      EVENT_COLUMNS "FROM events WHERE container_id = ? AND event_type IN ('container.operation.completed', "          \
+                    "'container.operation.failed') AND json_extract(payload, '$.operation_id') = ?")                   \
     X(STORE_EVENT_DELETE, "DELETE FROM events WHERE id = ?")                                                           \
     X(STORE_EVENT_STATS, "SELECT event_type, resource_type, count(*) AS count, min(created_at) AS oldest, "            \
                          "max(created_at) AS newest " EVENT_WHERE("") "GROUP BY event_type, resource_type")            \

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The six operations: their bound in time, the shape of every answer, what is logged."""
+import http.client
 import time
 
 import pytest
@@ -94,6 +95,46 @@ def test_while_an_operation_runs(node, box):
     node.delete(c["id"])
 
 
+def test_a_repeated_request_gets_the_first_answer(node, box):
+    node.op(box["id"], "start")
+    first, second = "a" * 32, "b" * 32
+    done = node.op(box["id"], "pause", {"operation_id": first})
+    assert done.status == 200 and done.data["operation_id"] == first
+    assert node.op(box["id"], "pause", {"operation_id": first}).json == done.json
+    assert node.op(box["id"], "resume", {"operation_id": second}).data["status"] == "running"
+    again = node.op(box["id"], "pause", {"operation_id": first})
+    assert again.status == 200 and again.data["status"] == "running", "nothing was begun"
+    other = node.op(box["id"], "stop", {"operation_id": first})
+    assert other.status == 409 and other.json["error"] == "RESOURCE_IN_USE" and is_refusal(other, box, "stop", "running")
+    for bad in ("x", "A" * 32, "a" * 31, 5):
+        assert node.op(box["id"], "pause", {"operation_id": bad}).json["field"] == "operation_id"
+
+
+def test_an_operation_id_is_not_shared(node, box):
+    node.restart(failpoint="start.before=sleep:1500")
+    other = node.create("other", wait=False)
+    busy = node.get(f"/api/v1/containers/{other['id']}/status-logs").data["logs"][0]["metadata"]["operation_id"]
+    r = node.op(box["id"], "pause", {"operation_id": busy})
+    assert r.status == 409 and r.json["error"] == "RESOURCE_IN_USE", r
+    node.restart()
+    node.delete(other["id"])
+
+
+def test_a_repeated_failure_and_a_crash(node, box):
+    assert node.op(box["id"], "force-stop").status == 200
+    node.restart(failpoint="start.before=sleep:3000")
+    first = node.op(box["id"], "start", {"timeout": 1, "operation_id": "c" * 32})
+    again = node.op(box["id"], "start", {"timeout": 1, "operation_id": "c" * 32})
+    assert first.status == again.status == 504 and first.json == again.json
+    node.restart(failpoint="op.start.commit=kill")
+    with pytest.raises((OSError, http.client.HTTPException)):
+        node.op(box["id"], "start", {"operation_id": "d" * 32})
+    node.wait_dead()
+    node.start()
+    node.wait_idle()
+    assert node.op(box["id"], "start", {"operation_id": "d" * 32}).status == 200, "the recovery has ended it"
+
+
 def test_every_sort_key_of_status_logs(node, box):
     path = f"/api/v1/containers/{box['id']}/status-logs?limit=100"
     for key in ("transition_time", "created_at", "to_status", "from_status"):
@@ -103,5 +144,5 @@ def test_every_sort_key_of_status_logs(node, box):
     logs = node.get(f"{path}&sort_order=asc").data["logs"]
     assert logs[0]["from_status"] is None and logs[0]["to_status"] == "creating" and logs[0]["duration_ms"] is None
     assert all(a["to_status"] == b["from_status"] for a, b in zip(logs, logs[1:]))
-    assert all(x["metadata"]["command"] and x["triggered_by"] == "user" for x in logs)
+    assert all(x["metadata"]["command"] and x["triggered_by"] in ("user", "recovery") for x in logs)
     assert all(x["duration_ms"] >= 0 for x in logs[1:])

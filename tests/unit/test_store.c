@@ -143,6 +143,7 @@ static void test_every_statement_prepares(void **state)
         [STORE_EVENT_AFTER] = 2,
         [STORE_EVENT_COUNT_AFTER] = 1,
         [STORE_EVENT_GET] = 1,
+        [STORE_EVENT_OPERATION] = 2,
         [STORE_EVENT_DELETE] = 1,
         [STORE_EVENT_STATS] = 8,
         [STORE_EVENT_OLDEST] = 1,
