@@ -288,6 +288,8 @@ static void copy_record(const struct container *source, struct container *c, str
     to->dev_kit = from->dev_kit;
     to->autostart = from->autostart;
     to->ramdisk = from->ramdisk;
+    if (str_eq(to->project_id, from->project_id))
+        to->ramdisk_scope = from->ramdisk_scope;
     json_object_update(to->environment, from->environment);
     json_array_extend(to->realm_ids, from->realm_ids);
     json_array_extend(to->kits, from->kits);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Change a container (contract, section 2.1): what the body names is changed, the rest is kept. */
+#include <stdio.h>
+#include <sys/utsname.h>
+
 #include "agent/api.h"
 #include "agent/event.h"
 #include "agent/ssh_key.h"
 #include "agent/update.h"
 #include "base/str.h"
-
-static const char *const scope_words[] = {"container", "project", NULL};
 
 struct body {
     char *name, *color, *ssh_public_key, *comment;
@@ -21,7 +22,7 @@ static const struct json_field body_fields[] = {
     [AI] = F_BOOL(struct body, ai),
     [AUTOSTART] = F_BOOL(struct body, autostart),
     [RAMDISK] = F_BOOL(struct body, ramdisk),
-    [RAMDISK_SCOPE] = F_ENUM(struct body, ramdisk_scope, scope_words),
+    [RAMDISK_SCOPE] = F_ENUM(struct body, ramdisk_scope, ramdisk_scope_words),
     [ENVIRONMENT] = F_JSON(struct body, environment_vars, .has_type = true, .type = JSON_OBJECT),
     [SSH_KEY] = F_STRING(struct body, ssh_public_key, .nullable = true),
     [COMMENT] = F_STRING(struct body, comment, .nullable = true, .min = 0, .max = 16000),
@@ -60,6 +61,16 @@ static struct err *check_key(const struct agent *a, const struct container *c, c
     return other && other != c ? api_check_new(a, c->record.project_id, "", key) : NULL;
 }
 
+/* A tmpfs has idmapped mounts since Linux 6.3. */
+static bool can_share_ramdisks(void)
+{
+    struct utsname host;
+    int major = 0, minor = 0;
+
+    return uname(&host) == 0 && sscanf(host.release, "%d.%d", &major, &minor) == 2 &&
+           (major > 6 || (major == 6 && minor >= 3));
+}
+
 static struct err *check(const struct api_call *call, struct wanted *w)
 {
     const struct container *c = call->container;
@@ -76,8 +87,8 @@ static struct err *check(const struct api_call *call, struct wanted *w)
         e = api_check_realms("realm_ids", b->realm_ids);
     if (!e)
         e = api_check_comment("comment", b->comment);
-    if (!e && b->ramdisk_scope != 0)
-        e = err_field("ramdisk_scope", "must be container: this server shares no ramdisks");
+    if (!e && b->ramdisk_scope == RAMDISK_PROJECT && !can_share_ramdisks())
+        e = err_field("ramdisk_scope", "must be container: to share a ramdisk this server needs Linux 6.3");
     return e ? e : check_key(call->agent, c, b->ssh_public_key);
 }
 
@@ -158,8 +169,10 @@ static void tell(struct agent *a, struct store_tx *tx, const struct container *c
         event_add(a, tx, "container.renamed", c, json_pack("{s:s, s:s}", "from", old_name, "to", r->name));
     if (did(changed, "autostart"))
         event_add(a, tx, r->autostart ? "container.autostart_enabled" : "container.autostart_disabled", c, NULL);
-    if (did(changed, "ramdisk"))
-        event_add(a, tx, "container.resource_updated", c, json_pack("{s:b}", "ramdisk", r->ramdisk));
+    if (did(changed, "ramdisk") || did(changed, "ramdisk_scope"))
+        event_add(
+            a, tx, "container.resource_updated", c,
+            json_pack("{s:b, s:s}", "ramdisk", r->ramdisk, "ramdisk_scope", ramdisk_scope_words[r->ramdisk_scope]));
     if (did(changed, "environment_vars"))
         update_tell_environment(a, tx, c);
 }
@@ -185,7 +198,11 @@ static void set_all(struct update *u, struct store_tx *tx, struct container *c, 
         set_json(&r->realm_ids, b->realm_ids, "realm_ids", changed);
     if (has(w, ENVIRONMENT))
         set_json(&r->environment, b->environment_vars, "environment_vars", changed);
-    if (did(changed, "ramdisk"))
+    if (has(w, RAMDISK_SCOPE) && r->ramdisk_scope != b->ramdisk_scope) {
+        r->ramdisk_scope = b->ramdisk_scope;
+        note(changed, "ramdisk_scope");
+    }
+    if (did(changed, "ramdisk") || did(changed, "ramdisk_scope"))
         update_part(u, c, GUEST_RAMDISK);
     if (did(changed, "environment_vars"))
         update_part(u, c, GUEST_ENVIRONMENT);

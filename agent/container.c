@@ -17,6 +17,8 @@ const char *const container_status_words[] = {
         [CONTAINER_STATUS_MAX] = NULL,
 };
 
+const char *const ramdisk_scope_words[] = {[RAMDISK_CONTAINER] = "container", [RAMDISK_PROJECT] = "project", NULL};
+
 #define R(kind, member, ...) F_##kind(struct container_record, member, __VA_ARGS__)
 static const struct json_field record_fields[] = {
     R(STRING, id, .required = true),
@@ -57,6 +59,7 @@ static const struct json_field record_fields[] = {
     R(JSON, ssh_removed, .nullable = true, .has_type = true, .type = JSON_ARRAY),
     R(INT, ramdisk_revision),
     R(INT, ramdisk_applied_revision),
+    F_ENUM(struct container_record, ramdisk_scope, ramdisk_scope_words),
 };
 JSON_TABLE(container_record_table, "container", record_fields);
 

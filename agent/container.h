@@ -30,6 +30,9 @@ enum container_status {
 };
 extern const char *const container_status_words[]; /* NULL-terminated */
 
+enum ramdisk_scope { RAMDISK_CONTAINER, RAMDISK_PROJECT };
+extern const char *const ramdisk_scope_words[]; /* NULL-terminated */
+
 struct container_record {
     char *id, *project_id, *name, *color, *image, *comment, *ssh_public_key, *hostname, *machine_id;
     char *source_container_id, *last_used_snapshot;
@@ -47,6 +50,7 @@ struct container_record {
     int64_t ssh_revision, ssh_applied_revision, ssh_installed_at; /* see agent/guest.h */
     json_t *ssh_removed; /* array: keys that may still be in its files or have sessions */
     int64_t ramdisk_revision, ramdisk_applied_revision;
+    int ramdisk_scope; /* enum ramdisk_scope */
 };
 extern const struct json_table container_record_table;
 

@@ -47,7 +47,7 @@ static void add_settings(json_t *j, const struct container *c)
     json_object_set_new(j, "kvm", json_false());
     json_object_set_new(j, "autostart", json_boolean(r->autostart));
     json_object_set_new(j, "ramdisk", json_boolean(r->ramdisk));
-    json_object_set_new(j, "ramdisk_scope", json_string("container"));
+    json_object_set_new(j, "ramdisk_scope", json_string(ramdisk_scope_words[r->ramdisk_scope]));
     json_object_set_new(j, "prespawn", json_false());
     json_object_set_new(j, "is_default", json_false());
     json_object_set(j, "environment_vars", r->environment);

@@ -168,6 +168,14 @@ static void stage_pool(struct down *d)
     start_job(d, JOB_POOL_CLOSE, 0, NULL, 0, on_done);
 }
 
+static void stage_ramdisks(struct down *d)
+{
+    autojson nobody = json_array();
+    const struct job_ramdisk_drop args = {.keep = nobody};
+
+    start_job(d, JOB_RAMDISK_DROP, 0, &args, 0, on_done);
+}
+
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
     (void)st;
@@ -233,8 +241,8 @@ static void stage_state(struct down *d)
 }
 
 static void (*const stages[])(struct down *) = {
-    stage_forget_boot, stage_inventory, stage_stop,      stage_relays, stage_destroy,
-    stage_network,     stage_pool,      stage_run_files, stage_state,
+    stage_forget_boot, stage_inventory, stage_stop, stage_relays,    stage_destroy,
+    stage_network,     stage_ramdisks,  stage_pool, stage_run_files, stage_state,
 };
 enum { HALT_STAGES = 4, PURGE_STAGES = ARRAY_LEN(stages) };
 

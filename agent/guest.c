@@ -162,12 +162,37 @@ static void on_applied(void *owner, struct err *e, json_t *result)
         else if (!e)
             c->record.ramdisk_applied_revision = ap->revision;
         record_put(tx, c);
+        if (ap->part == GUEST_RAMDISK)
+            guest_drop_ramdisks(ap->agent, c->record.project_id);
     }
     if (e)
         log_warning(&(struct log_ctx){.container = ap->container_id}, "a change is not in effect inside: %s",
                     err_message(e));
     ap->error = e;
     agent_commit(ap->agent, tx, ap, on_noted);
+}
+
+char *guest_ramdisk_project(const struct container *c)
+{
+    return c->record.ramdisk && c->record.ramdisk_scope == RAMDISK_PROJECT ? c->record.project_id : NULL;
+}
+
+static void on_dropped(void *owner, struct err *e, json_t *result)
+{
+    (void)owner;
+    json_decref(result);
+    log_err(NULL, LOG_LEVEL_WARNING, e, "a shared ramdisk that nobody uses stays; the next start tries again");
+}
+
+void guest_drop_ramdisks(struct agent *a, const char *project_id)
+{
+    autojson keep = json_array();
+    const struct job_ramdisk_drop args = {.keep = keep, .project = (char *)(uintptr_t)project_id};
+
+    for (size_t i = 0; i < a->container_count; i++)
+        if (guest_ramdisk_project(a->containers[i]))
+            json_array_append_new(keep, json_string(a->containers[i]->record.project_id));
+    agent_job(a, JOB_RAMDISK_DROP, 0, &args, 0, NULL, on_dropped);
 }
 
 static void run_job(struct guest_apply *ap, const struct container *c)
@@ -177,6 +202,7 @@ static void run_job(struct guest_apply *ap, const struct container *c)
     const struct job_env env = {.environment = r->environment};
     const struct job_ssh ssh = {.ssh_public_key = r->ssh_public_key, .removed = r->ssh_removed};
     const struct job_ramdisk ramdisk = {.bytes = r->ramdisk ? config->ramdisk_size : 0,
+                                        .project = guest_ramdisk_project(c),
                                         .id_base = container_id_base(config, c)};
 
     switch (ap->part) {
@@ -266,7 +292,8 @@ void guest_started(struct agent *a, struct container *c, const int64_t revisions
         note_environment(a, tx, c, revisions[GUEST_ENVIRONMENT], json_string_value(error));
     if (json_is_true(json_object_get(result, "ssh_written")))
         note_ssh_key(c, revisions[GUEST_SSH_KEY]);
-    c->record.ramdisk_applied_revision = revisions[GUEST_RAMDISK];
+    if (!json_is_string(json_object_get(result, "ramdisk_error")))
+        c->record.ramdisk_applied_revision = revisions[GUEST_RAMDISK];
     record_put(tx, c);
     agent_commit(a, tx, NULL, on_start_noted);
 }

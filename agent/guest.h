@@ -30,6 +30,10 @@ void guest_apply(struct agent *a, struct container *c, enum guest_part part, voi
 /* Tries again what is pending, for nobody in particular. */
 void guest_retry(struct agent *a, struct container *c);
 
+/* The project whose ramdisk the container shares; NULL: none. */
+char *guest_ramdisk_project(const struct container *c);
+/* Ends shared ramdisks that no container has any more: of one project, or with NULL of all. */
+void guest_drop_ramdisks(struct agent *a, const char *project_id);
 /* For a start. The pending files for the job, NULL when there are none; ret_revisions: what it will bring. */
 json_t *guest_start_files(const struct container *c, int64_t ret_revisions[GUEST_PARTS]);
 /* Notes what the start brought, by the job's result. */

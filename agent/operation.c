@@ -79,6 +79,16 @@ static void after_operation(struct agent *a, struct container *c, bool new_root)
     guest_retry(a, c);
 }
 
+/* Nothing of it is left. */
+static void forget(struct agent *a, struct container *c)
+{
+    autofree char *project_id = str_dup(guest_ramdisk_project(c));
+
+    agent_remove(a, c);
+    if (project_id)
+        guest_drop_ramdisks(a, project_id);
+}
+
 static void release(struct operation *op, struct err *e)
 {
     struct container *c = op->container;
@@ -95,7 +105,7 @@ static void release(struct operation *op, struct err *e)
     else if (e)
         err_free(e);
     if ((op->kind->removes_container && op->finished) || (op->kind->makes_container && op->stage < 0))
-        agent_remove(a, c);
+        forget(a, c);
     else
         after_operation(a, c, op->kind->replaces_root);
     share_mounts_refresh(a);

@@ -11,6 +11,7 @@
 #include "agent/event_trim.h"
 #include "agent/expiry.h"
 #include "agent/feed.h"
+#include "agent/guest.h"
 #include "agent/listen.h"
 #include "agent/load.h"
 #include "agent/metrics.h"
@@ -116,6 +117,7 @@ static void on_synced(void *owner, struct err *e)
         a->ready = true;
         reconcile_resume(a, s->intents, s->rebooted);
         projects_resume(a);
+        guest_drop_ramdisks(a, NULL);
         agent_commit(a, load_boot_seen(), NULL, on_boot_seen);
     }
     end(s, e);

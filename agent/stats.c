@@ -7,6 +7,7 @@
 
 #include "agent/api.h"
 #include "agent/cgroup.h"
+#include "agent/guest.h"
 #include "agent/project.h"
 #include "agent/usage.h"
 #include "base/clock.h"
@@ -88,14 +89,17 @@ static json_t *network_of(const struct container *c, const struct nf_counters *n
                      counters, "state", n->up ? "up" : "down", "type", "broadcast");
 }
 
-/* Secrets and the project's share have no place of their own on this node, so nothing is in them. */
-static json_t *ramdisk_of(const struct agent *a, const json_t *bytes)
+/* Secrets have no place of their own on this node, so nothing is in them. What a project shares is not measured. */
+static json_t *ramdisk_of(const struct agent *a, const struct container *c, const json_t *bytes)
 {
-    json_t *usage = json_is_integer(bytes) ? json_pack("{s:O, s:i, s:i}", "private", bytes, "secrets", 0, "project", 0)
-                                           : json_null();
+    autojson shared = guest_ramdisk_project(c) ? json_null() : json_integer(0);
+    json_t *usage = json_is_integer(bytes)
+                        ? json_pack("{s:O, s:i, s:O}", "private", bytes, "secrets", 0, "project", shared)
+                        : json_null();
 
-    return json_pack("{s:s, s:I, s:b, s:o}", "scope", "container", "shared_pool_maximum",
-                     (json_int_t)a->config->ramdisk_size, "capacity_reserved", 0, "usage", usage);
+    return json_pack("{s:s, s:I, s:b, s:o}", "scope", ramdisk_scope_words[c->record.ramdisk_scope],
+                     "shared_pool_maximum", (json_int_t)a->config->ramdisk_size, "capacity_reserved", 0, "usage",
+                     usage);
 }
 
 static json_t *started_at(const struct container *c)
@@ -133,7 +137,7 @@ static json_t *report(const struct stats_query *q, struct container *c, const js
                         json_pack("{s:{s:i, s:O?}}", "root", "total", 0, "usage", json_object_get(use, "disk")));
     json_object_set_new(j, "network", up && q->has_counters ? network_of(c, &q->counters) : json_array());
     if (c->record.ramdisk)
-        json_object_set_new(j, "ramdisk", ramdisk_of(q->agent, json_object_get(use, "ramdisk")));
+        json_object_set_new(j, "ramdisk", ramdisk_of(q->agent, c, json_object_get(use, "ramdisk")));
     json_object_set_new(j, "processing_time", json_string(time));
     json_object_set_new(j, "project_name", project ? json_string(project->alias) : json_null());
     json_object_set_new(j, "server_name", json_string(q->agent->node_name));

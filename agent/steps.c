@@ -146,6 +146,7 @@ void step_start(struct operation *op)
         .gateway6 = (char *)(uintptr_t)NET_GATEWAY6,
         .environment = environment,
         .ramdisk_bytes = c->record.ramdisk ? config->ramdisk_size : 0,
+        .ramdisk_project = guest_ramdisk_project(c),
         .kits = c->record.kits,
         .files = files,
         .shares = shares,

@@ -9,7 +9,8 @@
 static const char *const members[] = {
     "name",         "color",        "ai",           "autostart",      "ramdisk",
     "comment",      "environment",  "realm_ids",    "ssh_public_key", "updated_at",
-    "env_revision", "env_attempts", "ssh_revision", "ssh_removed",    "ramdisk_revision"};
+    "env_revision", "env_attempts", "ssh_revision", "ssh_removed",    "ramdisk_revision",
+    "ramdisk_scope"};
 
 struct err *update_check_state(const struct container *c)
 {

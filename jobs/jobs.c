@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "jobs/jobs.h"
 
+#include "base/str.h"
+
 static const struct json_field target_fields[] = {
     F_STRING(struct job_target, pool, .required = true, .nullable = true),
     F_STRING(struct job_target, run_dir, .required = true, .nullable = true),
@@ -47,6 +49,7 @@ static const struct json_field start_fields[] = {
     F_STRING(struct job_start, gateway6, .required = true),
     F_JSON(struct job_start, environment, .required = true, .has_type = true, .type = JSON_OBJECT),
     F_INT(struct job_start, ramdisk_bytes),
+    F_STRING(struct job_start, ramdisk_project, .nullable = true, .valid = str_is_object_id),
     F_JSON(struct job_start, kits, .required = true, .has_type = true, .type = JSON_ARRAY),
     F_JSON(struct job_start, files, .nullable = true, .has_type = true, .type = JSON_OBJECT),
     F_JSON(struct job_start, shares, .nullable = true, .has_type = true, .type = JSON_ARRAY),
@@ -96,9 +99,16 @@ JSON_TABLE(job_ssh_table, "ssh.write", ssh_fields);
 
 static const struct json_field ramdisk_fields[] = {
     F_INT(struct job_ramdisk, bytes, .required = true),
+    F_STRING(struct job_ramdisk, project, .nullable = true, .valid = str_is_object_id),
     F_INT(struct job_ramdisk, id_base, .required = true),
 };
 JSON_TABLE(job_ramdisk_table, "ramdisk.set", ramdisk_fields);
+
+static const struct json_field ramdisk_drop_fields[] = {
+    F_JSON(struct job_ramdisk_drop, keep, .required = true, .has_type = true, .type = JSON_ARRAY),
+    F_STRING(struct job_ramdisk_drop, project, .nullable = true, .valid = str_is_object_id),
+};
+JSON_TABLE(job_ramdisk_drop_table, "ramdisk.drop", ramdisk_drop_fields);
 
 static const struct json_field look_fields[] = {
     F_BOOL(struct job_look, services),

@@ -73,9 +73,10 @@ struct job_sync {
 };
 extern const struct json_table job_sync_table;
 
-/* container.start -> {"init_pid", "environment_error": CODE|null, "ssh_written": bool}: writes what `files` has into
- * the root, mounts the ramdisk when wanted, starts by liblxc, and reads the environment back from inside. Already
- * running: only init_pid. What could not be written does not keep the container from starting. */
+/* container.start -> {"init_pid", "environment_error": CODE|null, "ssh_written": bool, "ramdisk_error": text|null}:
+ * writes what `files` has into the root, mounts the ramdisk when wanted, starts by liblxc, and reads the environment
+ * back from inside. Already running: only init_pid. What could not be written does not keep the container from
+ * starting. */
 struct job_start {
     char *hostname;
     int64_t id_base;   /* first host uid and gid of the slot's range of 65536 */
@@ -84,6 +85,7 @@ struct job_start {
     char *gateway4, *gateway6;
     json_t *environment;   /* object: environment of PID 1 */
     int64_t ramdisk_bytes; /* 0: none */
+    char *ramdisk_project; /* whose shared ramdisk it has too; NULL: none */
     json_t *kits;          /* array of {"name", "version"}: bind-mounted read-only */
     json_t *files;         /* {"environment": object, "ssh_public_key": string|null}, both optional; NULL: none */
     json_t *shares;        /* array of struct share_mount, or NULL */
@@ -144,9 +146,17 @@ extern const struct json_table job_ssh_table;
 /* ramdisk.set -> {}: a container, running or not, gets its ramdisk, or loses it with all that is in it. */
 struct job_ramdisk {
     int64_t bytes; /* 0: none */
+    char *project; /* whose shared ramdisk it has too; NULL: none */
     int64_t id_base;
 };
 extern const struct json_table job_ramdisk_table;
+
+/* ramdisk.drop -> {}: shared ramdisks that no container has any more end with what is in them. */
+struct job_ramdisk_drop {
+    json_t *keep;  /* array of projects that have one */
+    char *project; /* only this one is looked at; NULL: all */
+};
+extern const struct json_table job_ramdisk_drop_table;
 
 /* container.look -> {"network_services": [...], "services": [...]|null}: what runs inside, see runtime/look.h. Ends
  * within three seconds; a part that is not known by then is missing. */
@@ -180,7 +190,8 @@ extern const struct json_table job_look_table;
     X(JOB_SNAPSHOT_RESTORE, "snapshot.restore", &job_snapshot_table, 60000)                                            \
     X(JOB_ENV_WRITE, "env.write", &job_env_table, 30000)                                                               \
     X(JOB_SSH_WRITE, "ssh.write", &job_ssh_table, 30000)                                                               \
-    X(JOB_RAMDISK_SET, "ramdisk.set", &job_ramdisk_table, 30000)
+    X(JOB_RAMDISK_SET, "ramdisk.set", &job_ramdisk_table, 30000)                                                       \
+    X(JOB_RAMDISK_DROP, "ramdisk.drop", &job_ramdisk_drop_table, 30000)
 
 enum job_kind {
 #define X(kind, name, table, deadline) kind,

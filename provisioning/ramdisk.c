@@ -38,9 +38,8 @@ bool ramdisk_mounted(const char *run_dir, int64_t slot)
     return is_mounted(path);
 }
 
-struct err *ramdisk_mount(const char *run_dir, int64_t slot, int64_t bytes, uid_t owner_uid)
+static struct err *mount_at(const char *path, int64_t bytes, uid_t owner_uid)
 {
-    autofree char *path = ramdisk_path(run_dir, slot);
     autofree char *options = NULL;
     unsigned long flags = MS_NOSUID | MS_NODEV;
     struct err *e = fd_mkdirs(path, 0700);
@@ -58,14 +57,45 @@ struct err *ramdisk_mount(const char *run_dir, int64_t slot, int64_t bytes, uid_
     return NULL;
 }
 
-struct err *ramdisk_unmount(const char *run_dir, int64_t slot)
+static struct err *unmount_at(const char *path)
 {
-    autofree char *path = ramdisk_path(run_dir, slot);
-
     while (is_mounted(path))
         if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
             return err_errno(errno, "cannot unmount the ramdisk");
     if (rmdir(path) < 0 && errno != ENOENT)
         return err_errno(errno, "mount point of the ramdisk");
     return NULL;
+}
+
+struct err *ramdisk_mount(const char *run_dir, int64_t slot, int64_t bytes, uid_t owner_uid)
+{
+    autofree char *path = ramdisk_path(run_dir, slot);
+
+    return mount_at(path, bytes, owner_uid);
+}
+
+struct err *ramdisk_unmount(const char *run_dir, int64_t slot)
+{
+    autofree char *path = ramdisk_path(run_dir, slot);
+
+    return unmount_at(path);
+}
+
+char *ramdisk_project_path(const char *run_dir, const char *project_id)
+{
+    return str_fmt("%s/p%s", run_dir, project_id);
+}
+
+struct err *ramdisk_project_mount(const char *run_dir, const char *project_id, int64_t bytes)
+{
+    autofree char *path = ramdisk_project_path(run_dir, project_id);
+
+    return mount_at(path, bytes, 0);
+}
+
+struct err *ramdisk_project_unmount(const char *run_dir, const char *project_id)
+{
+    autofree char *path = ramdisk_project_path(run_dir, project_id);
+
+    return unmount_at(path);
 }

@@ -18,4 +18,9 @@ char *ramdisk_path(const char *run_dir, int64_t slot);
 MUST_USE struct err *ramdisk_mount(const char *run_dir, int64_t slot, int64_t bytes, uid_t owner_uid);
 /* Unmounts it and removes the mount point; none is fine. */
 MUST_USE struct err *ramdisk_unmount(const char *run_dir, int64_t slot);
+/* The ramdisk that containers of a project share: a tmpfs of container ids at <run_dir>/p<project>, of which each has
+ * an idmapped mount at /ramdisk/project. It ends when no container has it any more. */
+char *ramdisk_project_path(const char *run_dir, const char *project_id);
+MUST_USE struct err *ramdisk_project_mount(const char *run_dir, const char *project_id, int64_t bytes);
+MUST_USE struct err *ramdisk_project_unmount(const char *run_dir, const char *project_id);
 bool ramdisk_mounted(const char *run_dir, int64_t slot);

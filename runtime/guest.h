@@ -11,5 +11,8 @@ MUST_USE struct err *guest_open_live(const struct job *job, int *ret_fd, pid_t *
 /* For a start: writes what `files` of the start has; *ret gets members of the result. Cannot fail: what is not written
  * stands there. */
 void guest_write_files(const struct job *job, const json_t *files, json_t *ret);
+/* The ramdisk of a project, for one more running container of it. */
+MUST_USE struct err *guest_share_ramdisk(const struct job *job, const char *project, int64_t bytes, int64_t id_base,
+                                         pid_t init);
 /* After the start: reads the environment back. */
 void guest_verify_files(const struct job *job, const json_t *files, json_t *ret);

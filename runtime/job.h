@@ -38,3 +38,4 @@ struct err *job_do_snapshot_restore(const struct job *job, void *args, json_t **
 struct err *job_do_env_write(const struct job *job, void *args, json_t **ret);
 struct err *job_do_ssh_write(const struct job *job, void *args, json_t **ret);
 struct err *job_do_ramdisk_set(const struct job *job, void *args, json_t **ret);
+struct err *job_do_ramdisk_drop(const struct job *job, void *args, json_t **ret);

@@ -40,6 +40,7 @@ static const struct worker_row rows[JOB_KIND_MAX] = {
     [JOB_ENV_WRITE] = {job_do_env_write, sizeof(struct job_env), true},
     [JOB_SSH_WRITE] = {job_do_ssh_write, sizeof(struct job_ssh), true},
     [JOB_RAMDISK_SET] = {job_do_ramdisk_set, sizeof(struct job_ramdisk), true},
+    [JOB_RAMDISK_DROP] = {job_do_ramdisk_drop, sizeof(struct job_ramdisk_drop), false},
 };
 
 /* The importer stands beside this program. */

@@ -184,6 +184,8 @@ struct err *job_do_start(const struct job *job, void *args, json_t **ret)
     autojson files = json_incref(((struct job_start *)args)->files);
     auto_(container_put) struct lxc_container *c = NULL;
     autojson written = files ? json_object() : NULL;
+    autofree char *project = str_dup(((struct job_start *)args)->ramdisk_project);
+    const int64_t bytes = ((struct job_start *)args)->ramdisk_bytes, id_base = ((struct job_start *)args)->id_base;
     struct in6_addr ipv6;
     struct err *e;
 
@@ -212,6 +214,11 @@ struct err *job_do_start(const struct job *job, void *args, json_t **ret)
         return e;
     /* Without it the container works as well, two seconds later. */
     err_ignore(address_use_at_once(c->init_pid(c), &ipv6));
+    if (project) {
+        e = guest_share_ramdisk(job, project, bytes, id_base, c->init_pid(c));
+        json_object_set_new(*ret, "ramdisk_error", e ? json_string(err_message(e)) : json_null());
+        err_ignore(e);
+    }
     if (files) {
         guest_verify_files(job, files, written);
         json_object_update(*ret, written);

@@ -191,6 +191,74 @@ def test_a_trap_in_place_of_the_mount_point(node, box, trap):
     assert " on /ramdisk type tmpfs" in node.inside(box, "mount")
 
 
+def shared_mounts(d):
+    return [m for m in d.mounts() if "/run/p" in m]
+
+
+def test_a_project_shares_a_ramdisk(node, box):
+    project = "42" * 12
+    one, two = (node.post(f"/api/v1/projects/{project}/containers?wait=true", {"server_id": "self", "name": f"shared-{i}",
+                                                                              "hoody_kit": False}).data["id"] for i in (1, 2))
+    outside = update(node, box, ramdisk_scope="project")
+    assert outside["ramdisk_scope"] == "project"
+    for cid in (one, two):
+        node.wait_booted(cid)
+        assert update(node, cid, ramdisk_scope="project")["ramdisk_scope"] == "project"
+    node.inside(one, "sudo", "-u", "user", "sh", "-c", "echo ours > /ramdisk/project/file")
+    assert node.inside(two, "cat", "/ramdisk/project/file") == "ours"
+    assert node.inside(two, "stat", "-c", "%U", "/ramdisk/project/file") == "user", "ids are each container's own"
+    assert node.inside(two, "stat", "-c", "%U", "/ramdisk/project") == "root"
+    assert node.inside(box, "ls", "/ramdisk/project") == "", "another project has its own"
+    options = node.inside(one, "findmnt", "-no", "OPTIONS", "/ramdisk/project")
+    assert "nosuid" in options and "nodev" in options
+    stats = node.get(f"/api/v1/containers/{one}/stats").data["ramdisk"]
+    assert stats["scope"] == "project"
+    # it outlives stops, noded, and reboots from the inside
+    assert node.op(one, "restart").status == 200
+    assert node.inside(one, "cat", "/ramdisk/project/file") == "ours"
+    node.restart()
+    node.wait_idle()
+    assert node.inside(one, "cat", "/ramdisk/project/file") == "ours"
+    node.wait_booted(two)
+    pid = node.container(two)["node"]["init_pid"]
+    node.inside(two, "systemctl", "reboot", "-ff", check=False)
+    wait_for(lambda: node.container(two)["node"]["init_pid"] not in (0, pid), 60, what="the reboot")
+    node.wait_idle()
+    wait_for(lambda: node.inside(two, "cat", "/ramdisk/project/file", check=False) == "ours", 10, what="the shared ramdisk")
+    # a copy in the project has it too; one elsewhere has not
+    for target, scope in ((project, "project"), ("43" * 12, "container")):
+        r = node.post(f"/api/v1/containers/{one}/copy?wait=true", {"target_project_id": target})
+        assert r.status == 201 and r.data["ramdisk_scope"] == scope, r
+        assert (" on /ramdisk/project " in node.inside(r.data["id"], "mount")) == (scope == "project")
+        assert node.delete(r.data["id"]).status == 200
+    assert len(shared_mounts(node)) == 2
+    # what goes, goes for one; the last one ends it
+    update(node, two, ramdisk_scope="container")
+    assert " on /ramdisk/project " not in node.inside(two, "mount") and " on /ramdisk " in node.inside(two, "mount")
+    assert node.inside(one, "cat", "/ramdisk/project/file") == "ours"
+    update(node, two, ramdisk_scope="project")
+    assert node.inside(two, "cat", "/ramdisk/project/file") == "ours"
+    update(node, two, ramdisk=False)
+    assert "ramdisk" not in node.inside(two, "mount")
+    assert node.delete(one).status == 200
+    node.wait_idle()
+    assert len(shared_mounts(node)) == 1
+    update(node, box, ramdisk_scope="container")
+    node.wait_idle()
+    assert shared_mounts(node) == [] and not any(n.startswith("p") for n in os.listdir(node.run_dir))
+    assert node.delete(two).status == 200
+
+
+def test_a_trap_in_place_of_the_shared_mount_point(node, box):
+    node.inside(box, "sh", "-c", "mkdir /victim; rm -rf /ramdisk/project; ln -s /victim /ramdisk/project")
+    r = update(node, box, ok=False, ramdisk_scope="project")
+    assert r.status == 502 and " on /victim " not in node.inside(box, "mount"), r
+    node.inside(box, "sh", "-c", "rm /ramdisk/project; rmdir /victim")
+    assert update(node, box, ramdisk_scope="container")["ramdisk_scope"] == "container"
+    node.wait_idle()
+    assert shared_mounts(node) == []
+
+
 # The key, with the real sshd.
 
 @pytest.fixture
