@@ -48,7 +48,7 @@ static void pool_usage(struct command_run *run)
                                (json_int_t)(fs.f_bavail * fs.f_frsize)));
 }
 
-static void on_disk(void *owner, const json_t *slots)
+static void on_disk(void *owner, const json_t *usage)
 {
     struct command_run *run = owner;
     const struct agent *a = run->agent;
@@ -56,8 +56,7 @@ static void on_disk(void *owner, const json_t *slots)
 
     for (size_t i = 0; i < a->container_count; i++) {
         const struct container *c = a->containers[i];
-        autofree char *slot = str_fmt("%lld", (long long)c->record.slot);
-        const json_t *use = json_object_get(slots, slot);
+        const json_t *use = usage_of_slot(usage, c->record.slot);
 
         json_array_append_new(list, json_pack("{s:s, s:s, s:O?, s:O?}", "container_id", c->record.id, "name",
                                               c->record.name, "disk_bytes", json_object_get(use, "disk"),

@@ -89,17 +89,22 @@ static json_t *network_of(const struct container *c, const struct nf_counters *n
                      counters, "state", n->up ? "up" : "down", "type", "broadcast");
 }
 
-/* Secrets have no place of their own on this node, so nothing is in them. What a project shares is not measured. */
-static json_t *ramdisk_of(const struct agent *a, const struct container *c, const json_t *bytes)
+/* Secrets have no place of their own on this node, so nothing is in them. */
+static json_t *ramdisk_of(const struct agent *a, const struct container *c, const json_t *usage)
 {
-    autojson shared = guest_ramdisk_project(c) ? json_null() : json_integer(0);
-    json_t *usage = json_is_integer(bytes)
-                        ? json_pack("{s:O, s:i, s:O}", "private", bytes, "secrets", 0, "project", shared)
-                        : json_null();
+    const json_t *private = json_object_get(usage_of_slot(usage, c->record.slot), "ramdisk");
+    const char *project = guest_ramdisk_project(c);
+    json_t *shared = project ? json_object_get(json_object_get(usage, "projects"), project) : NULL;
+    json_t *areas = NULL;
 
+    if (json_is_integer(private))
+        areas = json_pack("{s:O, s:i, s:o}", "private", private, "secrets", 0, "project",
+                          shared    ? json_incref(shared)
+                          : project ? json_null()
+                                    : json_integer(0));
     return json_pack("{s:s, s:I, s:b, s:o}", "scope", ramdisk_scope_words[c->record.ramdisk_scope],
                      "shared_pool_maximum", (json_int_t)a->config->ramdisk_size, "capacity_reserved", 0, "usage",
-                     usage);
+                     areas ? areas : json_null());
 }
 
 static json_t *started_at(const struct container *c)
@@ -113,12 +118,11 @@ static json_t *started_at(const struct container *c)
     return json_string(text);
 }
 
-static json_t *report(const struct stats_query *q, struct container *c, const json_t *slots)
+static json_t *report(const struct stats_query *q, struct container *c, const json_t *usage)
 {
-    autofree char *slot = str_fmt("%lld", (long long)c->record.slot);
     autofree char *time = str_fmt("%lldms", (long long)((clock_mono_us() - q->begun_us) / 1000));
     const struct project *project = project_find(q->agent, c->record.project_id);
-    const json_t *use = json_object_get(slots, slot);
+    const json_t *use = usage_of_slot(usage, c->record.slot);
     bool up = container_is_up(c), paused = c->record.status == CONTAINER_PAUSED;
     json_t *j = json_pack(
         "{s:s, s:s, s:s, s:i, s:I, s:o, s:o, s:o}", "id", c->record.id, "project_id", c->record.project_id, "status",
@@ -137,7 +141,7 @@ static json_t *report(const struct stats_query *q, struct container *c, const js
                         json_pack("{s:{s:i, s:O?}}", "root", "total", 0, "usage", json_object_get(use, "disk")));
     json_object_set_new(j, "network", up && q->has_counters ? network_of(c, &q->counters) : json_array());
     if (c->record.ramdisk)
-        json_object_set_new(j, "ramdisk", ramdisk_of(q->agent, c, json_object_get(use, "ramdisk")));
+        json_object_set_new(j, "ramdisk", ramdisk_of(q->agent, c, usage));
     json_object_set_new(j, "processing_time", json_string(time));
     json_object_set_new(j, "project_name", project ? json_string(project->alias) : json_null());
     json_object_set_new(j, "server_name", json_string(q->agent->node_name));
@@ -145,13 +149,13 @@ static json_t *report(const struct stats_query *q, struct container *c, const js
     return j;
 }
 
-static void on_disk(void *owner, const json_t *slots)
+static void on_disk(void *owner, const json_t *usage)
 {
     struct stats_query *q = owner;
     struct container *c = agent_find(q->agent, q->container_id);
 
     if (c)
-        q->done(q->owner, NULL, report(q, c, slots));
+        q->done(q->owner, NULL, report(q, c, usage));
     else
         q->done(q->owner, err_reason(err_new(ERR_NOT_FOUND, "Container not found"), "CONTAINER_NOT_FOUND"), NULL);
     free(q->container_id);

@@ -3,18 +3,19 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/str.h"
 
 enum { FRESH_MS = 2000 };
 
 struct waiter {
     struct waiter *next;
     void *owner;
-    void (*done)(void *owner, const json_t *slots);
+    void (*done)(void *owner, const json_t *usage);
 };
 
 struct usage {
     struct agent *agent;
-    json_t *slots;
+    json_t *seen;
     int64_t read_ms;
     struct waiter *waiting; /* a job runs while there is one */
 };
@@ -31,7 +32,7 @@ void usage_free(struct usage *u)
 {
     if (!u)
         return;
-    json_decref(u->slots);
+    json_decref(u->seen);
     free(u);
 }
 
@@ -40,27 +41,26 @@ static void on_read(void *owner, struct err *e, json_t *result)
     struct usage *u = owner;
     struct waiter *w = steal(&u->waiting);
 
-    json_decref(u->slots);
-    u->slots = json_incref(json_object_get(result, "slots"));
+    json_decref(u->seen);
+    u->seen = result;
     u->read_ms = clock_mono_ms();
-    json_decref(result);
     if (e)
         log_err(NULL, LOG_LEVEL_WARNING, e, "the use of disk and ramdisk cannot be read");
     while (w) {
         struct waiter *next = w->next;
 
-        w->done(w->owner, u->slots);
+        w->done(w->owner, u->seen);
         free(w);
         w = next;
     }
 }
 
-void usage_get(struct usage *u, void *owner, void (*done)(void *owner, const json_t *slots))
+void usage_get(struct usage *u, void *owner, void (*done)(void *owner, const json_t *usage))
 {
     struct waiter *w;
 
     if (!u->waiting && u->read_ms && clock_mono_ms() - u->read_ms < FRESH_MS) {
-        done(owner, u->slots);
+        done(owner, u->seen);
         return;
     }
     w = mem_new(struct waiter);
@@ -68,4 +68,11 @@ void usage_get(struct usage *u, void *owner, void (*done)(void *owner, const jso
     u->waiting = w;
     if (!w->next)
         agent_job(u->agent, JOB_USAGE, 0, NULL, 0, u, on_read);
+}
+
+const json_t *usage_of_slot(const json_t *usage, int64_t slot)
+{
+    autofree char *key = str_fmt("%lld", (long long)slot);
+
+    return json_object_get(json_object_get(usage, "slots"), key);
 }

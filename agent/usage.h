@@ -12,6 +12,8 @@ struct usage;
 struct usage *usage_new(struct agent *a);
 void usage_free(struct usage *u);
 
-/* done, which may run from inside the call, gets {"<slot>": {"disk": bytes|null, "ramdisk": bytes|null}}, at most two
- * seconds old; borrowed, NULL when it cannot be read now. */
-void usage_get(struct usage *u, void *owner, void (*done)(void *owner, const json_t *slots));
+/* done, which may run from inside the call, gets the result of the job node.usage, at most two seconds old; borrowed,
+ * NULL when it cannot be read now. */
+void usage_get(struct usage *u, void *owner, void (*done)(void *owner, const json_t *usage));
+/* A slot's part of it, or NULL. */
+const json_t *usage_of_slot(const json_t *usage, int64_t slot);

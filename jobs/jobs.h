@@ -32,8 +32,8 @@ struct job_pool_open {
 };
 extern const struct json_table job_pool_open_table;
 
-/* node.usage -> {"slots": {"<slot>": {"disk": bytes, "ramdisk": bytes}}}: what each slot's root has written, and what
- * is in its ramdisk; null where that is not known. */
+/* node.usage -> {"slots": {"<slot>": {"disk": bytes, "ramdisk": bytes}}, "projects": {"<id>": bytes}}: what each slot's
+ * root has written, what is in its ramdisk, and in those that projects share; null where that is not known. */
 
 /* image.import -> {"image", "size_bytes"}: unpacks a root file system archive into a read-only subvolume. */
 struct job_image_import {

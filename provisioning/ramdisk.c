@@ -38,6 +38,13 @@ bool ramdisk_mounted(const char *run_dir, int64_t slot)
     return is_mounted(path);
 }
 
+int64_t ramdisk_used(const char *path)
+{
+    struct statfs fs;
+
+    return is_mounted(path) && statfs(path, &fs) == 0 ? (int64_t)(fs.f_blocks - fs.f_bfree) * (int64_t)fs.f_bsize : -1;
+}
+
 static struct err *mount_at(const char *path, int64_t bytes, uid_t owner_uid)
 {
     autofree char *options = NULL;

@@ -24,3 +24,5 @@ char *ramdisk_project_path(const char *run_dir, const char *project_id);
 MUST_USE struct err *ramdisk_project_mount(const char *run_dir, const char *project_id, int64_t bytes);
 MUST_USE struct err *ramdisk_project_unmount(const char *run_dir, const char *project_id);
 bool ramdisk_mounted(const char *run_dir, int64_t slot);
+/* What is in the one that is mounted at this path; -1 when none is. */
+int64_t ramdisk_used(const char *path);

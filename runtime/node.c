@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Jobs about the node as a whole: the pool, and what is really there. */
-#include <sys/statvfs.h>
-
 #include "base/str.h"
 #include "images/image.h"
 #include "provisioning/bundle.h"
@@ -127,29 +125,49 @@ struct err *job_do_inventory(const struct job *job, UNUSED void *args, json_t **
     return e;
 }
 
+static json_t *bytes_or_null(int64_t bytes)
+{
+    return bytes < 0 ? json_null() : json_integer(bytes);
+}
+
 static struct err *measure(const struct job *node, int64_t slot, json_t *slots)
 {
     autofree char *rootfs = layout_rootfs(node->target.pool, slot), *key = str_fmt("%lld", (long long)slot);
     autofree char *ramdisk = ramdisk_path(node->target.run_dir, slot);
-    struct statvfs fs;
-    int64_t disk = -1;
-    json_t *use = json_pack("{s:n, s:n}", "disk", "ramdisk");
+    int64_t disk = -1, held = ramdisk_used(ramdisk);
 
     err_ignore(quota_usage(rootfs, &disk)); /* it may have no root, or lose it this moment */
-    if (disk >= 0)
-        json_object_set_new(use, "disk", json_integer(disk));
-    if (ramdisk_mounted(node->target.run_dir, slot) && statvfs(ramdisk, &fs) == 0)
-        json_object_set_new(use, "ramdisk", json_integer((json_int_t)((fs.f_blocks - fs.f_bfree) * fs.f_frsize)));
-    json_object_set_new(slots, key, use);
+    json_object_set_new(slots, key,
+                        json_pack("{s:o, s:o}", "disk", bytes_or_null(disk), "ramdisk", bytes_or_null(held)));
     return NULL;
+}
+
+/* Ramdisks that projects share: p<project> in the run directory. */
+static struct err *measure_projects(const struct job *job, json_t *projects)
+{
+    auto_(names_free) struct names *names = NULL;
+    struct err *e = names_list(job->target.run_dir, &names);
+
+    for (size_t i = 0; !e && i < names->count; i++) {
+        const char *project = names->name[i] + 1;
+        autofree char *path = NULL;
+
+        if (names->name[i][0] != 'p' || !str_is_object_id(project))
+            continue;
+        path = ramdisk_project_path(job->target.run_dir, project);
+        json_object_set_new(projects, project, bytes_or_null(ramdisk_used(path)));
+    }
+    return e;
 }
 
 struct err *job_do_usage(const struct job *job, UNUSED void *args, json_t **ret)
 {
-    json_t *slots = json_object();
+    json_t *slots = json_object(), *projects = json_object();
     struct err *e = each_slot(job, measure, slots);
 
-    *ret = json_pack("{s:o}", "slots", slots);
+    if (!e)
+        e = measure_projects(job, projects);
+    *ret = json_pack("{s:o, s:o}", "slots", slots, "projects", projects);
     return e;
 }
 

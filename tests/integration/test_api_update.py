@@ -212,7 +212,7 @@ def test_a_project_shares_a_ramdisk(node, box):
     options = node.inside(one, "findmnt", "-no", "OPTIONS", "/ramdisk/project")
     assert "nosuid" in options and "nodev" in options
     stats = node.get(f"/api/v1/containers/{one}/stats").data["ramdisk"]
-    assert stats["scope"] == "project"
+    assert stats["scope"] == "project" and stats["usage"]["project"] == 4096, stats
     # it outlives stops, noded, and reboots from the inside
     assert node.op(one, "restart").status == 200
     assert node.inside(one, "cat", "/ramdisk/project/file") == "ours"
