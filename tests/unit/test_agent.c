@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include "agent/api.h"
+#include "agent/command.h"
 #include "agent/cursor.h"
+#include "agent/event_filter.h"
 #include "agent/guest.h"
 #include "agent/project.h"
 #include "agent/route.h"
@@ -260,6 +262,51 @@ static void test_projects(UNUSED void **state)
     free(a.projects);
 }
 
+static void test_event_filters(UNUSED void **state)
+{
+    const struct {
+        struct event_filter f;
+        bool matches;
+    } cases[] = {
+        {{0}, true},
+        {{.event_type = (char *)(uintptr_t) "container.running"}, true},
+        {{.event_type = (char *)(uintptr_t) "container.run"}, false},
+        {{.resource_type = (char *)(uintptr_t) "container", .resource_id = (char *)(uintptr_t) "r"}, true},
+        {{.resource_type = (char *)(uintptr_t) "firewall", .resource_id = (char *)(uintptr_t) "r"}, false},
+        {{.project_id = (char *)(uintptr_t) "p", .realm_id = (char *)(uintptr_t) "realm2"}, true},
+        {{.project_id = (char *)(uintptr_t) "p", .realm_id = (char *)(uintptr_t) "realm3"}, false},
+        {{.container_id = (char *)(uintptr_t) "c"}, false}, /* the event is about none */
+    };
+    autojson row =
+        json_pack("{s:s, s:s, s:s, s:s, s:n, s:s}", "event_type", "container.running", "resource_type", "container",
+                  "resource_id", "r", "project_id", "p", "container_id", "realm_ids", "[\"realm1\",\"realm2\"]");
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        if (event_filter_matches(&cases[i].f, row) != cases[i].matches)
+            fail_msg("case %zu", i);
+    assert_int_equal(event_filter_statement(&cases[0].f, EVENT_COUNT), STORE_EVENT_ALL_COUNT);
+    assert_int_equal(event_filter_statement(&cases[1].f, EVENT_TYPE_ASC), STORE_EVENT_TYPE_TYPE_ASC);
+    assert_int_equal(event_filter_statement(&cases[3].f, EVENT_DELETE), STORE_EVENT_RESOURCE_DELETE);
+    assert_int_equal(event_filter_statement(&cases[5].f, EVENT_TIME_ASC), STORE_EVENT_PROJECT_TIME_ASC);
+    assert_int_equal(event_filter_statement(&cases[7].f, EVENT_TIME_DESC), STORE_EVENT_CONTAINER_TIME_DESC);
+}
+
+static void test_commands_have_ids_of_their_own(UNUSED void **state)
+{
+    for (size_t i = 0; i < command_count; i++) {
+        char id[ID_OBJECT_LEN + 1];
+
+        command_id(&commands[i], id);
+        assert_true(str_is_object_id(id));
+        assert_ptr_equal(command_find(id, NULL), &commands[i]);
+        assert_ptr_equal(command_find(NULL, commands[i].slug), &commands[i]);
+        assert_true(commands[i].per_hour <= COMMAND_RATE_MAX && commands[i].per_day <= COMMAND_RATE_MAX);
+        assert_true(commands[i].timeout_s >= 1 && commands[i].timeout_s <= 7200 && commands[i].run);
+    }
+    assert_null(command_find(NULL, "rm"));
+    assert_null(command_find("0123456789abcdef01234567", NULL));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -269,6 +316,8 @@ int main(void)
         cmocka_unit_test(test_every_kind_of_operation),
         cmocka_unit_test(test_container_record_round_trip),
         cmocka_unit_test(test_cursors),
+        cmocka_unit_test(test_event_filters),
+        cmocka_unit_test(test_commands_have_ids_of_their_own),
         cmocka_unit_test(test_projects),
         cmocka_unit_test(test_ssh_keys),
         cmocka_unit_test(test_guest_parts),
