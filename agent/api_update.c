@@ -147,6 +147,7 @@ static void set_key(struct update *u, struct store_tx *tx, struct container *c, 
         tell_key(u->agent, tx, c, "container.ssh_key.added", *key);
     free(r->ssh_public_key);
     r->ssh_public_key = steal(key);
+    r->ssh_installed_at = 0;
     note(changed, "ssh_public_key");
     update_part(u, c, GUEST_SSH_KEY);
 }

@@ -116,9 +116,10 @@ static void note_ssh_key(struct container *c, int64_t revision)
     struct container_record *r = &c->record;
 
     r->ssh_applied_revision = revision;
+    if (guest_is_pending(c, GUEST_SSH_KEY))
+        return; /* another one is on its way */
     r->ssh_installed_at = r->ssh_public_key ? clock_wall_ms() : 0;
-    if (!guest_is_pending(c, GUEST_SSH_KEY))
-        json_array_clear(r->ssh_removed);
+    json_array_clear(r->ssh_removed);
 }
 
 static void begin(struct guest_apply *ap);

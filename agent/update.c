@@ -6,11 +6,23 @@
 #include "base/str.h"
 
 /* What a change may change; the rest of a record has other owners. */
-static const char *const members[] = {
-    "name",         "color",        "ai",           "autostart",      "ramdisk",
-    "comment",      "environment",  "realm_ids",    "ssh_public_key", "updated_at",
-    "env_revision", "env_attempts", "ssh_revision", "ssh_removed",    "ramdisk_revision",
-    "ramdisk_scope"};
+static const char *const members[] = {"name",
+                                      "color",
+                                      "ai",
+                                      "autostart",
+                                      "ramdisk",
+                                      "comment",
+                                      "environment",
+                                      "realm_ids",
+                                      "ssh_public_key",
+                                      "updated_at",
+                                      "env_revision",
+                                      "env_attempts",
+                                      "ssh_revision",
+                                      "ssh_removed",
+                                      "ssh_installed_at",
+                                      "ramdisk_revision",
+                                      "ramdisk_scope"};
 
 struct err *update_check_state(const struct container *c)
 {

@@ -40,6 +40,7 @@ static const struct cli_option update_options[] = {
     {"ssh-key", CLI_VALUE, "FILE", "public key for root's logins instead of the one it has"},
     {"no-ssh-key", CLI_FLAG, NULL, "remove the key; its sessions end"},
     {"ramdisk", CLI_VALUE, "on|off", "with or without /ramdisk; off loses what is in it"},
+    {"ramdisk-scope", CLI_VALUE, "SCOPE", "project: with /ramdisk/project, which its containers share; or container"},
     {"autostart", CLI_VALUE, "on|off", "start it when the host boots"},
     {0},
 };

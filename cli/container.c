@@ -209,6 +209,7 @@ static struct err *update_body(const struct cli *cli, json_t *body)
         e = put_ssh_key(cli, body);
     put(body, "name", cli_value(cli, "name"));
     put(body, "color", cli_value(cli, "color"));
+    put(body, "ramdisk_scope", cli_value(cli, "ramdisk-scope"));
     if (cli_has(cli, "no-ssh-key"))
         json_object_set_new(body, "ssh_public_key", json_null());
     if (cli_has(cli, "comment"))

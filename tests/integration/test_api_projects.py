@@ -165,6 +165,22 @@ def test_an_unknown_project_of_a_container_is_recorded(node):
     assert node.call("DELETE", f"{P}/{pid}").status == 200
 
 
+def test_a_database_from_before_there_were_projects(node):
+    pid = "79" * 12
+    assert put_in(node, pid, "old").status == 201
+    node.stop()
+    db = sqlite3.connect(node.state + "/noded.db")
+    assert db.execute("DELETE FROM projects").rowcount > 1
+    db.commit()
+    db.close()
+    node.start()
+    assert node.get(f"{P}/{PROJECT}").data["is_default"]
+    assert node.get(f"{P}/{pid}").data["alias"] == pid
+    assert node.get(f"{P}/{pid}/containers").data["pagination"]["total"] == 1
+    node.restart()
+    assert node.call("DELETE", f"{P}/{pid}").status == 200
+
+
 def test_a_busy_container_is_waited_for(node):
     p = make(node, "busy")
     r = node.post(f"{P}/{p['id']}/containers", {"server_id": "self", "name": "slow", "hoody_kit": False})

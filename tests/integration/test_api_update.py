@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from daemon import Daemon
+from daemon import PROJECT, Daemon
 from world import wait_for
 
 OTHER = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYV6oFMzHwYHCkWQUcJXGwmGzfYyFq1YpNlB0uBCsbe other"
@@ -363,6 +363,22 @@ def test_what_failed_is_brought_in_later(node, box, point, how):
         assert OTHER in node.inside(box, "cat", "/root/.ssh/authorized_keys")
         assert node.container(box)["ssh_key_installed_at"]
     node.assert_consistent()
+
+
+def test_a_rotated_key_is_not_installed_until_it_is(node, box, keys):
+    _, (_, two_line, _) = keys
+    update(node, box, ssh_public_key=OTHER, ramdisk=True)
+    node.restart("ssh.written=error")
+    r = update(node, box, ok=False, ssh_public_key=two_line)
+    assert r.status in (500, 502) and node.container(box)["ssh_key_installed_at"] is None
+    # until the old one is out of the files it is in use
+    r = node.post(f"/api/v1/projects/{PROJECT}/containers", {"server_id": "self", "ssh_public_key": OTHER})
+    assert (r.status, r.json["code"]) == (409, "SSH_PUBLIC_KEY_IN_USE")
+    node.restart()
+    node.wait_idle()
+    assert node.container(box)["ssh_key_installed_at"]
+    other = node.create("update-free", hoody_kit=False, ssh_public_key=OTHER)
+    assert node.delete(other["id"]).status == 200
 
 
 def test_noded_killed_between_record_and_work(node, box):

@@ -229,8 +229,10 @@ def test_update(ctl, tmp_path):
         "--ssh-key", str(tmp_path / "k.pub"))
     c = json.loads(ctl("--json", "get", "ctl-updated"))
     assert c["comment"] == "why" and not c["ramdisk"] and not c["autostart"] and c["ssh_key_fingerprint"]
-    c = json.loads(ctl("--json", "update", "ctl-updated", "--no-ssh-key", "--comment", "", "--color", "fff"))
+    c = json.loads(ctl("--json", "update", "ctl-updated", "--no-ssh-key", "--comment", "", "--color", "fff",
+                       "--ramdisk-scope", "project"))
     assert c["ssh_public_key"] is None and c["comment"] is None and c["color"] == "#FFF"
+    assert c["ramdisk_scope"] == "project"
     for argv in ((), ("--ramdisk", "yes"), ("--no-ssh-key", "--ssh-key", str(tmp_path / "k.pub")),
                  ("--ssh-key", str(tmp_path / "k"))):
         ctl("update", "ctl-updated", *argv, code=2)
