@@ -10,7 +10,7 @@ enum { BACKLOG = 128, KEEPALIVE_S = 60, HALF_CLOSED_MS = 600000 };
 struct tunnel {
     struct relay *relay;
     uv_tcp_t client;
-    uv_timer_t timer; /* while one direction has ended */
+    uv_timer_t timer; /* while one direction has ended: how long nothing may pass in the other */
     int open_handles;
     struct upstream *upstream;
     struct sockaddr_storage target;
@@ -60,7 +60,14 @@ static void half_closed(struct tunnel *t)
     if (t->client_ended && t->target_ended)
         tunnel_close(t, false);
     else
-        uv_timer_start(&t->timer, on_timeout, HALF_CLOSED_MS, 0);
+        uv_timer_start(&t->timer, on_timeout, HALF_CLOSED_MS, HALF_CLOSED_MS);
+}
+
+/* Something has passed: what is half closed has its time again. */
+static void touch(struct tunnel *t)
+{
+    if (uv_is_active((const uv_handle_t *)&t->timer))
+        uv_timer_again(&t->timer);
 }
 
 /* --- from the container */
@@ -103,6 +110,7 @@ static void on_upstream_written(void *owner)
 {
     struct tunnel *t = owner;
 
+    touch(t);
     if (!t->client_ended)
         uv_read_start((uv_stream_t *)&t->client, on_alloc, on_client_read);
 }
@@ -117,6 +125,7 @@ static void on_client_written(uv_write_t *req, int status)
     free(w);
     if (t->closing)
         return;
+    touch(t);
     if (status < 0)
         tunnel_close(t, true);
     else

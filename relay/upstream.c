@@ -123,9 +123,8 @@ static void flush_tls(struct upstream *u, bool is_owners)
     char out[2 * RELAY_BUFFER];
     size_t n;
 
-    while ((n = tls_take(u->tls, out, sizeof(out))) > 0) {
+    while ((n = tls_take(u->tls, out, sizeof(out))) > 0)
         send_raw(u, out, n, is_owners && tls_pending(u->tls) == 0);
-    }
 }
 
 static void send_plain(struct upstream *u, const void *data, size_t len, bool is_owners)
@@ -327,14 +326,16 @@ static void on_connected(uv_connect_t *req, int status)
 
     if (u->closing || u->failed)
         return;
+    if (status < 0 && u->next) {
+        u->has_tcp = false;
+        uv_close((uv_handle_t *)&u->tcp, on_tcp_closed);
+        return;
+    }
     if (status < 0) {
-        snprintf(u->problem, sizeof(u->problem), "cannot connect to the proxy: %s", uv_strerror(status));
-        if (u->next) {
-            u->has_tcp = false;
-            uv_close((uv_handle_t *)&u->tcp, on_tcp_closed);
-            return;
-        }
-        fail(u, UPSTREAM_DOWN, u->problem);
+        char problem[128];
+
+        snprintf(problem, sizeof(problem), "cannot connect to the proxy: %s", uv_strerror(status));
+        fail(u, UPSTREAM_DOWN, problem);
         return;
     }
     if (is_own_address(&u->tcp)) {

@@ -352,6 +352,13 @@ def test_killed_noded_is_not_noticed(node, box, path, proxies, servers):
     assert ask(node, box) == EXIT4
 
 
+def test_a_foreign_flush_is_repaired(node, box, path, proxies, servers):
+    configure(node, path, "socks5")
+    run("nft", "flush", "ruleset")
+    wait_for(lambda: "confined" in node.table(), 3, what="the table")
+    assert ask(node, box) == EXIT4 and node.get(path).data["status"] == "running"
+
+
 def test_a_change_takes_effect_at_once(node, box, path, proxies, servers):
     configure(node, path, "socks5")
     (first,) = relays(node)
