@@ -193,6 +193,16 @@ def test_through_tls(node, box):
     reset(node, box)
 
 
+def test_a_comment_every_fifteen_seconds(node):
+    """So that both sides notice a connection that is dead."""
+    streams = [Stream.open(node, path) for path in (STREAM, "/api/v1/node/routes/stream")]
+    streams[1].next()
+    for s in streams:
+        while b":\n\n" not in s.body:
+            s.fill()
+        s.close()
+
+
 def test_the_feed_of_a_proxy(node, box):
     s = Stream.open(node, "/api/v1/node/routes/stream")
     whole = s.next()
