@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* noded-importer: the jobs that unpack archives from outside. Started by noded-worker only, in its place. */
+/* noded-importer: the jobs that need libraries which no container's monitor shall carry: for archives, signatures, and
+ * the bus of systemd. Started by noded-worker only, in its place. */
 #include "runtime/worker.h"
 
 static const struct worker_row rows[JOB_KIND_MAX] = {
     [JOB_IMAGE_IMPORT] = {job_do_image_import, sizeof(struct job_image_import), false},
     [JOB_KIT_INSTALL] = {job_do_kit_install, sizeof(struct job_kit_install), false},
+    [JOB_LOOK] = {job_do_look, sizeof(struct job_look), true},
 };
 
 int main(void)

@@ -3,8 +3,8 @@
  * noded-worker: one job, then the end. The request comes on fd 3, which is also where the result goes. It trusts noded
  * for what it asks, and nothing it finds in a container. It dies with noded; containers it started do not.
  *
- * Jobs that need archives and signatures are handed over to noded-importer: those libraries would cost every start
- * time, and every container's monitor memory.
+ * Jobs that need archives, signatures or the bus are handed over to noded-importer: those libraries would cost every
+ * start time, and every container's monitor memory.
  */
 #include <errno.h>
 #include <limits.h>
@@ -31,7 +31,6 @@ static const struct worker_row rows[JOB_KIND_MAX] = {
     [JOB_SETTLE] = {job_do_settle, 0, true},
     [JOB_FREEZE] = {job_do_freeze, 0, true},
     [JOB_THAW] = {job_do_thaw, 0, true},
-    [JOB_LOOK] = {job_do_look, sizeof(struct job_look), true},
     [JOB_DESTROY] = {job_do_destroy, 0, true},
     [JOB_TIDY] = {job_do_tidy, 0, true},
     [JOB_SNAPSHOT_CREATE] = {job_do_snapshot_create, sizeof(struct job_snapshot), true},
