@@ -139,10 +139,13 @@ void agent_job(struct agent *a, enum job_kind kind, int64_t slot, const void *ar
     workers_run(a->workers, kind, job_request(kind, &target, args), extra_ms, owner, done);
 }
 
+/* A container whose deletion is on its way to the disk would come back with the first, and the others refer to it. */
 void record_put(struct store_tx *tx, const struct container *c)
 {
     const struct container_record *r = &c->record;
 
+    if (c->gone)
+        return;
     store_tx_add(tx, STORE_CONTAINER_PUT,
                  json_pack("[s, I, s, s, o]", r->id, (json_int_t)r->slot, r->project_id, r->name,
                            store_text(json_table_save(&container_record_table, r))));
@@ -150,13 +153,15 @@ void record_put(struct store_tx *tx, const struct container *c)
 
 void record_put_rules(struct store_tx *tx, const struct container *c, const struct ruleset *rules)
 {
-    store_tx_add(tx, STORE_FIREWALL_PUT, json_pack("[s, o]", c->record.id, store_text(ruleset_to_json(rules))));
+    if (!c->gone)
+        store_tx_add(tx, STORE_FIREWALL_PUT, json_pack("[s, o]", c->record.id, store_text(ruleset_to_json(rules))));
 }
 
 void record_put_snapshot(struct store_tx *tx, const struct container *c, const struct snapshot *s)
 {
-    store_tx_add(tx, STORE_SNAPSHOT_PUT,
-                 json_pack("[s, s, o]", c->record.id, s->name, store_text(json_table_save(&snapshot_table, s))));
+    if (!c->gone)
+        store_tx_add(tx, STORE_SNAPSHOT_PUT,
+                     json_pack("[s, s, o]", c->record.id, s->name, store_text(json_table_save(&snapshot_table, s))));
 }
 
 void record_log(struct agent *a, struct store_tx *tx, const struct container *c, const char *from, const char *to,

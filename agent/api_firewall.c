@@ -131,9 +131,18 @@ static void on_recorded(void *owner, struct err *e)
 static void change_rules(struct api_call *call, struct ruleset *rules, int status, const char *message, json_t *data)
 {
     struct container *c = call->container;
-    struct change *ch = mem_new(struct change);
-    struct store_tx *tx = store_tx_new();
+    struct err *e = container_check_staying(c);
+    struct change *ch;
+    struct store_tx *tx;
 
+    if (e) {
+        ruleset_unref(rules);
+        json_decref(data);
+        reply_err(call->req, e);
+        return;
+    }
+    ch = mem_new(struct change);
+    tx = store_tx_new();
     *ch = (struct change){.agent = call->agent,
                           .container_id = str_dup(c->record.id),
                           .before = c->rules,

@@ -99,10 +99,10 @@ static void done(struct operation *op, struct err *e)
 
 static struct err *check(const struct container *c, enum power power)
 {
-    struct err *e;
+    struct err *e = container_check_staying(c);
 
-    if (c->record.status == CONTAINER_DELETING)
-        return err_reason(err_new(ERR_BUSY, "The container is being deleted"), "container_finalizing");
+    if (e)
+        return e;
     e = operation_check_free(c, powers[power].word);
     if (e)
         return e;

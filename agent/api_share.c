@@ -118,13 +118,6 @@ static struct err *check_room(const struct api_call *call, const struct share_bo
     return NULL;
 }
 
-static struct err *check_not_going(const struct container *c)
-{
-    return c->record.status == CONTAINER_DELETING
-               ? err_reason(err_new(ERR_BUSY, "The container is being deleted"), "container_finalizing")
-               : NULL;
-}
-
 struct err *api_find_share(const struct api_call *call, const char *id, struct share **ret)
 {
     if (!str_is_object_id(id))
@@ -148,6 +141,9 @@ static void on_recorded(void *owner, struct err *e)
     struct share_change *ch = owner;
     struct share *s = share_find(ch->agent, ch->id);
 
+    /* Not before it is on disk; and after a failure, as somebody else's refresh may have seen it. */
+    if (s || ch->gone)
+        share_mounts_mark(ch->agent, s ? s : ch->gone);
     if (e && ch->gone)
         share_add(ch->agent, steal(&ch->gone));
     if (e && ch->before && s) {
@@ -180,7 +176,6 @@ static void record(struct api_call *call, struct share *s, struct store_tx *tx, 
     ch->agent = call->agent;
     ch->req = call->req;
     ch->id = str_dup(s->id);
-    share_mounts_mark(call->agent, s);
     agent_commit(call->agent, tx, ch, on_recorded);
 }
 
@@ -219,7 +214,7 @@ void share_create(struct api_call *call)
     if (!e)
         e = check_target(call, &b);
     if (!e)
-        e = check_not_going(call->container);
+        e = container_check_staying(call->container);
     if (!e)
         e = check_room(call, &b);
     if (e) {
@@ -289,7 +284,7 @@ void share_update(struct api_call *call)
     if (!e)
         e = find_own(call, &s);
     if (!e)
-        e = check_not_going(call->container);
+        e = container_check_staying(call->container);
     if (e)
         reply_err(call->req, e);
     else

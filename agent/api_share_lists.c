@@ -194,7 +194,7 @@ static void on_switched(void *owner, struct err *e)
 {
     struct switching *sw = owner;
     struct share *s = share_find(sw->agent, sw->share_id);
-    const struct container *c = agent_find(sw->agent, sw->container_id);
+    struct container *c = agent_find(sw->agent, sw->container_id);
 
     if (e && s && sw->before)
         json_object_set(s->switches, sw->container_id, sw->before);
@@ -208,6 +208,8 @@ static void on_switched(void *owner, struct err *e)
         reply_ok(sw->req, 200, "Mount updated successfully",
                  json_pack("{s:o, s:o}", "share", share_to_incoming_json(sw->agent, s, c), "override",
                            switch_to_json(sw, json_object_get(s->switches, sw->container_id))));
+    if (c)
+        c->shares_stale = true;
     share_mounts_refresh(sw->agent);
     json_decref(sw->before);
     free(sw->share_id);
@@ -239,7 +241,6 @@ static void turn(struct api_call *call, struct share *s, bool on)
     event_add_for(call->agent, tx, "storage.share.mount_changed", "storage_share", s->id,
                   call->container->record.project_id, container_id,
                   json_pack("{s:s, s:b}", "container_id", container_id, "mount", on));
-    call->container->shares_stale = true;
     agent_commit(call->agent, tx, sw, on_switched);
 }
 

@@ -46,9 +46,9 @@ static struct err *check(const struct api_call *call, struct container **source)
 
     if (!c->record.source_container_id)
         return conflict("CONTAINER_NOT_COPIED", "Container was not created from a copy, sync is not possible.");
-    if (c->record.status == CONTAINER_DELETING)
-        return err_reason(err_new(ERR_BUSY, "The container is being deleted"), "container_finalizing");
-    e = operation_check_free(c, "sync");
+    e = container_check_staying(c);
+    if (!e)
+        e = operation_check_free(c, "sync");
     if (e)
         return e;
     *source = agent_find(call->agent, c->record.source_container_id);

@@ -78,6 +78,7 @@ struct container {
     struct snapshot **snapshots;           /* by time of creation */
     size_t snapshot_count;
     struct operation *op; /* the one that holds it now, or NULL */
+    bool gone;            /* its deletion is being recorded: nothing of it may be written any more */
     bool committing;      /* the outcome of op is being recorded: the status before is what clients see until then */
     int status_before;
     unsigned copies;                      /* copy operations that read from it */

@@ -62,6 +62,13 @@ const char *op_arg(const struct operation *op, const char *name)
     return json_string_value(json_object_get(op->args, name));
 }
 
+struct err *container_check_staying(const struct container *c)
+{
+    if (c->record.status != CONTAINER_DELETING)
+        return NULL;
+    return err_reason(err_new(ERR_BUSY, "The container is being deleted"), "container_finalizing");
+}
+
 struct err *operation_check_free(const struct container *c, const char *what)
 {
     if (!c->op)
@@ -198,6 +205,7 @@ static void finish(struct operation *op)
         op->kind->fail(op, tx);
     else
         op->kind->succeed(op, tx);
+    c->gone = op->kind->removes_container && !op->error;
     if (!op->kind->removes_container || op->error) {
         c->record.updated_at = clock_wall_ms();
         record_put(tx, c);

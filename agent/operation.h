@@ -86,6 +86,8 @@ void op_step_done(struct operation *op, struct err *e);
 /* A string argument, or NULL. */
 const char *op_arg(const struct operation *op, const char *name);
 
+/* ERR_BUSY with container_finalizing when the container is being deleted. */
+MUST_USE struct err *container_check_staying(const struct container *c);
 /* ERR_BUSY with CONTAINER_OPERATION_IN_PROGRESS when the container is taken. */
 MUST_USE struct err *operation_check_free(const struct container *c, const char *what);
 

@@ -159,8 +159,11 @@ def test_disabled_and_expired(node, boxes, share):
     wait_for(lambda: mounted(node, boxes[1]) == [], 10, what="no mount")
     node.restart()
     wait_for(lambda: node.get(path).status == 404, 10, what="the end of the share")
-    types = [e["event_type"] for e in node.get(f"/api/v1/events?resource_id={sid}&sort_order=asc").data["events"]]
-    assert types == ["storage.share.created", "storage.share.updated", "storage.share.disabled", "storage.share.updated",
+
+    def types():
+        return [e["event_type"] for e in node.get(f"/api/v1/events?resource_id={sid}&sort_order=asc").data["events"]]
+    wait_for(lambda: types()[-1] == "storage.share.expired", 10, what="the event on disk")
+    assert types() == ["storage.share.created", "storage.share.updated", "storage.share.disabled", "storage.share.updated",
                      "storage.share.enabled", "storage.share.expiring_soon", "storage.share.updated", "storage.share.expired"]
 
 
