@@ -8,9 +8,8 @@ import openapi
 import pytest
 
 from daemon import Daemon
-from world import in_world, wait_for
+from world import wait_for
 
-pytestmark = pytest.mark.skipif(not in_world(), reason="needs tests/run")
 
 
 @pytest.fixture(scope="module")

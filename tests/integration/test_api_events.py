@@ -9,9 +9,8 @@ import time
 import pytest
 
 from daemon import Daemon
-from world import in_world, wait_for
+from world import wait_for
 
-pytestmark = pytest.mark.skipif(not in_world(), reason="needs tests/run")
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,7 @@ import time
 import pytest
 
 from daemon import Daemon
-from world import in_world
 
-pytestmark = pytest.mark.skipif(not in_world(), reason="needs tests/run")
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,8 @@ import time
 import pytest
 
 from daemon import Daemon
-from world import in_world, run, wait_for
+from world import run, wait_for
 
-pytestmark = pytest.mark.skipif(not in_world(), reason="needs tests/run")
 MIB = 1 << 20
 
 

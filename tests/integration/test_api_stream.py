@@ -10,9 +10,8 @@ import pytest
 
 from daemon import Daemon
 from sse import Stream
-from world import BUILD, in_world, run, wait_for
+from world import BUILD, run, wait_for
 
-pytestmark = pytest.mark.skipif(not in_world(), reason="needs tests/run")
 EVENTS = "/api/v1/events"
 STREAM = EVENTS + "/stream"
 
