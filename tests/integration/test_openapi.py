@@ -29,6 +29,11 @@ def test_every_route_is_documented(method, path):
     assert openapi.operation_of(method, path), "docs/openapi.yaml has no such operation"
 
 
+def test_every_documented_operation_is_served():
+    there = {(method.lower(), openapi.template_of(path)) for method, path in served()}
+    assert not set(openapi.operations()) - there
+
+
 def test_schemas_are_schemas():
     for name, schema in openapi.document()["components"]["schemas"].items():
         jsonschema.Draft202012Validator.check_schema(schema)
