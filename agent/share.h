@@ -58,8 +58,8 @@ void shares_expire(struct agent *a);
 
 /* share_mount.c: array of struct share_mount (jobs/jobs.h) that c should have; the caller's. */
 json_t *share_mounts_wanted(const struct agent *a, const struct container *c);
-/* Who is concerned by a change is marked when it is on disk, before a share is freed; then a refresh makes the mounts
- * of all that are marked and run agree with the records. */
+/* Who is concerned by a change is marked, before a share is freed; when the change is on disk a refresh makes the
+ * mounts of all that are marked and run agree with the records. */
 void share_mounts_mark(struct agent *a, const struct share *s);
 void share_mounts_refresh(struct agent *a);
 /* An operation has let go of c. new_root: c has another root file system than before. Marks only. */

@@ -26,11 +26,9 @@ static const char *const members[] = {"name",
 
 struct err *update_check_state(const struct container *c)
 {
-    if (c->record.status == CONTAINER_DELETING)
-        return err_reason(err_new(ERR_BUSY, "The container is being deleted"), "container_finalizing");
     if (c->record.status == CONTAINER_CREATING || c->record.status == CONTAINER_COPYING)
         return operation_check_free(c, "update");
-    return NULL;
+    return container_check_staying(c);
 }
 
 struct update *update_new(const struct api_call *call, void (*reply)(const struct update *u, const struct container *c))
