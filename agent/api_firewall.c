@@ -97,6 +97,9 @@ static void undo(struct change *ch, struct err *e)
 
     ch->error = err_reason(err_recode(e, ERR_UNAVAILABLE), "FIREWALL_HOST_UNAVAILABLE");
     ch->error->retry_after_s = 2;
+    /* A rebuild of the whole table may fail for another container's rule: that is no field of this request. */
+    if (!str_eq(json_string_value(json_object_get(e->data, "container_id")), ch->container_id))
+        ch->error = err_at(ch->error, NULL);
     put_back(ch, agent_find(ch->agent, ch->container_id), tx);
     agent_commit(ch->agent, tx, ch, on_undone);
 }
@@ -208,6 +211,7 @@ static struct err *check_limits(const struct api_call *call, const struct rulese
 {
     const struct container *c = call->container;
     size_t bytes = bytes_of(r), count = r->count[0] + r->count[1];
+    size_t kernel_rules = rules_expansion(r->rules[0], r->count[0]) + rules_expansion(r->rules[1], r->count[1]);
 
     if (count > RULE_MAX_COUNT)
         return err_data(err_reason(err_new(ERR_LIMIT, "A container has at most %d firewall rules", RULE_MAX_COUNT),
@@ -221,6 +225,12 @@ static struct err *check_limits(const struct api_call *call, const struct rulese
                        "CONTAINER_FIREWALL_BYTES_LIMIT"),
             json_pack("{s:s, s:s, s:I, s:i}", "field", "rules", "container_id", c->record.id, "current_bytes",
                       (json_int_t)bytes, "limit", RULE_MAX_BYTES));
+    if (kernel_rules > RULE_MAX_KERNEL)
+        return err_data(
+            err_reason(err_new(ERR_LIMIT, "A container's firewall rules have at most %d combinations", RULE_MAX_KERNEL),
+                       "CONTAINER_FIREWALL_RULE_LIMIT"),
+            json_pack("{s:s, s:s, s:I, s:i}", "field", "rules", "container_id", c->record.id, "current_combinations",
+                      (json_int_t)kernel_rules, "limit", RULE_MAX_KERNEL));
     return NULL;
 }
 

@@ -74,8 +74,20 @@ static void task_free(struct net_task *t)
     free(t);
 }
 
+/* netfilter/ knows slots; people and clients know containers. */
+static struct err *name_container(const struct agent *a, struct err *e)
+{
+    const json_t *slot = e ? json_object_get(e->data, "slot") : NULL;
+    const struct container *c = slot ? agent_find_by_slot(a, json_integer_value(slot)) : NULL;
+
+    if (!c)
+        return e;
+    return err_data(err_wrap(e, "container %s", c->record.name), json_pack("{s:s}", "container_id", c->record.id));
+}
+
 static void finish(struct net_task *t, struct err *e)
 {
+    e = name_container(t->agent, e);
     if (t->counters_done)
         t->counters_done(t->owner, e, &t->counters);
     else

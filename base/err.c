@@ -104,6 +104,15 @@ struct err *err_reason(struct err *e, const char *reason)
     return e;
 }
 
+struct err *err_at(struct err *e, const char *field)
+{
+    if (e && e != &err_no_memory) {
+        free(e->field);
+        e->field = field ? strdup(field) : NULL;
+    }
+    return e;
+}
+
 struct err *err_recode(struct err *e, enum err_code code)
 {
     if (e && e != &err_no_memory)

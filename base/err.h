@@ -57,8 +57,10 @@ MUST_USE struct err *err_errno(int errnum, const char *fmt, ...) PRINTF_LIKE(2, 
 MUST_USE struct err *err_field(const char *field, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Puts "text: " before the message; takes and returns e. NULL stays NULL. */
 MUST_USE struct err *err_wrap(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
-/* Sets the machine word (copied) / the code / extra data (reference taken over); take and return e. NULL stays NULL. */
+/* Sets the machine word (copied) / the input field (copied; NULL: none) / the code / extra data (reference taken over);
+ * take and return e. NULL stays NULL. */
 MUST_USE struct err *err_reason(struct err *e, const char *reason);
+MUST_USE struct err *err_at(struct err *e, const char *field);
 MUST_USE struct err *err_recode(struct err *e, enum err_code code);
 MUST_USE struct err *err_data(struct err *e, json_t *data);
 

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <libnftnl/common.h>
 
+#include "base/str.h"
+
 #define SEND_BUFFER_MIN (1 << 20)
 #define LABELS_STEP 256
 
@@ -45,7 +47,7 @@ struct nlmsghdr *batch_begin(struct batch *b, uint16_t type, uint16_t flags, con
     if (b->count % LABELS_STEP == 0)
         b->labels = mem_grow(b->labels, b->count + LABELS_STEP, sizeof(*b->labels));
     b->last = b->len;
-    b->labels[b->count++] = (struct batch_label){.what = what, .slot = b->slot};
+    b->labels[b->count++] = (struct batch_label){.what = what, .of = b->of};
     return nftnl_nlmsg_build_hdr(room(b, BATCH_MESSAGE_MAX), type, NFPROTO_INET, flags, ++b->nl->seq);
 }
 
@@ -74,10 +76,16 @@ static struct err *explain(const struct batch *b, const struct nlmsghdr *h, int 
 
     if (index < b->count)
         label = b->labels[index];
-    if (label.slot)
-        e = err_errno(errnum, "nftables refuses %s of container %d", label.what, label.slot);
-    else
+    if (label.of.rule) {
+        const char *direction = rule_direction_name(label.of.direction);
+        autofree char *place = str_fmt("%s[%zu]", direction, label.of.rule - 1);
+
+        e = err_at(err_errno(errnum, "%s rule %zu: nftables refuses it", direction, label.of.rule - 1), place);
+    } else {
         e = err_errno(errnum, "nftables refuses %s", label.what);
+    }
+    if (label.of.slot)
+        e = err_data(err_wrap(e, "slot %d", label.of.slot), json_pack("{s:i}", "slot", label.of.slot));
     return errnum == ENOENT ? err_recode(e, ERR_NOT_FOUND) : e;
 }
 

@@ -5,12 +5,11 @@
  */
 #include <libnftnl/chain.h>
 
+#include "base/failpoint.h"
 #include "base/str.h"
 #include "netfilter/match.h"
 #include "netfilter/nf.h"
 #include "netfilter/set.h"
-
-#define CONTAINER_RULES_MAX 20000 /* kernel rules of one container */
 
 struct chain_names {
     char in[16], out[16];
@@ -65,6 +64,20 @@ static void decide(struct nftnl_rule *r, const struct rule *u)
         expr_reject_icmp(r);
 }
 
+/* Failpoint "rule.ingress.3": the kernel refuses this rule for something that it does not know. */
+static void damage(const struct build *b, struct nftnl_rule *r)
+{
+    const struct batch_subject *of = &b->batch->of;
+    char name[48];
+    struct err *e;
+
+    snprintf(name, sizeof(name), "rule.%s.%zu", rule_direction_name(of->direction), of->rule - 1);
+    e = failpoint(name);
+    if (e)
+        expr_meta(r, UINT32_MAX, REG_MAIN);
+    err_free(e);
+}
+
 /* One combination of a rule's lists; each pointer may be NULL for "everything". */
 static void one_rule(const struct build *b, const char *chain, enum match_side side, const struct rule *u,
                      const struct rule_range *network, const struct rule_range *dport, const struct rule_range *sport,
@@ -88,6 +101,7 @@ static void one_rule(const struct build *b, const char *chain, enum match_side s
     if (u->code >= 0)
         match_icmp(r, 1, (uint8_t)u->code);
     decide(r, u);
+    damage(b, r);
     rule_end(b, r, comment);
 }
 
@@ -110,12 +124,18 @@ static void user_rule(const struct build *b, const char *chain, enum match_side 
     } while (++n < u->network_count);
 }
 
-static void user_rules(const struct build *b, const char *chain, enum match_side side, struct rule *const *list,
-                       size_t count)
+static void user_rules(const struct build *b, const char *chain, enum rule_direction direction,
+                       struct rule *const *list, size_t count)
 {
-    for (size_t i = 0; i < count; i++)
+    enum match_side side = direction == RULE_INGRESS ? MATCH_SOURCE : MATCH_DESTINATION;
+
+    b->batch->of.direction = direction;
+    for (size_t i = 0; i < count; i++) {
+        b->batch->of.rule = i + 1;
         if (list[i]->state == RULE_ENABLED)
             user_rule(b, chain, side, list[i], i);
+    }
+    b->batch->of.rule = 0;
 }
 
 static bool has_port(const uint16_t *ports, size_t count, uint16_t port)
@@ -152,15 +172,11 @@ static void egress(const struct build *b, const struct slot_net *n, enum nf_egre
         set_relayed(b, SET_DELETE, n);
 }
 
-static size_t expansion(const struct nf_container *c)
+/* Both lists of a container become too many kernel rules. */
+static bool too_many(const struct nf_container *c)
 {
-    size_t total = 0;
-
-    for (size_t i = 0; i < c->ingress_count; i++)
-        total += rule_expansion(c->ingress[i]);
-    for (size_t i = 0; i < c->egress_count; i++)
-        total += rule_expansion(c->egress[i]);
-    return total;
+    return rules_expansion(c->ingress, c->ingress_count) + rules_expansion(c->egress, c->egress_count) >
+           RULE_MAX_KERNEL;
 }
 
 struct err *plan_container(const struct nf *nf, const struct build *b, const struct nf_container *c)
@@ -170,23 +186,25 @@ struct err *plan_container(const struct nf *nf, const struct build *b, const str
 
     if (c->slot < 1 || c->slot > net_plan_max_slot(&nf->plan))
         return err_new(ERR_LIMIT, "the address pools have no place for container %d", c->slot);
-    if (expansion(c) > CONTAINER_RULES_MAX)
-        return err_new(ERR_LIMIT, "the firewall rules would make more than %d kernel rules", CONTAINER_RULES_MAX);
+    if (too_many(c))
+        return err_data(err_new(ERR_LIMIT, "slot %d: the firewall rules would make more than %d kernel rules", c->slot,
+                                RULE_MAX_KERNEL),
+                        json_pack("{s:i}", "slot", c->slot));
     slot_net_init(&nf->plan, c->slot, &n);
-    b->batch->slot = c->slot;
+    b->batch->of.slot = c->slot;
     chain_message(b, NFT_MSG_NEWCHAIN, names.in);
     chain_message(b, NFT_MSG_NEWCHAIN, names.out);
     chain_flush(b, names.in);
     chain_flush(b, names.out);
     kit_ports(nf, b, &n, c->kit_ports, c->kit_port_count);
-    user_rules(b, names.in, MATCH_SOURCE, c->ingress, c->ingress_count);
+    user_rules(b, names.in, RULE_INGRESS, c->ingress, c->ingress_count);
     egress(b, &n, c->way_out);
-    user_rules(b, names.out, MATCH_DESTINATION, c->egress, c->egress_count);
+    user_rules(b, names.out, RULE_EGRESS, c->egress, c->egress_count);
     set_container(b, SET_ADD, &n, names.in, names.out);
     set_ready(b, SET_ADD, &n);
     if (c->closed)
         set_ready(b, SET_DELETE, &n); /* added first, so that the deletion cannot fail */
-    b->batch->slot = 0;
+    b->batch->of.slot = 0;
     return NULL;
 }
 
@@ -197,7 +215,7 @@ void plan_remove(const struct nf *nf, const struct build *b, int slot)
 
     /* Everything is added first, so that it can be deleted whatever was there. */
     slot_net_init(&nf->plan, slot, &n);
-    b->batch->slot = slot;
+    b->batch->of.slot = slot;
     chain_message(b, NFT_MSG_NEWCHAIN, names.in);
     chain_message(b, NFT_MSG_NEWCHAIN, names.out);
     set_container(b, SET_ADD, &n, names.in, names.out);
@@ -210,5 +228,5 @@ void plan_remove(const struct nf *nf, const struct build *b, int slot)
     chain_flush(b, names.out);
     chain_message(b, NFT_MSG_DELCHAIN, names.in);
     chain_message(b, NFT_MSG_DELCHAIN, names.out);
-    b->batch->slot = 0;
+    b->batch->of.slot = 0;
 }

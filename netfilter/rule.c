@@ -150,3 +150,12 @@ size_t rule_expansion(const struct rule *r)
 {
     return MAX(r->network_count, 1u) * MAX(r->destination_port_count, 1u) * MAX(r->source_port_count, 1u);
 }
+
+size_t rules_expansion(struct rule *const *list, size_t count)
+{
+    size_t total = 0;
+
+    for (size_t i = 0; i < count; i++)
+        total += rule_expansion(list[i]);
+    return total;
+}

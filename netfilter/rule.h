@@ -22,6 +22,7 @@ enum rule_state { RULE_ENABLED, RULE_DISABLED };
 #define RULE_MAX_COUNT 500      /* of one container, both directions together */
 #define RULE_MAX_BYTES 262144   /* of one container, serialised */
 #define RULE_MAX_EXPANSION 1024 /* kernel rules that one rule may become: networks x ports x source ports */
+#define RULE_MAX_KERNEL 20000   /* kernel rules that all rules of one container may become */
 
 /* First and last value, host byte order. */
 struct rule_range {
@@ -51,6 +52,7 @@ json_t *rule_to_json(enum rule_direction direction, const struct rule *r);
 bool rule_same(const struct rule *a, const struct rule *b);
 /* How many kernel rules it becomes. */
 size_t rule_expansion(const struct rule *r);
+size_t rules_expansion(struct rule *const *list, size_t count); /* all of them, disabled ones too */
 void rule_free(struct rule *r);
 DEFINE_AUTO(struct rule, rule_free)
 

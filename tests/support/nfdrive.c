@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/json_table.h"
 #include "base/str.h"
 #include "netfilter/netfilter.h"
@@ -201,6 +202,7 @@ int main(void)
     size_t size = 0;
     ssize_t n;
 
+    failpoint_init();
     while ((n = getline(&line, &size, stdin)) > 0) {
         autojson j = NULL;
         json_t *ok = NULL;

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The firewall of a container through a whole node."""
+import pytest
+from daemon import Daemon
+
+
+@pytest.fixture(scope="module")
+def node():
+    d = Daemon()
+    d.start()
+    yield d
+    d.close()
+
+
+@pytest.fixture(scope="module")
+def box(node):
+    cid = node.create("fw-box", hoody_kit=False)["id"]
+    node.wait_booted(cid)
+    return cid
+
+
+def test_a_refused_rule_is_named(node, box):
+    """When the kernel refuses a rule that passes all checks, the answer says which, and nothing has changed."""
+    path = f"/api/v1/containers/{box}/firewall"
+    for port in range(3):
+        assert node.post(path + "/egress", {"action": "drop", "protocol": "tcp", "destination_port": str(port + 1)}).status == 201
+    before = node.get(path + "/rules").text
+    node.restart("rule.egress.3=error")
+    r = node.post(path + "/egress", {"action": "reject", "protocol": "tcp"})
+    assert (r.status, r.json["code"], r.json["field"]) == (503, "FIREWALL_HOST_UNAVAILABLE", "egress[3]"), r
+    assert "container fw-box: " in r.json["message"] and "egress rule 3: " in r.json["message"], r
+    assert r.data == {"container_id": box} and r.headers["Retry-After"]
+    assert node.get(path + "/rules").text == before
+    assert node.post(path + "/ingress", {"action": "allow", "protocol": "tcp"}).status == 201, "others are applied"
+    node.restart()
+    assert node.post(path + "/reset").status == 200
+
+
+def test_combinations_are_limited_before_they_are_made(node, box):
+    path = f"/api/v1/containers/{box}/firewall"
+    many = ",".join(f"10.0.0.{2 * n}" for n in range(45))
+    for n in range(56):
+        r = node.post(path + "/ingress", {"action": "drop", "protocol": "tcp", "source": many, "source_port": str(n + 1),
+                                          "destination_port": "1,3,5,7,9,11,13,15"})
+        if r.status != 201:
+            break
+    assert (n, r.status, r.json["code"]) == (55, 400, "CONTAINER_FIREWALL_RULE_LIMIT"), r
+    assert (r.data["limit"], r.data["current_combinations"]) == (20000, 20160)
+    assert node.get(path + "/rules").data["rule_count"] == 55
+    assert node.post(path + "/reset").status == 200
