@@ -105,6 +105,9 @@ void net_down(struct agent *a, struct container *c, void *owner,
 void net_sync(struct agent *a, void *owner, agent_done_fn *done); /* everything as recorded */
 void net_counters(struct agent *a, int64_t slot, void *owner,
                   void (*done)(void *owner, struct err *e, const struct nf_counters *counters));
+/* What the container's rules have counted; hits by enum rule_direction, one a rule in their order, borrowed. */
+typedef void net_hits_fn(void *owner, struct err *e, const struct nf_hits *const hits[2]);
+void net_hits(struct agent *a, const struct container *c, void *owner, net_hits_fn *done);
 
 /* Statements for a container's rows. */
 void record_put(struct store_tx *tx, const struct container *c);

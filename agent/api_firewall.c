@@ -188,29 +188,10 @@ static struct ruleset *changed_copy(const struct ruleset *from, const bool *skip
     return r;
 }
 
-static size_t bytes_of(const struct ruleset *r)
-{
-    autojson j = ruleset_to_json(r);
-
-    return json_dumpb(j, NULL, 0, JSON_COMPACT);
-}
-
-void firewall_list(struct api_call *call)
-{
-    const struct ruleset *r = call->container->rules;
-    json_t *j = ruleset_to_json(r);
-
-    json_object_set_new(j, "rule_count", json_integer((json_int_t)(r->count[0] + r->count[1])));
-    json_object_set_new(j, "byte_count", json_integer((json_int_t)bytes_of(r)));
-    json_object_set_new(j, "max_rules", json_integer(RULE_MAX_COUNT));
-    json_object_set_new(j, "max_bytes", json_integer(RULE_MAX_BYTES));
-    reply_ok(call->req, 200, "Firewall rules retrieved successfully", j);
-}
-
 static struct err *check_limits(const struct api_call *call, const struct ruleset *r)
 {
     const struct container *c = call->container;
-    size_t bytes = bytes_of(r), count = r->count[0] + r->count[1];
+    size_t bytes = ruleset_bytes(r), count = r->count[0] + r->count[1];
     size_t kernel_rules = rules_expansion(r->rules[0], r->count[0]) + rules_expansion(r->rules[1], r->count[1]);
 
     if (count > RULE_MAX_COUNT)

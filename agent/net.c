@@ -6,7 +6,7 @@
 #include "agent/egress.h"
 #include "agent/kits.h"
 
-enum net_verb { NET_UP, NET_RULES, NET_DOWN, NET_SYNC, NET_COUNTERS };
+enum net_verb { NET_UP, NET_RULES, NET_DOWN, NET_SYNC, NET_COUNTERS, NET_HITS };
 
 struct net_task {
     struct agent *agent;
@@ -18,6 +18,8 @@ struct net_task {
     void *owner;
     agent_done_fn *done;
     void (*counters_done)(void *owner, struct err *e, const struct nf_counters *counters);
+    struct nf_hits *hits[2]; /* by enum rule_direction */
+    net_hits_fn *hits_done;
 };
 
 static void add_container(struct net_task *t, const struct container *c, bool closed)
@@ -59,6 +61,8 @@ static struct err *run(void *arg)
         return nf_sync(nf, t->list, t->count);
     case NET_COUNTERS:
         return nf_link_counters(nf, t->list[0].slot, &t->counters);
+    case NET_HITS:
+        return nf_container_hits(nf, &t->list[0], t->hits[RULE_INGRESS], t->hits[RULE_EGRESS]);
     }
     abort();
 }
@@ -69,6 +73,8 @@ static void task_free(struct net_task *t)
         free((void *)(uintptr_t)t->list[i].kit_ports);
         ruleset_unref(t->rules[i]);
     }
+    for (int d = 0; d < 2; d++)
+        free(t->hits[d]);
     free(t->list);
     free(t->rules);
     free(t);
@@ -90,6 +96,8 @@ static void finish(struct net_task *t, struct err *e)
     e = name_container(t->agent, e);
     if (t->counters_done)
         t->counters_done(t->owner, e, &t->counters);
+    else if (t->hits_done)
+        t->hits_done(t->owner, e, (const struct nf_hits *const *)t->hits);
     else
         t->done(t->owner, e);
     task_free(t);
@@ -177,5 +185,16 @@ void net_counters(struct agent *a, int64_t slot, void *owner,
     t->rules = mem_new_array(struct ruleset *, 1);
     t->list[0].slot = (int)slot;
     t->count = 1;
+    lane_submit(a->net_lane, run, t, after_run);
+}
+
+void net_hits(struct agent *a, const struct container *c, void *owner, net_hits_fn *done)
+{
+    struct net_task *t = mem_new(struct net_task);
+
+    *t = (struct net_task){.agent = a, .verb = NET_HITS, .owner = owner, .hits_done = done};
+    add_container(t, c, false);
+    for (int d = 0; d < 2; d++)
+        t->hits[d] = mem_new_array(struct nf_hits, c->rules->count[d]);
     lane_submit(a->net_lane, run, t, after_run);
 }

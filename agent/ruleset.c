@@ -41,6 +41,13 @@ json_t *ruleset_to_json(const struct ruleset *r)
     return j;
 }
 
+size_t ruleset_bytes(const struct ruleset *r)
+{
+    autojson j = ruleset_to_json(r);
+
+    return json_dumpb(j, NULL, 0, JSON_COMPACT);
+}
+
 struct err *ruleset_from_json(const json_t *j, struct ruleset **ret)
 {
     auto_(ruleset_unref) struct ruleset *r = ruleset_new();

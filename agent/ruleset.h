@@ -20,4 +20,6 @@ DEFINE_AUTO(struct ruleset, ruleset_unref)
 
 /* {"ingress": [rule...], "egress": [rule...]} */
 json_t *ruleset_to_json(const struct ruleset *r);
+/* Of that, without blanks. */
+size_t ruleset_bytes(const struct ruleset *r);
 MUST_USE struct err *ruleset_from_json(const json_t *j, struct ruleset **ret);

@@ -51,7 +51,7 @@ static struct err *direction_path(struct cli *cli, char **ret)
 static void add_rows(struct table *t, const char *direction, const json_t *rules)
 {
     bool in = str_eq(direction, "ingress");
-    const json_t *r;
+    const json_t *r, *counters;
     size_t i;
 
     json_array_foreach((json_t *)(uintptr_t)rules, i, r)
@@ -59,17 +59,19 @@ static void add_rows(struct table *t, const char *direction, const json_t *rules
         autofree char *number = str_fmt("%zu", i);
         const char *icmp = json_string_value(json_object_get(r, "icmp_type"));
 
+        counters = json_object_get(r, "counters");
         table_row(t, direction, number, output_member(r, "action"), output_member(r, "protocol"),
                   output_member(r, in ? "source" : "destination"),
                   output_member(r, icmp ? "icmp_type" : "destination_port"), output_member(r, "state"),
+                  output_member(counters, "packets"), output_member(counters, "bytes"),
                   output_member(r, "description"));
     }
 }
 
 static void show_rules(const json_t *data)
 {
-    static const char *const headers[] = {"DIRECTION", "#",     "ACTION",      "PROTOCOL", "ADDRESS",
-                                          "PORT",      "STATE", "DESCRIPTION", NULL};
+    static const char *const headers[] = {"DIRECTION", "#",       "ACTION", "PROTOCOL",    "ADDRESS", "PORT",
+                                          "STATE",     "PACKETS", "BYTES",  "DESCRIPTION", NULL};
     struct table *t = table_new(headers);
 
     add_rows(t, "ingress", json_object_get(data, "ingress"));
@@ -81,7 +83,7 @@ struct err *cmd_firewall_list(struct cli *cli)
 {
     autofree char *path = NULL;
     autojson data = NULL;
-    struct err *e = firewall_path(cli, "rules", &path);
+    struct err *e = firewall_path(cli, "rules?counters=true", &path);
 
     if (!e)
         e = cli_call(cli, "GET", path, NULL, &data);

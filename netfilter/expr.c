@@ -25,23 +25,38 @@ struct nftnl_rule *rule_begin(const struct build *b, const char *chain)
     return r;
 }
 
-void rule_end(const struct build *b, struct nftnl_rule *r, const char *comment)
+static void put_userdata(struct nftnl_rule *r, const char *comment, const uint64_t *id)
 {
-    struct nlmsghdr *h;
+    struct nftnl_udata_buf *u = nftnl_udata_buf_alloc(NFT_USERDATA_MAXLEN);
 
-    if (comment) {
-        struct nftnl_udata_buf *u = nftnl_udata_buf_alloc(NFT_USERDATA_MAXLEN);
+    if (!u)
+        abort();
+    nftnl_udata_put_strz(u, NFTNL_UDATA_RULE_COMMENT, comment);
+    if (id)
+        nftnl_udata_put(u, UDATA_RULE_ID, sizeof(*id), id);
+    nftnl_rule_set_data(r, NFTNL_RULE_USERDATA, nftnl_udata_buf_data(u), nftnl_udata_buf_len(u));
+    nftnl_udata_buf_free(u);
+}
 
-        if (!u)
-            abort();
-        nftnl_udata_put_strz(u, NFTNL_UDATA_RULE_COMMENT, comment);
-        nftnl_rule_set_data(r, NFTNL_RULE_USERDATA, nftnl_udata_buf_data(u), nftnl_udata_buf_len(u));
-        nftnl_udata_buf_free(u);
-    }
-    h = batch_begin(b->batch, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, "a rule");
+static void rule_add(const struct build *b, struct nftnl_rule *r)
+{
+    struct nlmsghdr *h = batch_begin(b->batch, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, "a rule");
     nftnl_rule_nlmsg_build_payload(h, r);
     batch_end(b->batch, h);
     nftnl_rule_free(r);
+}
+
+void rule_end(const struct build *b, struct nftnl_rule *r, const char *comment)
+{
+    if (comment)
+        put_userdata(r, comment, NULL);
+    rule_add(b, r);
+}
+
+void rule_end_user(const struct build *b, struct nftnl_rule *r, const char *comment, uint64_t id)
+{
+    put_userdata(r, comment, &id);
+    rule_add(b, r);
 }
 
 void expr_meta(struct nftnl_rule *r, uint32_t key, uint32_t reg)
@@ -178,6 +193,15 @@ void expr_socket(struct nftnl_rule *r, uint32_t key, uint32_t reg)
 void expr_counter(struct nftnl_rule *r)
 {
     nftnl_rule_add_expr(r, expr("counter"));
+}
+
+void expr_counter_from(struct nftnl_rule *r, uint64_t packets, uint64_t bytes)
+{
+    struct nftnl_expr *e = expr("counter");
+
+    nftnl_expr_set_u64(e, NFTNL_EXPR_CTR_PACKETS, packets);
+    nftnl_expr_set_u64(e, NFTNL_EXPR_CTR_BYTES, bytes);
+    nftnl_rule_add_expr(r, e);
 }
 
 void expr_verdict(struct nftnl_rule *r, int verdict, const char *chain)

@@ -9,14 +9,20 @@
 
 #include "netfilter/batch.h"
 
+struct hits;
+
 struct build {
     struct batch *batch;
     const char *table;
+    const struct hits *hits; /* what user rules have counted before they are replaced */
 };
 
 /* A rule at the end of a chain, and its way into the batch (which frees it). comment may be NULL. */
 struct nftnl_rule *rule_begin(const struct build *b, const char *chain);
 void rule_end(const struct build *b, struct nftnl_rule *r, const char *comment);
+/* The same of one that a user's rule is made into: its id goes along, see hits.h. */
+#define UDATA_RULE_ID 0x6e /* in a rule's user data; nft(8) passes over what it does not know */
+void rule_end_user(const struct build *b, struct nftnl_rule *r, const char *comment, uint64_t id);
 
 /* Registers: one of 16 bytes, or its 4-byte quarters for concatenations. */
 #define REG_MAIN NFT_REG_1
@@ -42,6 +48,7 @@ void expr_socket(struct nftnl_rule *r, uint32_t key, uint32_t reg);
 
 /* Statements. */
 void expr_counter(struct nftnl_rule *r);
+void expr_counter_from(struct nftnl_rule *r, uint64_t packets, uint64_t bytes);
 void expr_verdict(struct nftnl_rule *r, int verdict, const char *chain); /* chain: NFT_JUMP and NFT_GOTO */
 void expr_reject_tcp(struct nftnl_rule *r);
 void expr_reject_icmp(struct nftnl_rule *r); /* port unreachable, of either family */

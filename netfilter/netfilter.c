@@ -3,7 +3,7 @@
 
 #include "base/str.h"
 #include "netfilter/expr.h"
-#include "netfilter/nf.h"
+#include "netfilter/hits.h"
 
 static void *copy_of(const void *from, size_t count, size_t size)
 {
@@ -81,9 +81,11 @@ void nf_close(struct nf *nf)
 static struct err *sync_table(struct nf *nf, const struct nf_container *containers, size_t count)
 {
     struct batch batch;
-    const struct build b = {.batch = &batch, .table = nf->table};
+    struct hits hits = {0};
+    const struct build b = {.batch = &batch, .table = nf->table, .hits = &hits};
     struct err *e = NULL;
 
+    (void)hits_collect(nf, 0, &hits); /* without: they count from 0 */
     remember_nothing(nf);
     batch_init(&batch, &nf->rules);
     table_replace(nf, &b);
@@ -94,6 +96,7 @@ static struct err *sync_table(struct nf *nf, const struct nf_container *containe
     for (size_t i = 0; !e && i < count; i++)
         remember(nf, &containers[i]);
     batch_clear(&batch);
+    hits_clear(&hits);
     return e;
 }
 
@@ -119,15 +122,19 @@ struct err *nf_sync(struct nf *nf, const struct nf_container *containers, size_t
 struct err *nf_container_set(struct nf *nf, const struct nf_container *container)
 {
     struct batch batch;
-    const struct build b = {.batch = &batch, .table = nf->table};
+    struct hits hits = {0};
+    const struct build b = {.batch = &batch, .table = nf->table, .hits = &hits};
     struct slot_net n;
     struct err *e;
 
+    if (container->ingress_count || container->egress_count)
+        (void)hits_collect(nf, container->slot, &hits); /* without: they count from 0 */
     batch_init(&batch, &nf->rules);
     e = plan_container(nf, &b, container);
     if (!e)
         e = batch_send(&batch);
     batch_clear(&batch);
+    hits_clear(&hits);
     if (e)
         return e;
     slot_net_init(&nf->plan, container->slot, &n);
@@ -142,6 +149,28 @@ static struct err *known_slot(const struct nf *nf, int slot)
     if (slot >= 1 && slot <= net_plan_max_slot(&nf->plan))
         return NULL;
     return err_new(ERR_LIMIT, "the address pools have no place for container %d", slot);
+}
+
+static void hits_of_list(const struct hits *hits, int slot, enum rule_direction direction, struct rule *const *list,
+                         size_t count, struct nf_hits *ret)
+{
+    for (size_t i = 0; i < count; i++)
+        ret[i] =
+            list[i]->state == RULE_ENABLED ? hits_of(hits, slot, direction, rule_id(list[i])) : (struct nf_hits){0};
+}
+
+struct err *nf_container_hits(struct nf *nf, const struct nf_container *c, struct nf_hits *ret_ingress,
+                              struct nf_hits *ret_egress)
+{
+    struct hits hits = {0};
+    int rc = hits_collect(nf, c->slot, &hits);
+
+    if (rc)
+        return err_errno(rc, "slot %d: cannot read its counters", c->slot);
+    hits_of_list(&hits, c->slot, RULE_INGRESS, c->ingress, c->ingress_count, ret_ingress);
+    hits_of_list(&hits, c->slot, RULE_EGRESS, c->egress, c->egress_count, ret_egress);
+    hits_clear(&hits);
+    return NULL;
 }
 
 struct err *nf_container_remove(struct nf *nf, int slot)

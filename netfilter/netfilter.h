@@ -66,18 +66,28 @@ struct nf_counters { /* as the container sees them */
     bool up; /* both ends are */
 };
 
+/* What a rule of a user has matched. */
+struct nf_hits {
+    uint64_t packets, bytes;
+};
+
 MUST_USE struct err *nf_open(const struct nf_config *config, struct nf **ret);
 void nf_close(struct nf *nf);
 DEFINE_AUTO(struct nf, nf_close)
 
 /* Makes the kernel as told, whatever was there: the whole table in one transaction, ip rules, routes, sysctls; links of
- * ours whose slot is not listed are deleted. Established connections are not disturbed. */
+ * ours whose slot is not listed are deleted. Established connections are not disturbed. Rules that were there before
+ * with the same effect go on counting, as long as the old table can be read; so they do in nf_container_set. */
 MUST_USE struct err *nf_sync(struct nf *nf, const struct nf_container *containers, size_t count);
 
 /* New or replaced, in one transaction; idempotent. When the way out is another one than before, connections that the
  * container began are forgotten. A handle's first call must have been nf_sync. ERR_NOT_FOUND: the
  * table is gone or damaged, call nf_sync. ERR_LIMIT: the rules expand to too many kernel rules. */
 MUST_USE struct err *nf_container_set(struct nf *nf, const struct nf_container *container);
+/* What the rules of its lists have counted; one ret for each rule of a list, 0 for those that are not in the kernel.
+ */
+MUST_USE struct err *nf_container_hits(struct nf *nf, const struct nf_container *container, struct nf_hits *ret_ingress,
+                                       struct nf_hits *ret_egress);
 /* Its chains, elements and conntrack entries; idempotent. ERR_NOT_FOUND as above. */
 MUST_USE struct err *nf_container_remove(struct nf *nf, int slot);
 

@@ -40,6 +40,10 @@ void table_replace(const struct nf *nf, const struct build *b);
 void table_delete(const struct build *b);
 
 /* plan.c: a container's chains, rules and elements. */
+struct chain_names {
+    char in[16], out[16];
+};
+struct chain_names chain_names(int slot);
 MUST_USE struct err *plan_container(const struct nf *nf, const struct build *b, const struct nf_container *c);
 void plan_remove(const struct nf *nf, const struct build *b, int slot);
 

@@ -41,6 +41,16 @@ struct nlmsghdr *nl_message(struct nl *nl, void *buf, int type, int flags)
     return h;
 }
 
+/* What is left of an answer that was not read to its end would be taken for a part of the next one. */
+static int forget_rest(struct nl *nl, int rc)
+{
+    char answer[32768];
+
+    while (recv(mnl_socket_get_fd(nl->socket), answer, sizeof(answer), MSG_DONTWAIT) > 0)
+        continue;
+    return rc;
+}
+
 static int exchange(struct nl *nl, struct nlmsghdr *message, mnl_cb_t each, void *data)
 {
     char answer[32768];
@@ -58,7 +68,7 @@ static int exchange(struct nl *nl, struct nlmsghdr *message, mnl_cb_t each, void
         }
         rc = mnl_cb_run(answer, (size_t)n, message->nlmsg_seq, nl->port, each, data);
         if (rc < 0)
-            return errno;
+            return forget_rest(nl, errno);
     } while (n < 0 || rc > MNL_CB_STOP);
     return 0;
 }

@@ -6,16 +6,11 @@
 #include <libnftnl/chain.h>
 
 #include "base/failpoint.h"
-#include "base/str.h"
+#include "netfilter/hits.h"
 #include "netfilter/match.h"
-#include "netfilter/nf.h"
 #include "netfilter/set.h"
 
-struct chain_names {
-    char in[16], out[16];
-};
-
-static struct chain_names chain_names(int slot)
+struct chain_names chain_names(int slot)
 {
     struct chain_names n;
 
@@ -51,9 +46,22 @@ static void chain_flush(const struct build *b, const char *name)
     nftnl_rule_free(r);
 }
 
-static void decide(struct nftnl_rule *r, const struct rule *u)
+/* A user's rule on its way into the kernel. */
+struct source {
+    const struct rule *rule;
+    const char *chain;
+    enum match_side side;
+    uint64_t id;
+    struct nf_hits hits; /* what it counts from; the first of its kernel rules takes it */
+    char comment[32];
+};
+
+static void decide(struct nftnl_rule *r, struct source *s)
 {
-    expr_counter(r);
+    const struct rule *u = s->rule;
+
+    expr_counter_from(r, s->hits.packets, s->hits.bytes);
+    s->hits = (struct nf_hits){0};
     if (u->action == RULE_ALLOW)
         expr_verdict(r, NFT_RETURN, NULL);
     else if (u->action == RULE_DROP)
@@ -79,18 +87,18 @@ static void damage(const struct build *b, struct nftnl_rule *r)
 }
 
 /* One combination of a rule's lists; each pointer may be NULL for "everything". */
-static void one_rule(const struct build *b, const char *chain, enum match_side side, const struct rule *u,
-                     const struct rule_range *network, const struct rule_range *dport, const struct rule_range *sport,
-                     const char *comment)
+static void one_rule(const struct build *b, struct source *s, const struct rule_range *network,
+                     const struct rule_range *dport, const struct rule_range *sport)
 {
     static const uint8_t protocols[] = {
         [RULE_TCP] = IPPROTO_TCP, [RULE_UDP] = IPPROTO_UDP, [RULE_ICMP4] = IPPROTO_ICMP};
-    struct nftnl_rule *r = rule_begin(b, chain);
+    const struct rule *u = s->rule;
+    struct nftnl_rule *r = rule_begin(b, s->chain);
 
     if (network || u->protocol == RULE_ICMP4)
         match_family(r, NFPROTO_IPV4);
     if (network)
-        match_network4(r, side, network);
+        match_network4(r, s->side, network);
     match_protocol(r, protocols[u->protocol]);
     if (dport)
         match_port(r, MATCH_DESTINATION, dport);
@@ -100,26 +108,25 @@ static void one_rule(const struct build *b, const char *chain, enum match_side s
         match_icmp(r, 0, (uint8_t)u->type);
     if (u->code >= 0)
         match_icmp(r, 1, (uint8_t)u->code);
-    decide(r, u);
+    decide(r, s);
     damage(b, r);
-    rule_end(b, r, comment);
+    rule_end_user(b, r, s->comment, s->id);
 }
 
-static void user_rule(const struct build *b, const char *chain, enum match_side side, const struct rule *u,
-                      size_t position)
+static void user_rule(const struct build *b, struct source *s)
 {
-    autofree char *comment = str_fmt("rule %zu", position);
+    const struct rule *u = s->rule;
     size_t n = 0;
 
     do {
         size_t d = 0;
         do {
-            size_t s = 0;
+            size_t p = 0;
             do
-                one_rule(b, chain, side, u, u->network_count ? &u->networks[n] : NULL,
+                one_rule(b, s, u->network_count ? &u->networks[n] : NULL,
                          u->destination_port_count ? &u->destination_ports[d] : NULL,
-                         u->source_port_count ? &u->source_ports[s] : NULL, comment);
-            while (++s < u->source_port_count);
+                         u->source_port_count ? &u->source_ports[p] : NULL);
+            while (++p < u->source_port_count);
         } while (++d < u->destination_port_count);
     } while (++n < u->network_count);
 }
@@ -127,15 +134,23 @@ static void user_rule(const struct build *b, const char *chain, enum match_side 
 static void user_rules(const struct build *b, const char *chain, enum rule_direction direction,
                        struct rule *const *list, size_t count)
 {
-    enum match_side side = direction == RULE_INGRESS ? MATCH_SOURCE : MATCH_DESTINATION;
+    struct batch_subject *of = &b->batch->of;
 
-    b->batch->of.direction = direction;
+    of->direction = direction;
     for (size_t i = 0; i < count; i++) {
-        b->batch->of.rule = i + 1;
-        if (list[i]->state == RULE_ENABLED)
-            user_rule(b, chain, side, list[i], i);
+        struct source s = {.rule = list[i],
+                           .chain = chain,
+                           .side = direction == RULE_INGRESS ? MATCH_SOURCE : MATCH_DESTINATION,
+                           .id = rule_id(list[i])};
+
+        if (list[i]->state != RULE_ENABLED)
+            continue;
+        s.hits = hits_of(b->hits, of->slot, direction, s.id);
+        snprintf(s.comment, sizeof(s.comment), "rule %zu", i);
+        of->rule = i + 1;
+        user_rule(b, &s);
     }
-    b->batch->of.rule = 0;
+    of->rule = 0;
 }
 
 static bool has_port(const uint16_t *ports, size_t count, uint16_t port)

@@ -146,6 +146,31 @@ bool rule_same(const struct rule *a, const struct rule *b)
            rule_ranges_equal(a->source_ports, a->source_port_count, b->source_ports, b->source_port_count);
 }
 
+/* FNV-1a. */
+static uint64_t mix(uint64_t hash, const void *data, size_t len)
+{
+    const uint8_t *p = data;
+
+    for (size_t i = 0; i < len; i++)
+        hash = (hash ^ p[i]) * UINT64_C(0x100000001b3);
+    return hash;
+}
+
+static uint64_t mix_ranges(uint64_t hash, const struct rule_range *list, size_t count)
+{
+    return mix(mix(hash, &count, sizeof(count)), list, count * sizeof(*list));
+}
+
+uint64_t rule_id(const struct rule *r)
+{
+    const int plain[] = {r->action, r->protocol, r->type, r->code};
+    uint64_t hash = mix(UINT64_C(0xcbf29ce484222325), plain, sizeof(plain));
+
+    hash = mix_ranges(hash, r->networks, r->network_count);
+    hash = mix_ranges(hash, r->destination_ports, r->destination_port_count);
+    return mix_ranges(hash, r->source_ports, r->source_port_count);
+}
+
 size_t rule_expansion(const struct rule *r)
 {
     return MAX(r->network_count, 1u) * MAX(r->destination_port_count, 1u) * MAX(r->source_port_count, 1u);

@@ -50,6 +50,8 @@ MUST_USE struct err *rule_load(enum rule_direction direction, const json_t *body
 json_t *rule_to_json(enum rule_direction direction, const struct rule *r);
 /* Same effect: all but description and state. */
 bool rule_same(const struct rule *a, const struct rule *b);
+/* A number of its effect: the same for two rules that rule_same calls the same. */
+uint64_t rule_id(const struct rule *r);
 /* How many kernel rules it becomes. */
 size_t rule_expansion(const struct rule *r);
 size_t rules_expansion(struct rule *const *list, size_t count); /* all of them, disabled ones too */

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The firewall of a container through a whole node."""
+import socket
+
 import pytest
 from daemon import Daemon
+from world import BUILD, run
 
 
 @pytest.fixture(scope="module")
@@ -47,4 +50,36 @@ def test_combinations_are_limited_before_they_are_made(node, box):
     assert (n, r.status, r.json["code"]) == (55, 400, "CONTAINER_FIREWALL_RULE_LIMIT"), r
     assert (r.data["limit"], r.data["current_combinations"]) == (20000, 20160)
     assert node.get(path + "/rules").data["rule_count"] == 55
+    assert node.post(path + "/reset").status == 200
+
+
+def test_counters(node, box):
+    """What each rule has matched; without being asked for, the contract's own reply."""
+    path = f"/api/v1/containers/{box}/firewall"
+    rules = [{"action": "drop", "protocol": "udp", "destination_port": "9"}, {"action": "allow", "protocol": "udp", "state": "disabled"}]
+    for r in rules:
+        assert node.post(path + "/ingress", r).status == 201
+    address = node.get(f"/api/v1/containers/{box}").data["node"]["ipv4"]
+
+    def counted():
+        return [r["counters"] for r in node.get(path + "/rules?counters=true").data["ingress"]]
+
+    assert counted() == [{"packets": 0, "bytes": 0}, None]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        for _ in range(3):
+            with pytest.raises(PermissionError):
+                client.sendto(b"x" * 72, (address, 9))
+    assert counted() == [{"packets": 3, "bytes": 300}, None]
+    assert node.post(path + "/egress", {"action": "allow", "protocol": "tcp"}).status == 201
+    assert counted()[0] == {"packets": 3, "bytes": 300}, "a change of another rule"
+    node.restart()
+    assert counted()[0] == {"packets": 3, "bytes": 300}, "a new noded"
+    assert all("counters" not in r for r in node.get(path + "/rules").data["ingress"])
+    assert node.get(path + "/rules?counters=maybe").json["field"] == "counters"
+    shown = run(BUILD + "/nodectl", "--socket", node.socket, "firewall", "list", "fw-box").split("\n")
+    assert "PACKETS" in shown[0] and " 3 " in shown[1] and " 300 " in shown[1] and "disabled  -" in shown[2], shown
+    node.post(f"/api/v1/containers/{box}/stop?wait=true")
+    assert counted() == [None, None]
+    node.post(f"/api/v1/containers/{box}/start?wait=true")
+    assert counted() == [{"packets": 0, "bytes": 0}, None]
     assert node.post(path + "/reset").status == 200

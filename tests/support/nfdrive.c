@@ -143,6 +143,30 @@ static struct err *do_counters(int slot, json_t **ret)
     return NULL;
 }
 
+static json_t *hits_json(const struct nf_hits *hits, size_t count)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < count; i++)
+        json_array_append_new(list, json_pack("[I, I]", (json_int_t)hits[i].packets, (json_int_t)hits[i].bytes));
+    return list;
+}
+
+static struct err *do_hits(const json_t *j, json_t **ret)
+{
+    autofree struct owned *o = mem_new(struct owned);
+    struct nf_hits in[LIST_MAX], out[LIST_MAX];
+    struct err *e = container(j, o);
+
+    if (!e)
+        e = nf_container_hits(nf, &o->c, in, out);
+    if (!e)
+        *ret = json_pack("{s:o, s:o}", "ingress", hits_json(in, o->c.ingress_count), "egress",
+                         hits_json(out, o->c.egress_count));
+    release(o);
+    return e;
+}
+
 static bool changed(int timeout_ms)
 {
     struct pollfd p = {.fd = nf_watch_fd(watch), .events = POLLIN};
@@ -174,6 +198,8 @@ static struct err *run(const json_t *j, json_t **ret)
         return nf_link_delete(nf, slot);
     if (str_eq(call, "counters"))
         return do_counters(slot, ret);
+    if (str_eq(call, "hits"))
+        return do_hits(j, ret);
     if (str_eq(call, "uninstall"))
         return nf_uninstall(nf);
     if (str_eq(call, "watch"))
