@@ -59,6 +59,8 @@ static const struct ini_row rows[] = {
     ROW("network", "inter_container", INI_BOOL, inter_container, "no", "May containers reach each other directly?"),
     ROW("network", "host_ports", INI_LIST, host_ports, "80, 443",
         "TCP ports of this server that containers may reach (the proxy's)."),
+    ROW("network", "host_udp_ports", INI_LIST, host_udp_ports, "443",
+        "UDP ports of this server that containers may reach (the proxy's, for QUIC)."),
     ROW("network", "dns", INI_LIST, dns, "1.1.1.1, 8.8.8.8", "Name servers of the containers."),
     ROW("network", "relay_user", INI_STRING, relay_user, "noded-relay",
         "Account that relays run as; it needs no rights and no files."),

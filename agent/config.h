@@ -19,7 +19,7 @@ struct config {
     char **kits_enabled;
     char *table, *veth_prefix, *ipv4_pool, *ipv6_pool, *uplink;
     bool inter_container, quota;
-    char **host_ports, **dns, **proxy_users;
+    char **host_ports, **host_udp_ports, **dns, **proxy_users;
     char *default_image, *unknown_projects;
     bool record_projects; /* of unknown_projects */
     int64_t stop_timeout_s, ramdisk_size, workers, body_max;

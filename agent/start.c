@@ -141,25 +141,34 @@ static uint32_t *proxy_uids(const struct config *c, size_t *ret_count)
     return uids;
 }
 
+static struct err *ports(const char *key, char *const *texts, uint16_t **ret, size_t *ret_count)
+{
+    for (; texts && *texts; texts++) {
+        int64_t port;
+
+        if (!str_to_i64(*texts, &port) || port < 1 || port > 65535)
+            return err_field(key, "must be ports 1..65535");
+        *ret = mem_grow(*ret, *ret_count + 1, sizeof(**ret));
+        (*ret)[(*ret_count)++] = (uint16_t)port;
+    }
+    return NULL;
+}
+
 static struct err *open_network(struct agent *a)
 {
     const struct config *c = a->config;
     struct nf_config nf = {
         .table = c->table, .plan = a->plan, .uplink = c->uplink, .inter_container = c->inter_container};
     autofree uint32_t *uids = proxy_uids(c, &nf.proxy_uid_count);
-    autofree uint16_t *ports = NULL;
+    autofree uint16_t *tcp = NULL, *udp = NULL;
+    struct err *e = ports("network.host_ports", c->host_ports, &tcp, &nf.host_tcp_port_count);
 
-    for (char **p = c->host_ports; p && *p; p++) {
-        int64_t port;
-
-        if (!str_to_i64(*p, &port) || port < 1 || port > 65535)
-            return err_field("network.host_ports", "must be ports 1..65535");
-        ports = mem_grow(ports, nf.host_tcp_port_count + 1, sizeof(*ports));
-        ports[nf.host_tcp_port_count++] = (uint16_t)port;
-    }
-    nf.host_tcp_ports = ports;
+    if (!e)
+        e = ports("network.host_udp_ports", c->host_udp_ports, &udp, &nf.host_udp_port_count);
+    nf.host_tcp_ports = tcp;
+    nf.host_udp_ports = udp;
     nf.proxy_uids = uids;
-    return nf_open(&nf, &a->nf);
+    return e ? e : nf_open(&nf, &a->nf);
 }
 
 static void go_network(struct starter *s)

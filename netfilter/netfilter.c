@@ -48,6 +48,8 @@ struct err *nf_open(const struct nf_config *config, struct nf **ret)
     nf->inter_container = config->inter_container;
     nf->host_tcp_ports = copy_of(config->host_tcp_ports, config->host_tcp_port_count, sizeof(*nf->host_tcp_ports));
     nf->host_tcp_port_count = config->host_tcp_port_count;
+    nf->host_udp_ports = copy_of(config->host_udp_ports, config->host_udp_port_count, sizeof(*nf->host_udp_ports));
+    nf->host_udp_port_count = config->host_udp_port_count;
     nf->proxy_uids = copy_of(config->proxy_uids, config->proxy_uid_count, sizeof(*nf->proxy_uids));
     nf->proxy_uid_count = config->proxy_uid_count;
     nf->known = mem_new_array(struct known, NET_SLOT_MAX + 1);
@@ -74,6 +76,7 @@ void nf_close(struct nf *nf)
     free(nf->table);
     free(nf->uplink);
     free(nf->host_tcp_ports);
+    free(nf->host_udp_ports);
     free(nf->proxy_uids);
     free(nf);
 }

@@ -13,7 +13,7 @@
  * - from a container: anti-spoof (interface, MAC, address), relayed: to the relay's socket; confined: drop;
  *   established, its egress rules, then out
  * - to a container: established, not ready: drop, proxied: accept, kit port: drop, its ingress rules, accept
- * - to the host: established, relayed: its egress rules, then the relay; ICMP, host_tcp_ports, drop
+ * - to the host: established, relayed: its egress rules, then the relay; ICMP, host_tcp_ports, host_udp_ports, drop
  *
  * Proxied traffic is what leaves this host's own sockets with the mark 0x200/0xff00, or from an address which is not
  * this host's (a transparent socket), or from a uid in proxy_uids.
@@ -34,12 +34,15 @@ struct nf_config {
     bool inter_container;           /* containers may talk to each other directly */
     const uint16_t *host_tcp_ports; /* of the host, that containers may reach */
     size_t host_tcp_port_count;
+    const uint16_t *host_udp_ports; /* likewise */
+    size_t host_udp_port_count;
     const uint32_t *proxy_uids;
     size_t proxy_uid_count;
 };
 
 /* Anything but NF_EGRESS_OPEN is decided before the connection tracking is asked: no packet of the container is
- * forwarded, whatever it belongs to. What stays possible is this host: proxied connections, host_tcp_ports, ICMP. */
+ * forwarded, whatever it belongs to. What stays possible is this host: proxied connections, its ports for containers,
+ * ICMP. */
 enum nf_egress {
     NF_EGRESS_OPEN,
     NF_EGRESS_BLOCKED, /* no way out */

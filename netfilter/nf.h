@@ -18,6 +18,8 @@ struct nf {
     bool inter_container;
     uint16_t *host_tcp_ports;
     size_t host_tcp_port_count;
+    uint16_t *host_udp_ports;
+    size_t host_udp_port_count;
     uint32_t *proxy_uids;
     size_t proxy_uid_count;
     struct known *known;               /* by slot; NET_SLOT_MAX + 1 of them */

@@ -208,6 +208,18 @@ static void dispatch(const struct build *b, const char *name, uint32_t key, cons
     rule_end(b, r, NULL);
 }
 
+static void offered(const struct build *b, const char *name, uint8_t protocol, const uint16_t *ports, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct rule_range port = {ports[i], ports[i]};
+        struct nftnl_rule *r = rule_begin(b, name);
+
+        match_protocol(r, protocol);
+        match_port(r, MATCH_DESTINATION, &port);
+        pass(b, r);
+    }
+}
+
 static void host_input(const struct nf *nf, const struct build *b)
 {
     const char *name = "host_input";
@@ -230,14 +242,8 @@ static void host_input(const struct nf *nf, const struct build *b)
     r = rule_begin(b, name);
     match_protocol(r, IPPROTO_ICMPV6);
     pass(b, r);
-    for (size_t i = 0; i < nf->host_tcp_port_count; i++) {
-        const struct rule_range port = {nf->host_tcp_ports[i], nf->host_tcp_ports[i]};
-
-        r = rule_begin(b, name);
-        match_protocol(r, IPPROTO_TCP);
-        match_port(r, MATCH_DESTINATION, &port);
-        pass(b, r);
-    }
+    offered(b, name, IPPROTO_TCP, nf->host_tcp_ports, nf->host_tcp_port_count);
+    offered(b, name, IPPROTO_UDP, nf->host_udp_ports, nf->host_udp_port_count);
     drop(b, rule_begin(b, name), "not offered to containers");
 }
 

@@ -12,7 +12,7 @@ from world import run, wait_for
 
 HOST4, HOST6, CLIENT4, CLIENT6 = "198.51.100.1", "2001:db8:1::1", "198.51.100.7", "2001:db8:1::7"
 OTHER4 = "198.51.100.8"
-PORTS = {"haproxy": 8081, "nginx": 8082, "haproxy-tcp": 8083}
+PORTS = {"haproxy": 8081, "nginx": 8082, "haproxy-tcp": 8083, "nginx-stream": 8085}
 PLAIN_PORT = 8084
 
 
@@ -36,7 +36,7 @@ def client():
 
 @pytest.fixture(scope="module")
 def node(client):
-    d = Daemon(kits=True, network__host_ports="8081, 8082, 8083").start()
+    d = Daemon(kits=True, network__host_ports="8081, 8082, 8083, 8085").start()
     yield d
     d.close()
 
@@ -51,39 +51,40 @@ def boxes(node):
 
 @pytest.fixture(scope="module", params=list(PORTS))
 def proxy(request, node, boxes):
-    p = Proxy(request.param, node.dir, PORTS[request.param], boxes[0]["node"])
+    p = Proxy(request.param, node.dir, boxes[0]["node"], PORTS[request.param])
     yield p
     p.stop()
 
 
-def url(proxy, family):
-    return f"http://{HOST4 if family == 4 else f'[{HOST6}]'}:{proxy.port}/"
+def curl(proxy, family, *options):
+    scheme = "http" if proxy.kind == "plain" else "https"
+    return ["curl", "-s", "-k", "-m", "5", *options, f"{scheme}://{HOST4 if family == 4 else f'[{HOST6}]'}:{proxy.port}/"]
 
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_client_in_another_namespace(proxy, client, family):
     def ask():
-        return client.exec("curl", "-s", "-m", "5", url(proxy, family), check=False).stdout
+        return client.exec(*curl(proxy, family), check=False).stdout
     answer = wait_for(ask, 20, what="an answer")
     assert json.loads(answer)["peer"] == (CLIENT4 if family == 4 else CLIENT6)
 
 
 def test_two_clients_are_told_apart(proxy, client):
     for source in (OTHER4, CLIENT4, OTHER4):
-        answer = client.exec("curl", "-s", "-m", "5", "--interface", source, url(proxy, 4)).stdout
+        answer = client.exec(*curl(proxy, 4, "--interface", source)).stdout
         assert json.loads(answer)["peer"] == source
 
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_client_is_another_container(node, proxy, boxes, family):
-    answer = node.inside(boxes[1]["id"], "curl", "-s", "-m", "5", url(proxy, family))
+    answer = node.inside(boxes[1]["id"], *curl(proxy, family))
     assert json.loads(answer)["peer"] == boxes[1]["node"][f"ipv{family}"]
 
 
 def test_user_rules_do_not_gate_the_proxy_but_direct_traffic(node, proxy, client, boxes):
     path = f"/api/v1/containers/{boxes[0]['id']}/firewall"
     assert node.post(path + "/ingress", {"action": "drop", "protocol": "tcp"}).status == 201
-    assert client.exec("curl", "-s", "-m", "5", url(proxy, 4)).stdout
+    assert client.exec(*curl(proxy, 4)).stdout
     assert client.exec("curl", "-s", "-m", "1", f"http://{boxes[0]['node']['ipv4']}:22/", check=False).returncode != 0
     assert node.post(path + "/reset").status == 200
 
@@ -98,10 +99,10 @@ def test_kit_ports_are_closed_to_everybody_but_the_proxy(node, client, boxes):
 @pytest.mark.parametrize("user", ["root", "haproxy"])
 def test_without_the_clients_address_the_account_decides(node, client, boxes, user):
     """haproxy is in proxy.users, root is not and finds the kit port as closed as everybody."""
-    plain = Proxy("plain", node.dir, PLAIN_PORT, boxes[0]["node"], user=user)
+    plain = Proxy("plain", node.dir, boxes[0]["node"], PLAIN_PORT, user=user)
     try:
         for family in (4, 6):
-            answer = client.exec("curl", "-s", "-m", "3", url(plain, family), check=False).stdout
+            answer = client.exec(*curl(plain, family), check=False).stdout
             if user == "root":
                 assert not answer
             else:

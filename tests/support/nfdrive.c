@@ -80,15 +80,17 @@ static void release(struct owned *o)
 
 static struct err *do_open(const json_t *j)
 {
-    uint16_t host_ports[LIST_MAX];
+    uint16_t tcp_ports[LIST_MAX], udp_ports[LIST_MAX];
     uint32_t uids[LIST_MAX];
     const json_t *list = json_object_get(j, "proxy_uids");
     struct nf_config config = {
         .table = text(j, "table", "noded"),
         .uplink = text(j, "uplink", NULL),
         .inter_container = json_is_true(json_object_get(j, "inter_container")),
-        .host_tcp_ports = host_ports,
-        .host_tcp_port_count = ports(json_object_get(j, "host_tcp_ports"), host_ports),
+        .host_tcp_ports = tcp_ports,
+        .host_tcp_port_count = ports(json_object_get(j, "host_tcp_ports"), tcp_ports),
+        .host_udp_ports = udp_ports,
+        .host_udp_port_count = ports(json_object_get(j, "host_udp_ports"), udp_ports),
         .proxy_uids = uids,
         .proxy_uid_count = MIN(json_array_size(list), (size_t)LIST_MAX),
     };

@@ -23,6 +23,8 @@ class Service:
     def start(self):
         self.listener = self.space.socket(self.address)
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if ":" in self.address:
+            self.listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         self.listener.bind((self.address, self.port))
         self.listener.listen(64)
         self.listener.settimeout(None)
@@ -231,7 +233,7 @@ class Eye:
 
 
 def make_certificate(directory, address):
-    """(CA file, (certificate, key)) for an address."""
+    """(CA file, (certificate, key)) for an address or a name."""
     ca, key, crt = (f"{directory}/{n}" for n in ("ca.crt", "server.key", "server.crt"))
 
     def openssl(*argv):
@@ -241,7 +243,7 @@ def make_certificate(directory, address):
     openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out",
             f"{directory}/server.csr", "-subj", "/CN=proxy")
     with open(f"{directory}/ext", "w", encoding="ascii") as f:
-        f.write(f"subjectAltName=IP:{address}\n")
+        f.write(f"subjectAltName={'DNS' if address[-1].isalpha() else 'IP'}:{address}\n")
     openssl("x509", "-req", "-in", f"{directory}/server.csr", "-CA", ca, "-CAkey", f"{directory}/ca.key",
             "-CAcreateserial", "-out", crt, "-days", "2", "-extfile", f"{directory}/ext")
     return ca, (crt, key)
