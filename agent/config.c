@@ -61,6 +61,8 @@ static const struct ini_row rows[] = {
         "TCP ports of this server that containers may reach (the proxy's)."),
     ROW("network", "host_udp_ports", INI_LIST, host_udp_ports, "443",
         "UDP ports of this server that containers may reach (the proxy's, for QUIC)."),
+    ROW("network", "firewall_ipv6", INI_STRING, firewall_ipv6, "follow",
+        "IPv6 of a container with rules: rules that name no network hold for it too (follow), or nothing new (drop)."),
     ROW("network", "dns", INI_LIST, dns, "1.1.1.1, 8.8.8.8", "Name servers of the containers."),
     ROW("network", "relay_user", INI_STRING, relay_user, "noded-relay",
         "Account that relays run as; it needs no rights and no files."),
@@ -111,6 +113,8 @@ static struct err *check(struct config *c)
         return err_field("node.cgroup", "must be one path part of letters, digits, '_', '-' and '.'");
     if (!str_eq(c->unknown_projects, "record") && !str_eq(c->unknown_projects, "refuse"))
         return err_field("api.unknown_projects", "must be record or refuse");
+    if (!str_eq(c->firewall_ipv6, "follow") && !str_eq(c->firewall_ipv6, "drop"))
+        return err_field("network.firewall_ipv6", "must be follow or drop");
     if (!str_is_made_of(c->veth_prefix, "abcdefghijklmnopqrstuvwxyz", 6))
         return err_field("network.veth_prefix", "must be 1..6 lower case letters");
     return NULL;

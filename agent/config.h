@@ -17,7 +17,7 @@ struct config {
     int64_t loop_size;
     char *images_dir, *kits_dir, *kits_public_key;
     char **kits_enabled;
-    char *table, *veth_prefix, *ipv4_pool, *ipv6_pool, *uplink;
+    char *table, *veth_prefix, *ipv4_pool, *ipv6_pool, *uplink, *firewall_ipv6;
     bool inter_container, quota;
     char **host_ports, **host_udp_ports, **dns, **proxy_users;
     char *default_image, *unknown_projects;

@@ -157,8 +157,11 @@ static struct err *ports(const char *key, char *const *texts, uint16_t **ret, si
 static struct err *open_network(struct agent *a)
 {
     const struct config *c = a->config;
-    struct nf_config nf = {
-        .table = c->table, .plan = a->plan, .uplink = c->uplink, .inter_container = c->inter_container};
+    struct nf_config nf = {.table = c->table,
+                           .plan = a->plan,
+                           .uplink = c->uplink,
+                           .inter_container = c->inter_container,
+                           .drop_ipv6 = str_eq(c->firewall_ipv6, "drop")};
     autofree uint32_t *uids = proxy_uids(c, &nf.proxy_uid_count);
     autofree uint16_t *tcp = NULL, *udp = NULL;
     struct err *e = ports("network.host_ports", c->host_ports, &tcp, &nf.host_tcp_port_count);

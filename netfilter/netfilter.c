@@ -46,6 +46,7 @@ struct err *nf_open(const struct nf_config *config, struct nf **ret)
     nf->uplink = str_dup(config->uplink);
     nf->plan = config->plan;
     nf->inter_container = config->inter_container;
+    nf->drop_ipv6 = config->drop_ipv6;
     nf->host_tcp_ports = copy_of(config->host_tcp_ports, config->host_tcp_port_count, sizeof(*nf->host_tcp_ports));
     nf->host_tcp_port_count = config->host_tcp_port_count;
     nf->host_udp_ports = copy_of(config->host_udp_ports, config->host_udp_port_count, sizeof(*nf->host_udp_ports));

@@ -32,6 +32,7 @@ struct nf_config {
     struct net_plan plan;
     const char *uplink;             /* NULL: every interface that is not a container's */
     bool inter_container;           /* containers may talk to each other directly */
+    bool drop_ipv6;                 /* a direction that has rules lets no new IPv6 through */
     const uint16_t *host_tcp_ports; /* of the host, that containers may reach */
     size_t host_tcp_port_count;
     const uint16_t *host_udp_ports; /* likewise */

@@ -15,7 +15,7 @@ struct known {
 struct nf {
     char *table, *uplink;
     struct net_plan plan;
-    bool inter_container;
+    bool inter_container, drop_ipv6;
     uint16_t *host_tcp_ports;
     size_t host_tcp_port_count;
     uint16_t *host_udp_ports;

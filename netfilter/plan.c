@@ -131,11 +131,30 @@ static void user_rule(const struct build *b, struct source *s)
     } while (++n < u->network_count);
 }
 
-static void user_rules(const struct build *b, const char *chain, enum rule_direction direction,
+/* Rules are IPv4: with drop_ipv6 a list that has any lets none of the rest in. */
+static void close_ipv6(const struct build *b, const char *chain, struct rule *const *list, size_t count)
+{
+    struct nftnl_rule *r;
+    size_t i = 0;
+
+    while (i < count && list[i]->state != RULE_ENABLED)
+        i++;
+    if (i == count)
+        return;
+    r = rule_begin(b, chain);
+    match_family(r, NFPROTO_IPV6);
+    expr_counter(r);
+    expr_verdict(r, NF_DROP, NULL);
+    rule_end(b, r, "rules are IPv4");
+}
+
+static void user_rules(const struct nf *nf, const struct build *b, const char *chain, enum rule_direction direction,
                        struct rule *const *list, size_t count)
 {
     struct batch_subject *of = &b->batch->of;
 
+    if (nf->drop_ipv6)
+        close_ipv6(b, chain, list, count);
     of->direction = direction;
     for (size_t i = 0; i < count; i++) {
         struct source s = {.rule = list[i],
@@ -212,9 +231,9 @@ struct err *plan_container(const struct nf *nf, const struct build *b, const str
     chain_flush(b, names.in);
     chain_flush(b, names.out);
     kit_ports(nf, b, &n, c->kit_ports, c->kit_port_count);
-    user_rules(b, names.in, RULE_INGRESS, c->ingress, c->ingress_count);
+    user_rules(nf, b, names.in, RULE_INGRESS, c->ingress, c->ingress_count);
     egress(b, &n, c->way_out);
-    user_rules(b, names.out, RULE_EGRESS, c->egress, c->egress_count);
+    user_rules(nf, b, names.out, RULE_EGRESS, c->egress, c->egress_count);
     set_container(b, SET_ADD, &n, names.in, names.out);
     set_ready(b, SET_ADD, &n);
     if (c->closed)

@@ -87,6 +87,7 @@ static struct err *do_open(const json_t *j)
         .table = text(j, "table", "noded"),
         .uplink = text(j, "uplink", NULL),
         .inter_container = json_is_true(json_object_get(j, "inter_container")),
+        .drop_ipv6 = json_is_true(json_object_get(j, "drop_ipv6")),
         .host_tcp_ports = tcp_ports,
         .host_tcp_port_count = ports(json_object_get(j, "host_tcp_ports"), tcp_ports),
         .host_udp_ports = udp_ports,

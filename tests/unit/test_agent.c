@@ -108,6 +108,7 @@ static void test_configuration(UNUSED void **state)
     assert_err_field(config_of("[node]\nid = 12\n"), "node.id");
     assert_err_field(config_of("[api]\nunknown_projects = maybe\n"), "api.unknown_projects");
     assert_err_field(config_of("[network]\nveth_prefix = Toolongone\n"), "network.veth_prefix");
+    assert_err_field(config_of("[network]\nfirewall_ipv6 = maybe\n"), "network.firewall_ipv6");
     assert_err(config_of("[node]\nno_such = 1\n"), ERR_INVALID);
     assert_err(config_of("[containers]\nstop_timeout = 0\n"), ERR_INVALID);
 }
