@@ -16,6 +16,7 @@
 struct events;
 struct cascade;
 struct guest_apply;
+struct drift;
 struct expiry;
 struct relay;
 struct relay_child;
@@ -41,8 +42,7 @@ struct agent {
     struct store *store, *reader;
     struct lane *store_lane, *read_lane, *net_lane; /* store and reader belong to one lane each */
     struct nf *nf;
-    struct nf_watch *nf_watch;
-    uv_poll_t drift_poll; /* under nf_watch */
+    struct drift *drift;
     struct workers *workers;
 
     struct relay *relays; /* all, also those that end */
@@ -103,6 +103,9 @@ void net_rules(struct agent *a, struct container *c, bool closed, void *owner, a
 void net_down(struct agent *a, struct container *c, void *owner,
               agent_done_fn *done);                               /* rules, conntrack and link gone */
 void net_sync(struct agent *a, void *owner, agent_done_fn *done); /* everything as recorded */
+/* What others have changed is put right; seen: what is known already. The table only if it is said. */
+void net_repair(struct agent *a, bool table, const struct nf_drift *seen, void *owner,
+                void (*done)(void *owner, struct err *e, const struct nf_drift *drift));
 void net_counters(struct agent *a, int64_t slot, void *owner,
                   void (*done)(void *owner, struct err *e, const struct nf_counters *counters));
 /* What the container's rules have counted; hits by enum rule_direction, one a rule in their order, borrowed. */

@@ -5,6 +5,7 @@
 #include <sys/utsname.h>
 
 #include "agent/api.h"
+#include "agent/drift.h"
 #include "agent/feed.h"
 #include "agent/kits.h"
 #include "base/clock.h"
@@ -61,7 +62,8 @@ void health_get(struct api_call *call)
     const struct agent *a = call->agent;
 
     reply_ok(call->req, 200, "OK",
-             json_pack("{s:b, s:I, s:I, s:I, s:I}", "ready", a->ready, "operations", (json_int_t)a->operations,
+             json_pack("{s:b, s:I, s:I, s:I, s:I, s:o}", "ready", a->ready, "operations", (json_int_t)a->operations,
                        "workers", (json_int_t)workers_count(a->workers), "store_lane",
-                       (json_int_t)lane_length(a->store_lane), "network_lane", (json_int_t)lane_length(a->net_lane)));
+                       (json_int_t)lane_length(a->store_lane), "network_lane", (json_int_t)lane_length(a->net_lane),
+                       "network", drift_json(a)));
 }

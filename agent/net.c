@@ -3,10 +3,11 @@
  * out to be gone (a foreign flush), the task is followed by a full sync and tried once more. */
 #include "agent/agent.h"
 
+#include "agent/drift.h"
 #include "agent/egress.h"
 #include "agent/kits.h"
 
-enum net_verb { NET_UP, NET_RULES, NET_DOWN, NET_SYNC, NET_COUNTERS, NET_HITS };
+enum net_verb { NET_UP, NET_RULES, NET_DOWN, NET_SYNC, NET_REPAIR, NET_COUNTERS, NET_HITS };
 
 struct net_task {
     struct agent *agent;
@@ -15,11 +16,14 @@ struct net_task {
     struct ruleset **rules;    /* references that list borrows from */
     size_t count;
     struct nf_counters counters;
+    bool table;            /* of NET_REPAIR: it too */
+    struct nf_drift drift; /* what was wrong */
     void *owner;
     agent_done_fn *done;
     void (*counters_done)(void *owner, struct err *e, const struct nf_counters *counters);
     struct nf_hits *hits[2]; /* by enum rule_direction */
     net_hits_fn *hits_done;
+    void (*repair_done)(void *owner, struct err *e, const struct nf_drift *drift);
 };
 
 static void add_container(struct net_task *t, const struct container *c, bool closed)
@@ -59,6 +63,8 @@ static struct err *run(void *arg)
         return err_first(e, nf_link_delete(nf, t->list[0].slot));
     case NET_SYNC:
         return nf_sync(nf, t->list, t->count);
+    case NET_REPAIR:
+        return nf_repair(nf, t->list, t->count, t->table, &t->drift);
     case NET_COUNTERS:
         return nf_link_counters(nf, t->list[0].slot, &t->counters);
     case NET_HITS:
@@ -98,6 +104,8 @@ static void finish(struct net_task *t, struct err *e)
         t->counters_done(t->owner, e, &t->counters);
     else if (t->hits_done)
         t->hits_done(t->owner, e, (const struct nf_hits *const *)t->hits);
+    else if (t->repair_done)
+        t->repair_done(t->owner, e, &t->drift);
     else
         t->done(t->owner, e);
     task_free(t);
@@ -140,6 +148,8 @@ static void submit(struct agent *a, enum net_verb verb, const struct container *
     struct net_task *t = mem_new(struct net_task);
 
     *t = (struct net_task){.agent = a, .verb = verb, .owner = owner, .done = done};
+    if (verb == NET_UP)
+        drift_link_made(a->drift, (int)c->record.slot);
     if (c)
         add_container(t, c, closed);
     lane_submit(a->net_lane, run, t, after_run);
@@ -160,11 +170,10 @@ void net_down(struct agent *a, struct container *c, void *owner, agent_done_fn *
     submit(a, NET_DOWN, c, true, owner, done);
 }
 
-void net_sync(struct agent *a, void *owner, agent_done_fn *done)
+static void submit_all(struct net_task *t)
 {
-    struct net_task *t = mem_new(struct net_task);
+    const struct agent *a = t->agent;
 
-    *t = (struct net_task){.agent = a, .verb = NET_SYNC, .owner = owner, .done = done};
     for (size_t i = 0; i < a->container_count; i++) {
         const struct container *c = a->containers[i];
 
@@ -173,6 +182,24 @@ void net_sync(struct agent *a, void *owner, agent_done_fn *done)
             add_container(t, c, c->op && !c->init_pid);
     }
     lane_submit(a->net_lane, run, t, after_run);
+}
+
+void net_sync(struct agent *a, void *owner, agent_done_fn *done)
+{
+    struct net_task *t = mem_new(struct net_task);
+
+    *t = (struct net_task){.agent = a, .verb = NET_SYNC, .owner = owner, .done = done};
+    submit_all(t);
+}
+
+void net_repair(struct agent *a, bool table, const struct nf_drift *seen, void *owner,
+                void (*done)(void *owner, struct err *e, const struct nf_drift *drift))
+{
+    struct net_task *t = mem_new(struct net_task);
+
+    *t = (struct net_task){
+        .agent = a, .verb = NET_REPAIR, .table = table, .drift = *seen, .owner = owner, .repair_done = done};
+    submit_all(t);
 }
 
 void net_counters(struct agent *a, int64_t slot, void *owner,

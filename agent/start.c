@@ -7,6 +7,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "agent/drift.h"
 #include "agent/event_stream.h"
 #include "agent/event_trim.h"
 #include "agent/expiry.h"
@@ -71,27 +72,6 @@ static struct err *serve(struct agent *a)
     return e;
 }
 
-static void on_drift(uv_poll_t *poll, int status, int events);
-
-static void on_resynced(void *owner, struct err *e)
-{
-    (void)owner;
-    if (e)
-        log_err(NULL, LOG_LEVEL_ERR, e, "the firewall could not be repaired");
-    else
-        log_notice(NULL, "repaired the firewall after a foreign change");
-}
-
-static void on_drift(uv_poll_t *poll, int status, int events)
-{
-    struct agent *a = poll->data;
-
-    (void)status;
-    (void)events;
-    if (nf_watch_changed(a->nf_watch))
-        net_sync(a, a, on_resynced);
-}
-
 static void on_synced(void *owner, struct err *e)
 {
     struct starter *s = owner;
@@ -99,12 +79,8 @@ static void on_synced(void *owner, struct err *e)
 
     e = err_wrap(e, "network");
     if (!e)
-        e = nf_watch_open(a->nf, &a->nf_watch);
+        e = drift_start(a, &a->drift);
     if (!e) {
-        a->drift_poll.data = a;
-        if (uv_poll_init(a->loop, &a->drift_poll, nf_watch_fd(a->nf_watch)) != 0)
-            abort();
-        uv_poll_start(&a->drift_poll, UV_READABLE, on_drift);
         relay_adopt(a);
         e = serve(a);
     }

@@ -2,6 +2,7 @@
 /* Graceful end: no new requests, unfinished operations get some time, then the sockets close. What is cut off is
  * repaired by the next start like after a crash. */
 #include "agent/command.h"
+#include "agent/drift.h"
 #include "agent/event.h"
 #include "agent/event_stream.h"
 #include "agent/event_trim.h"
@@ -53,10 +54,9 @@ static void close_parts(struct stopper *s)
     for (size_t i = 0; i < a->container_count; i++)
         watch_stop(a->containers[i]);
     s->open += relays_close(a, s, on_part_closed);
-    if (a->nf_watch) {
+    if (a->drift) {
         s->open++;
-        a->drift_poll.data = s;
-        uv_close((uv_handle_t *)&a->drift_poll, on_handle_closed);
+        drift_close(a->drift, s, on_part_closed);
     }
     if (a->expiry) {
         s->open++;
@@ -129,7 +129,7 @@ void agent_free(struct agent *a)
     while (a->share_count > 0)
         share_remove(a, a->shares[0]);
     free(a->shares);
-    nf_watch_close(a->nf_watch);
+    drift_free(a->drift);
     nf_close(a->nf);
     usage_free(a->usage);
     metrics_free(a->metrics);

@@ -92,6 +92,23 @@ struct err *cmd_routes(struct cli *cli)
     return NULL;
 }
 
+/* "ready", and a line for each thing that somebody should look after. */
+static void show_health(const json_t *data)
+{
+    const json_t *network = json_object_get(data, "network");
+    const char *state = output_member(network, "state");
+    json_t *id;
+    size_t i;
+
+    printf("ready\n");
+    if (strcmp(state, "contested") == 0)
+        printf("network: another program goes on changing it; find it with \"nft monitor\" and \"ip monitor\"\n");
+    else if (strcmp(state, "failed") == 0)
+        printf("network: another program has changed it and it could not be put right; see the log of noded\n");
+    json_array_foreach(json_object_get(network, "lost_links"), i, id)
+        printf("network: the interface of container %s is gone; restart the container\n", json_string_value(id));
+}
+
 struct err *cmd_health(struct cli *cli)
 {
     autojson data = NULL;
@@ -103,6 +120,6 @@ struct err *cmd_health(struct cli *cli)
     if (cli->json)
         output_json(data);
     else if (ready && !cli->quiet)
-        printf("ready\n");
+        show_health(data);
     return ready ? NULL : err_new(ERR_UNAVAILABLE, "the node is starting: it compares its records with the host");
 }

@@ -93,3 +93,22 @@ int net_plan_slot_of(const struct net_plan *plan, const char *ifname)
         return 0;
     return (int)slot;
 }
+
+int net_plan_slot_of_address(const struct net_plan *plan, int family, const void *address)
+{
+    const uint8_t *bytes = address;
+    uint32_t slot;
+
+    if (family == AF_INET) {
+        uint32_t host;
+
+        memcpy(&host, address, sizeof(host));
+        slot = ntohl(host) - ntohl(plan->ipv4.s_addr);
+    } else {
+        if (memcmp(bytes, &plan->ipv6, 14) != 0)
+            return 0;
+        slot =
+            (uint32_t)(bytes[14] << 8 | bytes[15]) - (uint32_t)(plan->ipv6.s6_addr[14] << 8 | plan->ipv6.s6_addr[15]);
+    }
+    return slot <= (uint32_t)net_plan_max_slot(plan) ? (int)slot : 0;
+}

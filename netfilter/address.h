@@ -51,3 +51,5 @@ struct slot_net {
 void slot_net_init(const struct net_plan *plan, int slot, struct slot_net *ret);
 /* The slot of an interface name of ours, host end or peer; 0 when it is not one. */
 int net_plan_slot_of(const struct net_plan *plan, const char *ifname);
+/* The slot that has an address (in_addr or in6_addr); 0 when it is not of the pool. */
+int net_plan_slot_of_address(const struct net_plan *plan, int family, const void *address);

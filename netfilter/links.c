@@ -66,6 +66,17 @@ struct err *links_delete(struct nf *nf, const char *ifname)
     return nl_do(&nf->route, h, ENODEV, "cannot delete a veth");
 }
 
+struct err *links_restore(struct nf *nf, const struct slot_net *n)
+{
+    struct err *e = sysctl_link(n->ifname);
+
+    if (!e)
+        e = set_up(nf, n->ifname);
+    if (!e)
+        e = routes_of_link(nf, n, if_nametoindex(n->ifname));
+    return e;
+}
+
 struct err *links_create(struct nf *nf, const struct slot_net *n)
 {
     struct err *e;
@@ -77,11 +88,7 @@ struct err *links_create(struct nf *nf, const struct slot_net *n)
         e = create_pair(nf, n);
     if (e)
         return e;
-    e = sysctl_link(n->ifname);
-    if (!e)
-        e = set_up(nf, n->ifname);
-    if (!e)
-        e = routes_of_link(nf, n, if_nametoindex(n->ifname));
+    e = links_restore(nf, n);
     if (e)
         err_ignore(links_delete(nf, n->ifname));
     return e;

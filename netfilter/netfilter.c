@@ -107,6 +107,7 @@ static struct err *sync_table(struct nf *nf, const struct nf_container *containe
 struct err *nf_sync(struct nf *nf, const struct nf_container *containers, size_t count)
 {
     uint8_t keep[NET_SLOT_MAX / 8 + 1] = {0};
+    struct nf_drift unasked = {0};
     struct err *e;
 
     e = sync_table(nf, containers, count);
@@ -115,12 +116,16 @@ struct err *nf_sync(struct nf *nf, const struct nf_container *containers, size_t
     for (size_t i = 0; i < count; i++)
         keep[containers[i].slot / 8] |= (uint8_t)(1 << (containers[i].slot % 8));
     e = links_sweep(nf, keep);
-    if (!e)
-        e = routes_install(nf);
-    /* Forwarding last: nothing passes before the rules are there. */
-    if (!e)
-        e = sysctl_host(&nf->plan);
-    return e;
+    /* Forwarding after the table: nothing passes before the rules are there. */
+    return e ? e : drift_repair(nf, containers, count, &unasked);
+}
+
+struct err *nf_repair(struct nf *nf, const struct nf_container *containers, size_t count, bool table,
+                      struct nf_drift *d)
+{
+    struct err *e = table ? sync_table(nf, containers, count) : NULL;
+
+    return e ? e : drift_repair(nf, containers, count, d);
 }
 
 struct err *nf_container_set(struct nf *nf, const struct nf_container *container)

@@ -105,9 +105,36 @@ MUST_USE struct err *nf_link_counters(struct nf *nf, int slot, struct nf_counter
 /* Removes the table, ip rules, routes and links. */
 MUST_USE struct err *nf_uninstall(struct nf *nf);
 
-/* Tells of changes that others make to our table. The fd becomes readable, then nf_watch_changed reads all there is
- * and says whether our table was concerned: then nf_sync repairs it. Changes through `nf` itself are not reported. */
+/* What others have changed, in words, for people. */
+#define NF_FOUND_MAX 16
+struct nf_found {
+    int slot; /* 0: of the host */
+    char what[96];
+};
+struct nf_drift {
+    struct nf_found found[NF_FOUND_MAX];
+    size_t count, total; /* kept, and seen */
+    uint8_t
+        lost[NET_SLOT_MAX / 8 + 1]; /* bit per slot: its link is gone. Only a start of the container makes another */
+};
+void nf_drift_add(struct nf_drift *d, int slot, const char *format, ...) PRINTF_LIKE(3, 4);
+
+/* Puts right what others have changed, and adds to *d what was wrong of the links, routes, ip rules and sysctls: those
+ * are compared with what they should be. With `table` the table is made anew. The containers are all that are up, as
+ * for nf_sync. 50 us a container. */
+MUST_USE struct err *nf_repair(struct nf *nf, const struct nf_container *containers, size_t count, bool table,
+                               struct nf_drift *d);
+
+/* Tells of changes that others make. The fd becomes readable, then nf_watch_changed reads all there is and returns the
+ * bits of what was concerned; changes of our table are added to *d in words. Changes through `nf` are not reported, but
+ * what the kernel does by itself is: NF_SEEN_HOST means that a look (nf_repair) is worth it, not that it finds
+ * anything. */
+enum {
+    NF_SEEN_TABLE = 1,   /* our table */
+    NF_SEEN_HOST = 2,    /* links, addresses, routes, neighbours, ip rules or sysctls that may be ours */
+    NF_SEEN_FOREIGN = 4, /* tables or chains of others */
+};
 MUST_USE struct err *nf_watch_open(const struct nf *nf, struct nf_watch **ret);
 int nf_watch_fd(const struct nf_watch *w);
-bool nf_watch_changed(struct nf_watch *w);
+unsigned nf_watch_changed(struct nf_watch *w, struct nf_drift *d);
 void nf_watch_close(struct nf_watch *w);

@@ -54,6 +54,8 @@ MUST_USE struct err *links_create(struct nf *nf, const struct slot_net *n);
 MUST_USE struct err *links_delete(struct nf *nf, const char *ifname);
 /* keep: bit per slot, or NULL to keep none. */
 MUST_USE struct err *links_sweep(struct nf *nf, const uint8_t *keep);
+/* Everything that a host end needs, put back where it is missing. */
+MUST_USE struct err *links_restore(struct nf *nf, const struct slot_net *n);
 MUST_USE struct err *links_counters(struct nf *nf, const char *ifname, struct nf_counters *ret);
 
 /* routes.c */
@@ -65,6 +67,11 @@ MUST_USE struct err *routes_of_link(struct nf *nf, const struct slot_net *n, uns
 /* sysctl.c: forwarding on the host, and what a container's link needs. */
 MUST_USE struct err *sysctl_host(const struct net_plan *plan);
 MUST_USE struct err *sysctl_link(const char *ifname);
+uint32_t sysctl_rp_filter(void); /* what a link has */
+
+/* drift.c: puts the links right, and routes and sysctls of the host. */
+MUST_USE struct err *drift_repair(struct nf *nf, const struct nf_container *containers, size_t count,
+                                  struct nf_drift *d);
 
 /* conntrack.c: forgets connections of the addresses: every one, or those that the container began. */
 enum conntrack_which { CONNTRACK_ALL, CONNTRACK_BEGUN };

@@ -16,9 +16,10 @@ struct err *nl_open(struct nl *nl, int bus)
         nl_close(nl);
         return e;
     }
-    /* Answers without a copy of the request and with the kernel's own words; both are optional. */
+    /* Answers without a copy of the request and with the kernel's own words, dumps filtered by it; all optional. */
     (void)mnl_socket_setsockopt(nl->socket, NETLINK_CAP_ACK, &one, sizeof(one));
     (void)mnl_socket_setsockopt(nl->socket, NETLINK_EXT_ACK, &one, sizeof(one));
+    (void)mnl_socket_setsockopt(nl->socket, NETLINK_GET_STRICT_CHK, &one, sizeof(one));
     nl->port = mnl_socket_get_portid(nl->socket);
     nl->seq = 1;
     return NULL;
@@ -121,4 +122,14 @@ const struct nlattr *nl_attr_inside(const struct nlattr *parent, uint16_t type)
     if (parent)
         (void)mnl_attr_parse_nested(parent, compare, &s);
     return s.found;
+}
+
+uint32_t nl_attr_u32(const struct nlmsghdr *message, size_t header, uint16_t type)
+{
+    const struct nlattr *a = nl_attr(message, header, type);
+    uint32_t n = 0;
+
+    if (a && mnl_attr_get_payload_len(a) == sizeof(n))
+        memcpy(&n, mnl_attr_get_payload(a), sizeof(n));
+    return n;
 }

@@ -6,6 +6,13 @@
 #include "base/str.h"
 #include "netfilter/nf.h"
 
+#define RP_FILTER "1"
+
+uint32_t sysctl_rp_filter(void)
+{
+    return (uint32_t)(RP_FILTER[0] - '0');
+}
+
 static struct err *put(const char *path, const char *value)
 {
     autofree char *now = NULL;
@@ -64,7 +71,7 @@ struct err *sysctl_link(const char *ifname)
         int version;
         const char *key, *value;
     } rows[] = {
-        {4, "forwarding", "1"},     {4, "rp_filter", "1"},        {4, "accept_redirects", "0"},
+        {4, "forwarding", "1"},     {4, "rp_filter", RP_FILTER},  {4, "accept_redirects", "0"},
         {4, "send_redirects", "0"}, {4, "secure_redirects", "0"}, {6, "forwarding", "1"},
         {6, "accept_ra", "0"},      {6, "accept_redirects", "0"}, {6, "autoconf", "0"},
         {6, "addr_gen_mode", "1"},

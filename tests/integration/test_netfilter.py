@@ -416,26 +416,6 @@ def test_replacing_rules_is_atomic(lab):
     assert len(allowed.seen) == sent[0]
 
 
-def test_foreign_flush_is_noticed_and_repaired(lab):
-    lab.serve(lab.c1, "0.0.0.0", KIT)
-    lab.drive("watch")
-    lab.drive("set", **container(1))
-    lab.drive("sync", containers=[container(1), container(2)])
-    lab.host.exec("nft", "add", "table", "inet", "other")
-    lab.host.exec("nft", "delete", "table", "inet", "other")
-    assert lab.drive("changed", timeout_ms=300) is False  # neither our own changes nor other tables
-    lab.host.exec("nft", "flush", "ruleset")
-    assert lab.drive("changed", timeout_ms=1000) is True
-    answer = lab.drive.raw("set", **container(1))
-    assert answer["error"]["code"] == "ERR_NOT_FOUND"
-    lab.drive("sync", containers=[container(1), container(2)])
-    assert outcome(lab.world, V4.format(1), KIT) == "silent"
-    lab.host.exec("nft", "flush", "set", "inet", "noded", "kit_ports")
-    assert lab.drive("changed", timeout_ms=1000) is True
-    lab.drive("sync", containers=[container(1), container(2)])
-    assert lab.drive("changed", timeout_ms=300) is False
-
-
 def test_remove_forgets_connections(lab):
     lab.serve(lab.c1, "0.0.0.0", 80)
     lab.serve(lab.world, "0.0.0.0", 9000)

@@ -104,7 +104,8 @@ static struct err *do_open(const json_t *j)
     return e ? e : nf_open(&config, &nf);
 }
 
-static struct err *do_sync(const json_t *list)
+/* d: a repair, which puts into it what was wrong; NULL: a sync. */
+static struct err *do_sync(const json_t *list, bool table, struct nf_drift *d)
 {
     size_t count = json_array_size(list);
     autofree struct owned *all = mem_new_array(struct owned, count + 1);
@@ -116,7 +117,7 @@ static struct err *do_sync(const json_t *list)
         containers[i] = all[i].c;
     }
     if (!e)
-        e = nf_sync(nf, containers, count);
+        e = d ? nf_repair(nf, containers, count, table, d) : nf_sync(nf, containers, count);
     for (size_t i = 0; i < count; i++)
         release(&all[i]);
     return e;
@@ -170,16 +171,32 @@ static struct err *do_hits(const json_t *j, json_t **ret)
     return e;
 }
 
-static bool changed(int timeout_ms)
+static json_t *words(const struct nf_drift *d)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < d->count; i++)
+        json_array_append_new(list, json_string(d->found[i].what));
+    for (int slot = 0; slot <= NET_SLOT_MAX; slot++)
+        if (d->lost[slot / 8] & (1 << (slot % 8)))
+            json_array_append_new(list, json_sprintf("link %d", slot));
+    return list;
+}
+
+/* {"table", "host", "foreign": what was concerned, "words"}, waiting for one of the first two until the timeout. */
+static json_t *changed(int timeout_ms)
 {
     struct pollfd p = {.fd = nf_watch_fd(watch), .events = POLLIN};
     int64_t end = clock_mono_ms() + timeout_ms;
+    struct nf_drift d = {0};
+    unsigned seen = 0;
 
     do {
-        if (poll(&p, 1, (int)MAX(end - clock_mono_ms(), 0)) > 0 && nf_watch_changed(watch))
-            return true;
-    } while (clock_mono_ms() < end);
-    return false;
+        if (poll(&p, 1, (int)MAX(end - clock_mono_ms(), 0)) > 0)
+            seen |= nf_watch_changed(watch, &d);
+    } while (clock_mono_ms() < end && !(seen & (NF_SEEN_TABLE | NF_SEEN_HOST)));
+    return json_pack("{s:b, s:b, s:b, s:o}", "table", seen & NF_SEEN_TABLE, "host", seen & NF_SEEN_HOST, "foreign",
+                     seen & NF_SEEN_FOREIGN, "words", words(&d));
 }
 
 static struct err *run(const json_t *j, json_t **ret)
@@ -190,7 +207,14 @@ static struct err *run(const json_t *j, json_t **ret)
     if (str_eq(call, "open"))
         return do_open(j);
     if (str_eq(call, "sync"))
-        return do_sync(json_object_get(j, "containers"));
+        return do_sync(json_object_get(j, "containers"), true, NULL);
+    if (str_eq(call, "repair")) {
+        struct nf_drift d = {0};
+        struct err *e = do_sync(json_object_get(j, "containers"), json_is_true(json_object_get(j, "table")), &d);
+
+        *ret = words(&d);
+        return e;
+    }
     if (str_eq(call, "set"))
         return do_set(j);
     if (str_eq(call, "remove"))
@@ -208,7 +232,7 @@ static struct err *run(const json_t *j, json_t **ret)
     if (str_eq(call, "watch"))
         return nf_watch_open(nf, &watch);
     if (str_eq(call, "changed")) {
-        *ret = json_boolean(changed((int)json_integer_value(json_object_get(j, "timeout_ms"))));
+        *ret = changed((int)json_integer_value(json_object_get(j, "timeout_ms")));
         return NULL;
     }
     return err_new(ERR_INVALID, "there is no call '%s'", call);

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real node whose network others change: put right within a second, named in one event, never fought over without end."""
+import contextlib
+import os
+import subprocess
+import threading
+import time
+
+import pytest
+from daemon import Daemon
+from netlab import Server, Space, outcome
+from world import BUILD, run, wait_for
+
+HOST4, HOST6, WORLD4 = "198.51.100.1", "2001:db8:1::1", "198.51.100.7"
+
+
+class Inside(Space):
+    """The network namespace of a container's init."""
+
+    def __init__(self, pid):
+        self.name = f"pid-{pid}"
+        os.makedirs("/run/netns", exist_ok=True)
+        run("ip", "netns", "attach", self.name, str(pid))
+
+
+@pytest.fixture(scope="module")
+def world():
+    space = Space("drift-world")
+    run("ip", "link", "add", "net0", "type", "veth", "peer", "name", "eth0", "netns", space.name)
+    run("ip", "addr", "add", HOST4 + "/24", "dev", "net0")
+    run("ip", "addr", "add", HOST6 + "/64", "dev", "net0", "nodad")
+    run("ip", "link", "set", "net0", "up")
+    space.ip("addr", "add", WORLD4 + "/24", "dev", "eth0")
+    space.ip("addr", "add", "2001:db8:1::7/64", "dev", "eth0", "nodad")
+    space.ip("link", "set", "eth0", "up")
+    space.ip("route", "add", "10.96.0.0/16", "via", HOST4)
+    space.ip("route", "add", "fd6e:6f64:6564::/64", "via", HOST6)
+    yield space
+    space.delete()
+    subprocess.run(["ip", "link", "del", "net0"], check=False, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def node(world):
+    d = Daemon(network__uplink="net0").start()
+    yield d
+    d.close()
+
+
+@pytest.fixture(scope="module")
+def box(node, world):
+    c = node.create("drift-box", hoody_kit=False)
+    node.wait_booted(c["id"])
+    c = node.container(c["id"])
+    inside = Inside(c["node"]["init_pid"])
+    servers = [Server(inside, "0.0.0.0", 80), Server(inside, "::", 80)]
+    yield c
+    for s in servers:
+        s.close()
+    inside.delete()
+
+
+def health(node):
+    return node.get("/healthz").data["network"]
+
+
+def events(node):
+    found = node.get("/api/v1/events?event_type=server.health_changed&limit=500&sort_order=asc").data["events"]
+    return [e["payload"] for e in found]
+
+
+class Client:
+    """Tries a new connection all the time; knows when the last one failed."""
+
+    def __init__(self, space, address):
+        self.space, self.address, self.stop, self.good = space, address, threading.Event(), []
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        while not self.stop.is_set():
+            begun = time.monotonic()
+            with contextlib.suppress(OSError):
+                if outcome(self.space, self.address, 80) == "open":
+                    self.good.append(begun)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join()
+
+
+CASES = [
+    ("nft flush ruleset", "table {table} was deleted", "table"),
+    ("nft delete table inet {table}", "table {table} was deleted", "table"),
+    ("nft flush chain inet {table} routed", "chain routed lost a rule", "table"),
+    ("nft delete element inet {table} ready {{ {veth}1 }}", "set ready lost an element", "table"),
+    ("nft add rule inet {table} routed drop", "chain routed got a rule", "table"),
+    ("ip rule del pref 100", "IPv4 ip rule 100", "ip rule"),
+    ("ip -6 rule del pref 100", "IPv6 ip rule 100", "ip -6 rule"),
+    ("ip route flush table 100", "IPv4 local route of table 100", "ip route show table 100"),
+    ("ip -6 route flush table 100", "IPv6 local route of table 100", "ip -6 route show table 100"),
+    ("ip route del {ipv4}", "IPv4 route of {veth}1", "ip route"),
+    ("ip -6 route del {ipv6}", "IPv6 route of {veth}1", "ip -6 route"),
+    ("ip link set {veth}1 down", "state up of {veth}1", "ip route"),
+    ("sysctl -qw net.ipv4.ip_forward=0", "net.ipv4.ip_forward", "sysctl net.ipv4.ip_forward"),
+    ("sysctl -qw net.ipv6.conf.all.forwarding=0", "net.ipv6.conf.all.forwarding", "sysctl net.ipv6.conf.all.forwarding"),
+    ("sysctl -qw net.ipv4.conf.{veth}1.rp_filter=0", "IPv4 forwarding or rp_filter of {veth}1",
+     "sysctl net.ipv4.conf.{veth}1.rp_filter"),
+]
+
+
+@pytest.fixture
+def fresh(node):
+    """Counts repairs anew: a process that has just started has none that it could find too many."""
+    if health(node)["repairs"] >= 6:
+        node.restart()
+    assert health(node) == {**health(node), "state": "ok", "lost_links": []}
+
+
+@pytest.mark.parametrize("command,word,look", CASES, ids=[c[0].replace("{table}", "T").replace("{veth}", "V") for c in CASES])
+def test_put_right_within_a_second(node, box, world, fresh, command, word, look):
+    names = {"table": node.name, "veth": node.veth, **{k: box["node"][k] for k in ("ipv4", "ipv6")}}
+    command, word, look = command.format(**names), word.format(**names), look.format(**names)
+    address = names["ipv6"] if "6" in command.split()[1] else names["ipv4"]
+
+    def state():
+        return node.table() if look == "table" else run(*look.split())
+
+    def shape():
+        """Without counters."""
+        return [line.split("counter")[0] for line in state().split("\n")]
+    before, repairs, told = shape(), health(node)["repairs"], len(events(node))
+    with Client(world, address) as client:
+        wait_for(lambda: client.good, 5, 0.01, "the first connection")
+        begun = time.monotonic()
+        run(*command.split())
+        assert shape() != before or health(node)["repairs"] > repairs
+        wait_for(lambda: health(node)["repairs"] > repairs, 5, 0.01, "the repair")
+        took = time.monotonic() - begun
+        wait_for(lambda: any(t > begun + took for t in client.good), 5, 0.01, "a connection after it")
+    assert took < 1, took
+    wait_for(lambda: shape() == before, 1, 0.01, "the state of before")
+    node.wait_idle()
+    new = events(node)[told:]
+    assert len(new) == 1 and new[0]["state"] == "repaired" and new[0]["component"] == "network"
+    assert word in [f["what"] for f in new[0]["found"]], new
+    if f"{node.veth}1" in word:
+        assert box["id"] in [f["container_id"] for f in new[0]["found"]]
+
+
+def test_own_changes_are_no_drift(node, box):
+    repairs = health(node)["repairs"]
+    other = node.create("drift-other", hoody_kit=False)
+    assert node.op(other["id"], "restart", {"timeout": 5}).status == 200
+    node.wait_booted(other["id"])
+    node.inside(other["id"], "systemctl", "poweroff", "--no-block", check=False)
+    wait_for(lambda: node.container(other["id"])["status"] == "stopped", 30, what="its end")
+    assert node.op(other["id"], "start").status == 200
+    assert node.delete(other["id"]).status == 200
+    time.sleep(1.5)
+    assert health(node) == {**health(node), "repairs": repairs, "lost_links": [], "state": "ok"}
+
+
+def test_a_lost_link_is_named_with_its_remedy(node, box):
+    other = node.create("drift-lost", hoody_kit=False)
+    told = len(events(node))
+    interface = node.container(other["id"])["node"]["interface"]
+    run("ip", "link", "del", interface)
+    wait_for(lambda: health(node)["lost_links"] == [other["id"]], 5, what="the report")
+    node.wait_idle()
+    new = events(node)[told:]
+    assert [(e["state"], e["remedy"], e["found"][0]["container_id"]) for e in new] == [
+        ("degraded", "restart the container", other["id"])]
+    ctl = run(BUILD + "/nodectl", "--socket", node.socket, "health")
+    assert f"network: the interface of container {other['id']} is gone; restart the container" in ctl
+    assert node.op(other["id"], "restart", {"timeout": 5}).status == 200
+    assert health(node)["lost_links"] == [] and interface in node.links()
+    assert node.delete(other["id"]).status == 200
+
+
+def test_a_fight_is_bounded_and_said(node, box):
+    """Another program deletes what we make as often as it can: we answer once a second, and say so once."""
+    node.restart()
+    told, begun = len(events(node)), time.monotonic()
+    while time.monotonic() < begun + 8:
+        subprocess.run(["ip", "rule", "del", "pref", "100"], check=False, capture_output=True)
+        time.sleep(0.02)
+    wait_for(lambda: "lookup 100" in run("ip", "rule"), 2.5, what="the rule")
+    node.wait_idle()
+    state = health(node)
+    assert state["state"] == "contested" and 8 <= state["repairs"] <= 20, state
+    new = events(node)[told:]
+    assert [e["state"] for e in new][-2:] == ["repaired", "contested"] and len(new) <= 10, new
+    assert node.log().count("goes on changing the node's network") == 1
+    ctl = run(BUILD + "/nodectl", "--socket", node.socket, "health")
+    assert "another program goes on changing it" in ctl
+
+
+def test_what_happens_while_the_daemon_is_down_is_repaired_by_its_start(node, box, world):
+    node.stop()
+    for command in ("ip rule del pref 100", "ip route del " + box["node"]["ipv4"], "sysctl -qw net.ipv4.ip_forward=0", "nft flush ruleset"):
+        run(*command.split())
+    node.start()
+    assert outcome(world, box["node"]["ipv4"], 80) == "open" and "lookup 100" in run("ip", "rule")
