@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Forgets the connections of a container, so that the next owner of its addresses inherits none. A dump walks the whole
+ * Forgets connections: those of a container, so that the next owner of its addresses inherits none, and those that a
+ * change has left on a way they should not go any more. A dump walks the whole
  * hash table, some milliseconds however few the entries. So a small table is read once and filtered here; a large one
  * is read four times with a filter that the kernel applies. A kernel without such filters gives everything, and
  * the check here still holds.
@@ -9,6 +10,7 @@
 
 #include <errno.h>
 #include <linux/netfilter.h>
+#include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 
@@ -26,6 +28,8 @@ struct record {
 struct doomed {
     const struct slot_net *n;
     enum conntrack_which which;
+    const struct nf_forward *forwards;
+    size_t forward_count;
     uint8_t *data;
     size_t len;
 };
@@ -48,6 +52,42 @@ static bool is_from(const struct nlmsghdr *h, uint16_t tuple, const struct slot_
            (v6 && memcmp(mnl_attr_get_payload(v6), &n->addr6, sizeof(n->addr6)) == 0);
 }
 
+/* Whether it was first sent to the host's port of one of the forwards. */
+static bool is_to_forward(const struct nlmsghdr *h, const struct doomed *d)
+{
+    const struct nlattr *proto = nl_attr_inside(nl_attr(h, sizeof(struct nfgenmsg), CTA_TUPLE_ORIG), CTA_TUPLE_PROTO);
+    const struct nlattr *number = nl_attr_inside(proto, CTA_PROTO_NUM),
+                        *port = nl_attr_inside(proto, CTA_PROTO_DST_PORT);
+
+    for (size_t i = 0; number && port && i < d->forward_count; i++)
+        if (d->forwards[i].protocol == mnl_attr_get_u8(number) &&
+            d->forwards[i].host_port == ntohs(mnl_attr_get_u16(port)))
+            return true;
+    return false;
+}
+
+static bool is_translated(const struct nlmsghdr *h)
+{
+    const struct nlattr *status = nl_attr(h, sizeof(struct nfgenmsg), CTA_STATUS);
+
+    return status && ntohl(mnl_attr_get_u32(status)) & IPS_NAT_MASK;
+}
+
+static bool is_doomed(const struct nlmsghdr *h, const struct doomed *d)
+{
+    switch (d->which) {
+    case CONNTRACK_ALL:
+        return is_from(h, CTA_TUPLE_ORIG, d->n) || is_from(h, CTA_TUPLE_REPLY, d->n);
+    case CONNTRACK_BEGUN:
+        return is_from(h, CTA_TUPLE_ORIG, d->n);
+    case CONNTRACK_FORWARDED:
+        return is_from(h, CTA_TUPLE_REPLY, d->n) && is_translated(h) && is_to_forward(h, d);
+    case CONNTRACK_UNFORWARDED:
+        return !is_translated(h) && is_to_forward(h, d);
+    }
+    abort();
+}
+
 static void append(struct doomed *d, const void *data, size_t len)
 {
     d->data = mem_grow(d->data, d->len + len, 1);
@@ -63,7 +103,7 @@ static int collect(const struct nlmsghdr *h, void *data)
     const struct nlattr *parts[ARRAY_LEN(kept)];
     struct doomed *d = data;
 
-    if (!is_from(h, CTA_TUPLE_ORIG, d->n) && (d->which == CONNTRACK_BEGUN || !is_from(h, CTA_TUPLE_REPLY, d->n)))
+    if (!is_doomed(h, d))
         return MNL_CB_OK;
     for (size_t i = 0; i < ARRAY_LEN(kept); i++) {
         parts[i] = nl_attr(h, sizeof(struct nfgenmsg), kept[i]);
@@ -121,10 +161,10 @@ static int find(struct nf *nf, struct doomed *d)
         {AF_INET, CTA_TUPLE_ORIG}, {AF_INET, CTA_TUPLE_REPLY}, {AF_INET6, CTA_TUPLE_ORIG}, {AF_INET6, CTA_TUPLE_REPLY}};
     int rc = 0;
 
-    if (table_is_small())
+    if (table_is_small() || d->which == CONNTRACK_UNFORWARDED)
         return dump(nf, d, AF_UNSPEC, 0);
     for (size_t i = 0; !rc && i < ARRAY_LEN(passes); i++)
-        if (d->which == CONNTRACK_ALL || passes[i].tuple == CTA_TUPLE_ORIG)
+        if (passes[i].tuple == CTA_TUPLE_ORIG ? d->which != CONNTRACK_FORWARDED : d->which != CONNTRACK_BEGUN)
             rc = dump(nf, d, passes[i].family, passes[i].tuple);
     if (rc == EINVAL || rc == EOPNOTSUPP) {
         d->len = 0;
@@ -153,9 +193,10 @@ static struct err *delete_all(struct nf *nf, const struct doomed *d)
     return e;
 }
 
-struct err *conntrack_flush(struct nf *nf, const struct slot_net *n, enum conntrack_which which)
+struct err *conntrack_flush(struct nf *nf, const struct slot_net *n, enum conntrack_which which,
+                            const struct nf_forward *forwards, size_t count)
 {
-    struct doomed d = {.n = n, .which = which};
+    struct doomed d = {.n = n, .which = which, .forwards = forwards, .forward_count = count};
     int rc = find(nf, &d);
     struct err *e;
 

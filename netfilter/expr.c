@@ -238,6 +238,17 @@ void expr_masquerade(struct nftnl_rule *r)
     nftnl_rule_add_expr(r, expr("masq"));
 }
 
+void expr_dnat(struct nftnl_rule *r, uint32_t nfproto, uint32_t address_reg, uint32_t port_reg)
+{
+    struct nftnl_expr *e = expr("nat");
+
+    nftnl_expr_set_u32(e, NFTNL_EXPR_NAT_TYPE, NFT_NAT_DNAT);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_NAT_FAMILY, nfproto);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_NAT_REG_ADDR_MIN, address_reg);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_NAT_REG_PROTO_MIN, port_reg);
+    nftnl_rule_add_expr(r, e);
+}
+
 void expr_tproxy(struct nftnl_rule *r, uint32_t nfproto, uint32_t address_reg, uint32_t port_reg)
 {
     struct nftnl_expr *e = expr("tproxy");

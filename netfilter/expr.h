@@ -53,5 +53,7 @@ void expr_verdict(struct nftnl_rule *r, int verdict, const char *chain); /* chai
 void expr_reject_tcp(struct nftnl_rule *r);
 void expr_reject_icmp(struct nftnl_rule *r); /* port unreachable, of either family */
 void expr_masquerade(struct nftnl_rule *r);
+/* The destination becomes the address and port of the registers. */
+void expr_dnat(struct nftnl_rule *r, uint32_t nfproto, uint32_t address_reg, uint32_t port_reg);
 /* Into the transparent socket that has the address and port of the registers; no match when there is none. */
 void expr_tproxy(struct nftnl_rule *r, uint32_t nfproto, uint32_t address_reg, uint32_t port_reg);

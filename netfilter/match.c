@@ -83,13 +83,23 @@ void match_network6(struct nftnl_rule *r, enum match_side side, const struct in6
     expr_cmp(r, REG_MAIN, NFT_CMP_EQ, address, sizeof(*address));
 }
 
-void match_ct_state(struct nftnl_rule *r, uint32_t states)
+static void match_ct_bits(struct nftnl_rule *r, uint32_t key, uint32_t bits, bool any)
 {
     const uint32_t zero = 0;
 
-    expr_ct(r, NFT_CT_STATE, REG_MAIN);
-    expr_bitwise(r, REG_MAIN, &states, &zero, sizeof(states));
-    expr_cmp(r, REG_MAIN, NFT_CMP_NEQ, &zero, sizeof(zero));
+    expr_ct(r, key, REG_MAIN);
+    expr_bitwise(r, REG_MAIN, &bits, &zero, sizeof(bits));
+    expr_cmp(r, REG_MAIN, any ? NFT_CMP_NEQ : NFT_CMP_EQ, &zero, sizeof(zero));
+}
+
+void match_ct_state(struct nftnl_rule *r, uint32_t states)
+{
+    match_ct_bits(r, NFT_CT_STATE, states, true);
+}
+
+void match_ct_status(struct nftnl_rule *r, uint32_t bits, bool is)
+{
+    match_ct_bits(r, NFT_CT_STATUS, bits, is);
 }
 
 void match_ct_reply(struct nftnl_rule *r)

@@ -19,7 +19,8 @@ void match_icmp(struct nftnl_rule *r, uint32_t offset, uint8_t value); /* offset
 /* The family must have been matched before. */
 void match_network4(struct nftnl_rule *r, enum match_side side, const struct rule_range *network);
 void match_network6(struct nftnl_rule *r, enum match_side side, const struct in6_addr *address, int length);
-void match_ct_state(struct nftnl_rule *r, uint32_t states); /* NF_CT_STATE_BIT()s, any of */
+void match_ct_state(struct nftnl_rule *r, uint32_t states);         /* NF_CT_STATE_BIT()s, any of */
+void match_ct_status(struct nftnl_rule *r, uint32_t bits, bool is); /* IPS_* of conntrack, any of / none of */
 void match_ct_reply(struct nftnl_rule *r);
 void match_mark(struct nftnl_rule *r, bool of_ct, uint32_t value, uint32_t mask);
 

@@ -21,8 +21,11 @@ static void remember(struct nf *nf, const struct nf_container *c)
     struct known *k = &nf->known[c->slot];
 
     free(k->kit_ports);
+    free(k->forwards);
     *k = (struct known){.kit_ports = copy_of(c->kit_ports, c->kit_port_count, sizeof(*c->kit_ports)),
                         .kit_port_count = c->kit_port_count,
+                        .forwards = copy_of(c->forwards, c->forward_count, sizeof(*c->forwards)),
+                        .forward_count = c->forward_count,
                         .way_out = c->way_out};
 }
 
@@ -148,7 +151,8 @@ struct err *nf_container_set(struct nf *nf, const struct nf_container *container
         return e;
     slot_net_init(&nf->plan, container->slot, &n);
     if (nf->known[container->slot].way_out != container->way_out)
-        e = conntrack_flush(nf, &n, CONNTRACK_BEGUN);
+        e = conntrack_flush(nf, &n, CONNTRACK_BEGUN, NULL, 0);
+    e = err_first(e, forward_flush(nf, &n, container));
     remember(nf, container);
     return e;
 }
@@ -199,7 +203,7 @@ struct err *nf_container_remove(struct nf *nf, int slot)
     if (e)
         return e;
     forget(nf, slot);
-    return conntrack_flush(nf, &n, CONNTRACK_ALL);
+    return conntrack_flush(nf, &n, CONNTRACK_ALL, NULL, 0);
 }
 
 struct err *nf_link_create(struct nf *nf, int slot)

@@ -51,6 +51,13 @@ enum nf_egress {
                           not exist, then nothing goes */
 };
 
+/* A port of this host, at any of its addresses but the loopback's, that leads to a port of the container. The client's
+ * address stays. Its ingress rules apply, as to any other way in. */
+struct nf_forward {
+    uint8_t protocol; /* IPPROTO_TCP or IPPROTO_UDP */
+    uint16_t host_port, port;
+};
+
 /* All borrowed for the call. */
 struct nf_container {
     int slot;
@@ -58,6 +65,8 @@ struct nf_container {
     enum nf_egress way_out;
     const uint16_t *kit_ports; /* TCP; reachable by proxied traffic only */
     size_t kit_port_count;
+    const struct nf_forward *forwards; /* no other container may have the same host port */
+    size_t forward_count;
     struct rule *const *ingress; /* in the user's order; disabled ones are skipped */
     size_t ingress_count;
     struct rule *const *egress;
@@ -85,8 +94,9 @@ DEFINE_AUTO(struct nf, nf_close)
 MUST_USE struct err *nf_sync(struct nf *nf, const struct nf_container *containers, size_t count);
 
 /* New or replaced, in one transaction; idempotent. When the way out is another one than before, connections that the
- * container began are forgotten. A handle's first call must have been nf_sync. ERR_NOT_FOUND: the
- * table is gone or damaged, call nf_sync. ERR_LIMIT: the rules expand to too many kernel rules. */
+ * container began are forgotten, and when a forward goes, those that came by it. A handle's first call must have been
+ * nf_sync. ERR_NOT_FOUND: the table is gone or damaged, call nf_sync. ERR_LIMIT: the rules expand to too many kernel
+ * rules. */
 MUST_USE struct err *nf_container_set(struct nf *nf, const struct nf_container *container);
 /* What the rules of its lists have counted; one ret for each rule of a list, 0 for those that are not in the kernel.
  */

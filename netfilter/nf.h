@@ -9,6 +9,8 @@
 struct known {
     uint16_t *kit_ports;
     size_t kit_port_count;
+    struct nf_forward *forwards;
+    size_t forward_count;
     enum nf_egress way_out;
 };
 
@@ -49,6 +51,13 @@ struct chain_names chain_names(int slot);
 MUST_USE struct err *plan_container(const struct nf *nf, const struct build *b, const struct nf_container *c);
 void plan_remove(const struct nf *nf, const struct build *b, int slot);
 
+/* forward.c: the chain of the table; a container's elements, those from before that are not wanted any more included;
+ * connections that a change of its forwards leaves on a wrong way. */
+void forward_chain(const struct build *b);
+void forward_elements(const struct nf *nf, const struct build *b, const struct slot_net *n,
+                      const struct nf_forward *forwards, size_t count);
+MUST_USE struct err *forward_flush(struct nf *nf, const struct slot_net *n, const struct nf_container *c);
+
 /* links.c */
 MUST_USE struct err *links_create(struct nf *nf, const struct slot_net *n);
 MUST_USE struct err *links_delete(struct nf *nf, const char *ifname);
@@ -73,6 +82,9 @@ uint32_t sysctl_rp_filter(void); /* what a link has */
 MUST_USE struct err *drift_repair(struct nf *nf, const struct nf_container *containers, size_t count,
                                   struct nf_drift *d);
 
-/* conntrack.c: forgets connections of the addresses: every one, or those that the container began. */
-enum conntrack_which { CONNTRACK_ALL, CONNTRACK_BEGUN };
-MUST_USE struct err *conntrack_flush(struct nf *nf, const struct slot_net *n, enum conntrack_which which);
+/* conntrack.c: forgets connections of the container's addresses: every one, those that the container began, those that
+ * came by one of the forwards. CONNTRACK_UNFORWARDED: those of anybody that are sent to the port of a forward and not
+ * translated: the kernel would keep to the way that the first packet went. forwards: NULL but for the last two. */
+enum conntrack_which { CONNTRACK_ALL, CONNTRACK_BEGUN, CONNTRACK_FORWARDED, CONNTRACK_UNFORWARDED };
+MUST_USE struct err *conntrack_flush(struct nf *nf, const struct slot_net *n, enum conntrack_which which,
+                                     const struct nf_forward *forwards, size_t count);

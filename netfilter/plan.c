@@ -3,9 +3,9 @@
  * A container's part of the table: two chains, in_<slot> and out_<slot>, and its elements. "allow" returns to the base
  * chain, so that a packet from one container to another meets both lists.
  */
-#include <libnftnl/chain.h>
 
 #include "base/failpoint.h"
+#include "netfilter/chain.h"
 #include "netfilter/hits.h"
 #include "netfilter/match.h"
 #include "netfilter/set.h"
@@ -17,33 +17,6 @@ struct chain_names chain_names(int slot)
     snprintf(n.in, sizeof(n.in), "in_%d", slot);
     snprintf(n.out, sizeof(n.out), "out_%d", slot);
     return n;
-}
-
-static void chain_message(const struct build *b, uint16_t type, const char *name)
-{
-    struct nftnl_chain *c = nftnl_chain_alloc();
-    struct nlmsghdr *h;
-
-    if (!c)
-        abort();
-    nftnl_chain_set_str(c, NFTNL_CHAIN_TABLE, b->table);
-    nftnl_chain_set_str(c, NFTNL_CHAIN_NAME, name);
-    nftnl_chain_set_u32(c, NFTNL_CHAIN_FAMILY, NFPROTO_INET);
-    h = batch_begin(b->batch, type, type == NFT_MSG_NEWCHAIN ? NLM_F_CREATE : 0, "a chain");
-    nftnl_chain_nlmsg_build_payload(h, c);
-    batch_end(b->batch, h);
-    nftnl_chain_free(c);
-}
-
-/* A deletion that names no rule takes all of the chain. */
-static void chain_flush(const struct build *b, const char *name)
-{
-    struct nftnl_rule *r = rule_begin(b, name);
-    struct nlmsghdr *h = batch_begin(b->batch, NFT_MSG_DELRULE, 0, "the rules of a chain");
-
-    nftnl_rule_nlmsg_build_payload(h, r);
-    batch_end(b->batch, h);
-    nftnl_rule_free(r);
 }
 
 /* A user's rule on its way into the kernel. */
@@ -226,11 +199,12 @@ struct err *plan_container(const struct nf *nf, const struct build *b, const str
                         json_pack("{s:i}", "slot", c->slot));
     slot_net_init(&nf->plan, c->slot, &n);
     b->batch->of.slot = c->slot;
-    chain_message(b, NFT_MSG_NEWCHAIN, names.in);
-    chain_message(b, NFT_MSG_NEWCHAIN, names.out);
+    chain_plain(b, names.in);
+    chain_plain(b, names.out);
     chain_flush(b, names.in);
     chain_flush(b, names.out);
     kit_ports(nf, b, &n, c->kit_ports, c->kit_port_count);
+    forward_elements(nf, b, &n, c->forwards, c->forward_count);
     user_rules(nf, b, names.in, RULE_INGRESS, c->ingress, c->ingress_count);
     egress(b, &n, c->way_out);
     user_rules(nf, b, names.out, RULE_EGRESS, c->egress, c->egress_count);
@@ -250,17 +224,18 @@ void plan_remove(const struct nf *nf, const struct build *b, int slot)
     /* Everything is added first, so that it can be deleted whatever was there. */
     slot_net_init(&nf->plan, slot, &n);
     b->batch->of.slot = slot;
-    chain_message(b, NFT_MSG_NEWCHAIN, names.in);
-    chain_message(b, NFT_MSG_NEWCHAIN, names.out);
+    chain_plain(b, names.in);
+    chain_plain(b, names.out);
     set_container(b, SET_ADD, &n, names.in, names.out);
     set_ready(b, SET_ADD, &n);
     set_ready(b, SET_DELETE, &n);
     kit_ports(nf, b, &n, NULL, 0);
+    forward_elements(nf, b, &n, NULL, 0);
     egress(b, &n, NF_EGRESS_OPEN);
     set_container(b, SET_DELETE, &n, names.in, names.out);
     chain_flush(b, names.in);
     chain_flush(b, names.out);
-    chain_message(b, NFT_MSG_DELCHAIN, names.in);
-    chain_message(b, NFT_MSG_DELCHAIN, names.out);
+    chain_delete(b, names.in);
+    chain_delete(b, names.out);
     b->batch->of.slot = 0;
 }

@@ -4,8 +4,18 @@
 #include <libnftnl/set.h>
 #include <libnftnl/udata.h>
 
+#include "netfilter/netfilter.h"
+
 /* Numbers that nft(8) gives to data types; the kernel only stores them. A concatenation has six bits for each. */
-enum { TYPE_IPV4 = 7, TYPE_IPV6 = 8, TYPE_ETHER = 9, TYPE_PORT = 13, TYPE_UID = 24, TYPE_IFNAME = 41 };
+enum {
+    TYPE_IPV4 = 7,
+    TYPE_IPV6 = 8,
+    TYPE_ETHER = 9,
+    TYPE_PROTOCOL = 12,
+    TYPE_PORT = 13,
+    TYPE_UID = 24,
+    TYPE_IFNAME = 41
+};
 #define CONCAT(a, b) ((uint32_t)(a) << 6 | (uint32_t)(b))
 /* Byte orders as nft(8) stores them in a set's user data; without it names are listed as empty strings. */
 enum { BYTEORDER_HOST = 1, BYTEORDER_BIG = 2 };
@@ -31,6 +41,8 @@ static const struct set_kind kinds[] = {
     {SET_CONFINED, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST},
     {MAP_RELAY4, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST, TYPE_IPV4, 4},
     {MAP_RELAY6, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST, TYPE_IPV6, 16},
+    {MAP_FORWARD4, CONCAT(TYPE_PROTOCOL, TYPE_PORT), 8, BYTEORDER_BIG, CONCAT(TYPE_IPV4, TYPE_PORT), 8},
+    {MAP_FORWARD6, CONCAT(TYPE_PROTOCOL, TYPE_PORT), 8, BYTEORDER_BIG, CONCAT(TYPE_IPV6, TYPE_PORT), 20},
 };
 
 static struct nftnl_set *set_named(const struct build *b, const char *name)
@@ -113,11 +125,10 @@ static void element(const struct build *b, enum set_change change, const char *s
     change_set(b, change, set, e);
 }
 
-/* An element of a map by interface. */
-static void data_element(const struct build *b, enum set_change change, const char *map, const struct slot_net *n,
-                         const void *data, uint32_t len)
+static void data_element(const struct build *b, enum set_change change, const char *map, const void *key,
+                         uint32_t key_len, const void *data, uint32_t len)
 {
-    struct nftnl_set_elem *e = element_of(n->ifname, IFNAMSIZ);
+    struct nftnl_set_elem *e = element_of(key, key_len);
 
     if (change == SET_ADD)
         nftnl_set_elem_set(e, NFTNL_SET_ELEM_DATA, data, len);
@@ -168,6 +179,21 @@ void set_confined(const struct build *b, enum set_change change, const struct sl
 
 void set_relayed(const struct build *b, enum set_change change, const struct slot_net *n)
 {
-    data_element(b, change, MAP_RELAY4, n, &n->relay_addr4, sizeof(n->relay_addr4));
-    data_element(b, change, MAP_RELAY6, n, &n->relay_addr6, sizeof(n->relay_addr6));
+    data_element(b, change, MAP_RELAY4, n->ifname, IFNAMSIZ, &n->relay_addr4, sizeof(n->relay_addr4));
+    data_element(b, change, MAP_RELAY6, n->ifname, IFNAMSIZ, &n->relay_addr6, sizeof(n->relay_addr6));
+}
+
+void set_forward(const struct build *b, enum set_change change, const struct slot_net *n, const struct nf_forward *f)
+{
+    const uint16_t host_port = htons(f->host_port), port = htons(f->port);
+    char key[8] = {0}, data4[8] = {0}, data6[20] = {0}; /* parts as in set_container */
+
+    key[0] = (char)f->protocol;
+    memcpy(key + 4, &host_port, sizeof(host_port));
+    memcpy(data4, &n->addr4, sizeof(n->addr4));
+    memcpy(data4 + sizeof(n->addr4), &port, sizeof(port));
+    memcpy(data6, &n->addr6, sizeof(n->addr6));
+    memcpy(data6 + sizeof(n->addr6), &port, sizeof(port));
+    data_element(b, change, MAP_FORWARD4, key, sizeof(key), data4, sizeof(data4));
+    data_element(b, change, MAP_FORWARD6, key, sizeof(key), data6, sizeof(data6));
 }

@@ -5,6 +5,8 @@
 #include "netfilter/address.h"
 #include "netfilter/expr.h"
 
+struct nf_forward;
+
 #define SET_READY "ready"                   /* interfaces of containers that new traffic may go to */
 #define SET_HARDWARE "hardware_addresses"   /* interface . MAC */
 #define SET_ADDRESSES4 "addresses4"         /* interface . IPv4 */
@@ -16,6 +18,8 @@
 #define SET_CONFINED "confined"             /* interfaces of containers that nothing is forwarded for */
 #define MAP_RELAY4 "relay4"                 /* interface : IPv4 address of its relay's sockets */
 #define MAP_RELAY6 "relay6"                 /* interface : IPv6 address of its relay's sockets */
+#define MAP_FORWARD4 "forward4"             /* protocol . port of this host : IPv4 address . port of a container */
+#define MAP_FORWARD6 "forward6"             /* the same for IPv6 */
 
 void sets_create(const struct build *b);
 void set_add_uid(const struct build *b, uint32_t uid);
@@ -29,5 +33,7 @@ void set_kit_port(const struct build *b, enum set_change change, const struct sl
 void set_confined(const struct build *b, enum set_change change, const struct slot_net *n);
 /* Its elements of MAP_RELAY4 and MAP_RELAY6. */
 void set_relayed(const struct build *b, enum set_change change, const struct slot_net *n);
+/* Its elements of MAP_FORWARD4 and MAP_FORWARD6. */
+void set_forward(const struct build *b, enum set_change change, const struct slot_net *n, const struct nf_forward *f);
 /* Its element of SET_READY. */
 void set_ready(const struct build *b, enum set_change change, const struct slot_net *n);

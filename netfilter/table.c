@@ -11,16 +11,17 @@
  *   host_input   from containers to this host
  *   host_output  from this host to containers
  *   routed       between containers and the rest
+ *   forwarded    prerouting: ports of this host that lead to containers
  *   source_nat   towards the uplink
  */
 #include "netfilter/nf.h"
 
-#include <libnftnl/chain.h>
 #include <libnftnl/table.h>
 #include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter_ipv4.h>
 #include <linux/rtnetlink.h>
 
+#include "netfilter/chain.h"
 #include "netfilter/match.h"
 #include "netfilter/set.h"
 
@@ -41,29 +42,6 @@ static void table_message(const struct build *b, uint16_t type, uint16_t flags)
     nftnl_table_nlmsg_build_payload(h, t);
     batch_end(b->batch, h);
     nftnl_table_free(t);
-}
-
-/* type NULL: a plain chain, reached by jumps. */
-static void chain(const struct build *b, const char *name, const char *type, uint32_t hook, int priority)
-{
-    struct nftnl_chain *c = nftnl_chain_alloc();
-    struct nlmsghdr *h;
-
-    if (!c)
-        abort();
-    nftnl_chain_set_str(c, NFTNL_CHAIN_TABLE, b->table);
-    nftnl_chain_set_str(c, NFTNL_CHAIN_NAME, name);
-    nftnl_chain_set_u32(c, NFTNL_CHAIN_FAMILY, NFPROTO_INET);
-    if (type) {
-        nftnl_chain_set_str(c, NFTNL_CHAIN_TYPE, type);
-        nftnl_chain_set_u32(c, NFTNL_CHAIN_HOOKNUM, hook);
-        nftnl_chain_set_s32(c, NFTNL_CHAIN_PRIO, priority);
-        nftnl_chain_set_u32(c, NFTNL_CHAIN_POLICY, NF_ACCEPT);
-    }
-    h = batch_begin(b->batch, NFT_MSG_NEWCHAIN, NLM_F_CREATE, "a chain");
-    nftnl_chain_nlmsg_build_payload(h, c);
-    batch_end(b->batch, h);
-    nftnl_chain_free(c);
 }
 
 static void pass(const struct build *b, struct nftnl_rule *r)
@@ -114,7 +92,7 @@ static void antispoof(const struct nf *nf, const struct build *b)
     const char *name = "antispoof";
     struct nftnl_rule *r;
 
-    chain(b, name, "filter", NF_INET_PRE_ROUTING, NF_IP_PRI_RAW);
+    chain_base(b, name, "filter", NF_INET_PRE_ROUTING, NF_IP_PRI_RAW);
     skip_foreign(nf, b, name, NFT_META_IIFNAME);
     r = rule_begin(b, name);
     match_owned(r, NFT_PAYLOAD_LL_HEADER, 6, 6, SET_HARDWARE, false);
@@ -171,7 +149,7 @@ static void marks(const struct nf *nf, const struct build *b)
     const uint8_t yes = 1, no = 0;
     struct nftnl_rule *r;
 
-    chain(b, "mark", "filter", NF_INET_PRE_ROUTING, NF_IP_PRI_MANGLE);
+    chain_base(b, "mark", "filter", NF_INET_PRE_ROUTING, NF_IP_PRI_MANGLE);
     skip_foreign(nf, b, "mark", NFT_META_IIFNAME);
     r = rule_begin(b, "mark");
     match_ct_reply(r);
@@ -192,7 +170,7 @@ static void marks(const struct nf *nf, const struct build *b)
     to_relay(b, NFPROTO_IPV6, IPPROTO_UDP, NET_DNS_PORT, MAP_RELAY6);
     to_relay(b, NFPROTO_IPV4, IPPROTO_TCP, NET_RELAY_PORT, MAP_RELAY4);
     to_relay(b, NFPROTO_IPV6, IPPROTO_TCP, NET_RELAY_PORT, MAP_RELAY6);
-    chain(b, "mark_proxied", "filter", NF_INET_LOCAL_OUT, NF_IP_PRI_MANGLE);
+    chain_base(b, "mark_proxied", "filter", NF_INET_LOCAL_OUT, NF_IP_PRI_MANGLE);
     skip_foreign(nf, b, "mark_proxied", NFT_META_OIFNAME);
     r = rule_begin(b, "mark_proxied");
     match_mark(r, false, NF_MARK_PROXIED, NF_MARK_MASK);
@@ -226,10 +204,10 @@ static void host_input(const struct nf *nf, const struct build *b)
     struct nftnl_rule *r;
 
     /* New connections to a relay meet the egress rules here: the addresses are still those that the container used. */
-    chain(b, "relayed", NULL, 0, 0);
+    chain_plain(b, "relayed");
     dispatch(b, "relayed", NFT_META_IIFNAME, MAP_FROM_CONTAINER);
     pass(b, rule_begin(b, "relayed"));
-    chain(b, name, "filter", NF_INET_LOCAL_IN, NF_IP_PRI_FILTER);
+    chain_base(b, name, "filter", NF_INET_LOCAL_IN, NF_IP_PRI_FILTER);
     skip_foreign(nf, b, name, NFT_META_IIFNAME);
     by_state(b, name);
     r = rule_begin(b, name);
@@ -274,7 +252,7 @@ static void host_output(const struct nf *nf, const struct build *b)
     const uint32_t local = RTN_LOCAL;
     struct nftnl_rule *r;
 
-    chain(b, name, "filter", NF_INET_LOCAL_OUT, NF_IP_PRI_FILTER);
+    chain_base(b, name, "filter", NF_INET_LOCAL_OUT, NF_IP_PRI_FILTER);
     skip_foreign(nf, b, name, NFT_META_OIFNAME);
     by_state(b, name);
     r = rule_begin(b, name);
@@ -302,23 +280,24 @@ static void routed(const struct nf *nf, const struct build *b)
 {
     struct nftnl_rule *r;
 
-    chain(b, "routed_from", NULL, 0, 0);
+    chain_plain(b, "routed_from");
     r = rule_begin(b, "routed_from"); /* before established ones pass */
     match_interface_set(r, NFT_META_IIFNAME, SET_CONFINED, false, false);
     drop(b, r, "confined");
     by_state(b, "routed_from");
     dispatch(b, "routed_from", NFT_META_IIFNAME, MAP_FROM_CONTAINER);
-    chain(b, "routed_to", NULL, 0, 0);
+    chain_plain(b, "routed_to");
     by_state(b, "routed_to");
     if (!nf->inter_container) {
         r = rule_begin(b, "routed_to");
+        match_ct_status(r, IPS_DST_NAT, false); /* a forward is open to containers as to all */
         match_interface_prefix(r, NFT_META_IIFNAME, nf->plan.prefix, true);
         drop(b, r, "between containers");
     }
     closed_unless_ready(b, "routed_to");
     kit_ports(b, "routed_to");
     dispatch(b, "routed_to", NFT_META_OIFNAME, MAP_TO_CONTAINER);
-    chain(b, "routed", "filter", NF_INET_FORWARD, NF_IP_PRI_FILTER);
+    chain_base(b, "routed", "filter", NF_INET_FORWARD, NF_IP_PRI_FILTER);
     r = rule_begin(b, "routed");
     match_interface_prefix(r, NFT_META_IIFNAME, nf->plan.prefix, true);
     expr_verdict(r, NFT_JUMP, "routed_from");
@@ -339,13 +318,29 @@ static void leaves_by_uplink(const struct nf *nf, struct nftnl_rule *r)
     match_interface(r, NFT_META_OIFNAME, "lo", false);
 }
 
+/* A container that comes back to itself by a forward: it would take its own address for a forged one. */
+static void to_itself(const struct build *b, uint8_t nfproto, uint32_t offset, uint32_t len, const char *set)
+{
+    struct nftnl_rule *r = rule_begin(b, "source_nat");
+
+    match_family(r, nfproto);
+    match_ct_status(r, IPS_DST_NAT, true);
+    expr_meta(r, NFT_META_OIFNAME, REG_QUARTER(0));
+    expr_payload(r, NFT_PAYLOAD_NETWORK_HEADER, offset, len, REG_QUARTER(4));
+    expr_lookup(r, REG_QUARTER(0), set, false, false);
+    expr_masquerade(r);
+    rule_end(b, r, NULL);
+}
+
 static void source_nat(const struct nf *nf, const struct build *b)
 {
     const uint32_t first = ntohl(nf->plan.ipv4.s_addr);
     const struct rule_range pool = {first, first | (UINT32_MAX >> nf->plan.ipv4_length)};
     struct nftnl_rule *r;
 
-    chain(b, "source_nat", "nat", NF_INET_POST_ROUTING, NF_IP_PRI_NAT_SRC);
+    chain_base(b, "source_nat", "nat", NF_INET_POST_ROUTING, NF_IP_PRI_NAT_SRC);
+    to_itself(b, NFPROTO_IPV4, 12, 4, SET_ADDRESSES4);
+    to_itself(b, NFPROTO_IPV6, 8, 16, SET_ADDRESSES6);
     r = rule_begin(b, "source_nat");
     leaves_by_uplink(nf, r);
     match_family(r, NFPROTO_IPV4);
@@ -379,5 +374,6 @@ void table_replace(const struct nf *nf, const struct build *b)
     host_input(nf, b);
     host_output(nf, b);
     routed(nf, b);
+    forward_chain(b);
     source_nat(nf, b);
 }

@@ -20,6 +20,7 @@ static struct nf_watch *watch;
 struct owned { /* a container of a command, and what must be freed */
     struct nf_container c;
     uint16_t kit_ports[LIST_MAX];
+    struct nf_forward forwards[LIST_MAX];
     struct rule *ingress[LIST_MAX], *egress[LIST_MAX];
 };
 
@@ -36,6 +37,21 @@ static size_t ports(const json_t *list, uint16_t *ret)
 
     for (size_t i = 0; i < n; i++)
         ret[i] = (uint16_t)json_integer_value(json_array_get(list, i));
+    return n;
+}
+
+/* [["tcp", 8080, 80], ...] */
+static size_t forwards(const json_t *list, struct nf_forward *ret)
+{
+    size_t n = MIN(json_array_size(list), (size_t)LIST_MAX);
+
+    for (size_t i = 0; i < n; i++) {
+        const json_t *f = json_array_get(list, i);
+
+        ret[i].protocol = str_eq(json_string_value(json_array_get(f, 0)), "udp") ? IPPROTO_UDP : IPPROTO_TCP;
+        ret[i].host_port = (uint16_t)json_integer_value(json_array_get(f, 1));
+        ret[i].port = (uint16_t)json_integer_value(json_array_get(f, 2));
+    }
     return n;
 }
 
@@ -64,6 +80,8 @@ static struct err *container(const json_t *j, struct owned *o)
     o->c.way_out = (enum nf_egress)way;
     o->c.kit_port_count = ports(json_object_get(j, "kit_ports"), o->kit_ports);
     o->c.kit_ports = o->kit_ports;
+    o->c.forward_count = forwards(json_object_get(j, "forwards"), o->forwards);
+    o->c.forwards = o->forwards;
     o->c.ingress = o->ingress;
     o->c.egress = o->egress;
     e = rules(RULE_INGRESS, json_object_get(j, "ingress"), o->ingress, &o->c.ingress_count);

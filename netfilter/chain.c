@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "netfilter/chain.h"
+
+#include <libnftnl/chain.h>
+
+static struct nftnl_chain *chain_named(const struct build *b, const char *name)
+{
+    struct nftnl_chain *c = nftnl_chain_alloc();
+
+    if (!c)
+        abort();
+    nftnl_chain_set_str(c, NFTNL_CHAIN_TABLE, b->table);
+    nftnl_chain_set_str(c, NFTNL_CHAIN_NAME, name);
+    nftnl_chain_set_u32(c, NFTNL_CHAIN_FAMILY, NFPROTO_INET);
+    return c;
+}
+
+/* Takes over c. */
+static void message(const struct build *b, uint16_t type, struct nftnl_chain *c)
+{
+    struct nlmsghdr *h = batch_begin(b->batch, type, type == NFT_MSG_NEWCHAIN ? NLM_F_CREATE : 0, "a chain");
+
+    nftnl_chain_nlmsg_build_payload(h, c);
+    batch_end(b->batch, h);
+    nftnl_chain_free(c);
+}
+
+void chain_base(const struct build *b, const char *name, const char *type, uint32_t hook, int priority)
+{
+    struct nftnl_chain *c = chain_named(b, name);
+
+    nftnl_chain_set_str(c, NFTNL_CHAIN_TYPE, type);
+    nftnl_chain_set_u32(c, NFTNL_CHAIN_HOOKNUM, hook);
+    nftnl_chain_set_s32(c, NFTNL_CHAIN_PRIO, priority);
+    nftnl_chain_set_u32(c, NFTNL_CHAIN_POLICY, NF_ACCEPT);
+    message(b, NFT_MSG_NEWCHAIN, c);
+}
+
+void chain_plain(const struct build *b, const char *name)
+{
+    message(b, NFT_MSG_NEWCHAIN, chain_named(b, name));
+}
+
+void chain_delete(const struct build *b, const char *name)
+{
+    message(b, NFT_MSG_DELCHAIN, chain_named(b, name));
+}
+
+/* A deletion that names no rule takes all of the chain. */
+void chain_flush(const struct build *b, const char *name)
+{
+    struct nftnl_rule *r = rule_begin(b, name);
+    struct nlmsghdr *h = batch_begin(b->batch, NFT_MSG_DELRULE, 0, "the rules of a chain");
+
+    nftnl_rule_nlmsg_build_payload(h, r);
+    batch_end(b->batch, h);
+    nftnl_rule_free(r);
+}
