@@ -60,6 +60,7 @@ static const struct json_field record_fields[] = {
     R(INT, ramdisk_revision),
     R(INT, ramdisk_applied_revision),
     F_ENUM(struct container_record, ramdisk_scope, ramdisk_scope_words),
+    R(JSON, host, .nullable = true, .has_type = true, .type = JSON_OBJECT, .unhashed = true), /* not shown */
 };
 JSON_TABLE(container_record_table, "container", record_fields);
 

@@ -51,6 +51,7 @@ struct container_record {
     json_t *ssh_removed; /* array: keys that may still be in its files or have sessions */
     int64_t ramdisk_revision, ramdisk_applied_revision;
     int ramdisk_scope; /* enum ramdisk_scope */
+    json_t *host;      /* host_setting.h; NULL: nothing */
 };
 extern const struct json_table container_record_table;
 

@@ -5,6 +5,7 @@
 
 #include "agent/drift.h"
 #include "agent/egress.h"
+#include "agent/forward.h"
 #include "agent/kits.h"
 
 enum net_verb { NET_UP, NET_RULES, NET_DOWN, NET_SYNC, NET_REPAIR, NET_COUNTERS, NET_HITS };
@@ -44,6 +45,7 @@ static void add_container(struct net_task *t, const struct container *c, bool cl
         .egress_count = c->rules->count[RULE_EGRESS],
     };
     n->kit_ports = kits_ports(t->agent, c, &n->kit_port_count);
+    n->forwards = forwards_of(c, &n->forward_count);
 }
 
 static struct err *run(void *arg)
@@ -77,6 +79,7 @@ static void task_free(struct net_task *t)
 {
     for (size_t i = 0; i < t->count; i++) {
         free((void *)(uintptr_t)t->list[i].kit_ports);
+        free((void *)(uintptr_t)t->list[i].forwards);
         ruleset_unref(t->rules[i]);
     }
     for (int d = 0; d < 2; d++)

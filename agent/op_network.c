@@ -11,22 +11,6 @@
 #include "agent/steps.h"
 #include "base/str.h"
 
-static void on_done(void *owner, struct err *e)
-{
-    op_step_done(owner, e);
-}
-
-static void rules(struct operation *op)
-{
-    struct container *c = op->container;
-
-    /* Without a link there are no rules; they come with the link, closed first. */
-    if (container_is_up(c) || c->init_pid)
-        net_rules(op->agent, c, false, op, on_done);
-    else
-        op_step_done(op, NULL);
-}
-
 static void applied(struct operation *op, struct store_tx *tx)
 {
     struct container *c = op->container;
@@ -58,17 +42,22 @@ static void refused(struct operation *op, struct store_tx *tx)
     egress_event(op->agent, tx, c, "failed");
 }
 
+static void on_relay(void *owner, struct err *e)
+{
+    op_step_done(owner, e);
+}
+
 static void relay(struct operation *op)
 {
     relay_apply(op->agent, op->container);
     if (op->container->relay)
-        relay_wait(op->container, op, on_done);
+        relay_wait(op->container, op, on_relay);
     else
         op_step_done(op, NULL);
 }
 
 /* Rules first: a start is closed before there is a way. */
-static const struct op_step steps[] = {{0, "rules", rules, NULL}, {1, "relay", relay, NULL}};
+static const struct op_step steps[] = {{0, "rules", step_net_rules, NULL}, {1, "relay", relay, NULL}};
 
 const struct op_kind op_network = {
     .name = "network",

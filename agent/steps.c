@@ -111,6 +111,17 @@ void step_net_open(struct operation *op)
     net_rules(op->agent, op->container, false, op, on_net);
 }
 
+void step_net_rules(struct operation *op)
+{
+    struct container *c = op->container;
+
+    /* Without a link there are no rules; they come with the link, closed first. */
+    if (container_is_up(c) || c->init_pid)
+        net_rules(op->agent, c, false, op, on_net);
+    else
+        op_step_done(op, NULL);
+}
+
 void step_net_down(struct operation *op)
 {
     net_down(op->agent, op->container, op, on_net);

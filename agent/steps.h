@@ -4,15 +4,16 @@
 
 #include "agent/operation.h"
 
-op_step_fn step_clean;    /* recovered operations only: removes all of an earlier attempt */
-op_step_fn step_rootfs;   /* root file system from the image or the source, seeded */
-op_step_fn step_destroy;  /* everything of the slot on disk; also the undo of step_rootfs */
-op_step_fn step_net_up;   /* fresh link, rules closed */
-op_step_fn step_net_open; /* rules as recorded */
-op_step_fn step_net_down; /* also the undo of step_net_up */
-op_step_fn step_start;    /* liblxc start, watch begins */
-op_step_fn step_stop;     /* gently for args.timeout_ms, then by force; nothing when it is not up */
-op_step_fn step_kill;     /* at once; also the undo of step_start */
+op_step_fn step_clean;     /* recovered operations only: removes all of an earlier attempt */
+op_step_fn step_rootfs;    /* root file system from the image or the source, seeded */
+op_step_fn step_destroy;   /* everything of the slot on disk; also the undo of step_rootfs */
+op_step_fn step_net_up;    /* fresh link, rules closed */
+op_step_fn step_net_open;  /* rules as recorded */
+op_step_fn step_net_rules; /* the same, nothing when it has no link */
+op_step_fn step_net_down;  /* also the undo of step_net_up */
+op_step_fn step_start;     /* liblxc start, watch begins */
+op_step_fn step_stop;      /* gently for args.timeout_ms, then by force; nothing when it is not up */
+op_step_fn step_kill;      /* at once; also the undo of step_start */
 op_step_fn step_nothing;
 
 /* The identity of a container, as JOB_CREATE and JOB_SYNC_MAKE take it. */

@@ -84,6 +84,7 @@ cli_fn cmd_firewall_list, cmd_firewall_add, cmd_firewall_remove, cmd_firewall_to
 cli_fn cmd_env_list, cmd_env_set, cmd_env_unset;
 cli_fn cmd_project_list, cmd_project_create, cmd_project_get, cmd_project_update, cmd_project_delete, cmd_project_stats;
 cli_fn cmd_network_get, cmd_network_set, cmd_network_start, cmd_network_stop, cmd_network_delete;
+cli_fn cmd_forward_list, cmd_forward_add, cmd_forward_remove;
 cli_fn cmd_share_list, cmd_share_incoming, cmd_share_create, cmd_share_delete, cmd_share_mount;
 cli_fn cmd_events, cmd_runtime, cmd_images;
 cli_fn cmd_server_commands, cmd_server_exec, cmd_server_log, cmd_server_runtime;
