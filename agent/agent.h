@@ -16,6 +16,7 @@
 struct events;
 struct cascade;
 struct guest_apply;
+struct conflicts;
 struct drift;
 struct expiry;
 struct relay;
@@ -43,6 +44,7 @@ struct agent {
     struct lane *store_lane, *read_lane, *net_lane; /* store and reader belong to one lane each */
     struct nf *nf;
     struct drift *drift;
+    struct conflicts *conflicts;
     struct workers *workers;
 
     struct relay *relays; /* all, also those that end */

@@ -2,16 +2,19 @@
 #include "agent/drift.h"
 
 #include "agent/api.h"
+#include "agent/conflict.h"
 #include "agent/event.h"
 #include "base/clock.h"
 #include "base/log.h"
 
 enum {
+    HANDLES = 3,
     GATHER_MS = 50,      /* one command of an administrator is many messages */
     CONTEST_REPAIRS = 8, /* so many repairs within CONTEST_MS: another program wants it otherwise */
     CONTEST_MS = 60000,
     CONTEST_PAUSE_MS = 1000, /* between repairs then, or ten times as long as one takes */
     RETRY_MAX_MS = 30000,    /* after failures; they begin at CONTEST_PAUSE_MS */
+    FOREIGN_MS = 300,        /* another firewall writes its chains */
     LOST_AGAIN_MS = 1000,    /* a container that ends loses its link before its end is seen */
 };
 
@@ -19,7 +22,7 @@ struct drift {
     struct agent *agent;
     struct nf_watch *watch;
     uv_poll_t poll;
-    uv_timer_t timer;
+    uv_timer_t timer, foreign_timer;
     int open; /* handles */
     void *owner;
     void (*closed)(void *owner);
@@ -59,15 +62,14 @@ static void on_recorded(void *owner, struct err *e)
     log_err(NULL, LOG_LEVEL_ERR, e, "an event about the network is not recorded");
 }
 
-/* found passes over. */
-static void tell(const struct drift *d, const char *state, const char *container_id, json_t *found, const char *remedy)
+void drift_tell(struct agent *a, const char *state, const char *container_id, json_t *found, const char *remedy)
 {
     struct store_tx *tx = store_tx_new();
 
-    event_add_for(d->agent, tx, "server.health_changed", "server", d->agent->node_id, NULL, container_id,
+    event_add_for(a, tx, "server.health_changed", "server", a->node_id, NULL, container_id,
                   json_pack("{s:s, s:s, s:I, s:o, s:s?}", "component", "network", "state", state, "repairs",
-                            (json_int_t)d->repairs, "found", found, "remedy", remedy));
-    agent_commit(d->agent, tx, NULL, on_recorded);
+                            (json_int_t)(a->drift ? a->drift->repairs : 0), "found", found, "remedy", remedy));
+    agent_commit(a, tx, NULL, on_recorded);
 }
 
 static void log_found(const struct nf_drift *drift)
@@ -100,11 +102,11 @@ static void repaired(struct drift *d, const struct nf_drift *drift, int64_t now)
         log_warning(NULL,
                     "another program goes on changing the node's network: it is put right once a second at most, and "
                     "not logged each time. Find out who it is with \"nft monitor\" and \"ip monitor\"");
-        tell(d, "contested", NULL, found_json(d, drift),
-             "find the program that changes it with \"nft monitor\" and \"ip monitor\"");
+        drift_tell(d->agent, "contested", NULL, found_json(d, drift),
+                   "find the program that changes it with \"nft monitor\" and \"ip monitor\"");
     } else if (!d->contested) {
         log_found(drift);
-        tell(d, "repaired", NULL, found_json(d, drift), NULL);
+        drift_tell(d->agent, "repaired", NULL, found_json(d, drift), NULL);
     }
     if (d->contested)
         d->not_before_ms = now + MAX((now - d->begun_ms) * 10, (int64_t)CONTEST_PAUSE_MS);
@@ -132,9 +134,9 @@ static void report_lost(struct drift *d, const struct nf_drift *drift)
         }
         d->told[slot / 8] |= mask;
         log_warning(&ctx, "another program deleted the network interface of the container: restart the container");
-        tell(d, "degraded", c->record.id,
-             json_pack("[{s:s, s:s}]", "what", "interface of the container", "container_id", c->record.id),
-             "restart the container");
+        drift_tell(d->agent, "degraded", c->record.id,
+                   json_pack("[{s:s, s:s}]", "what", "interface of the container", "container_id", c->record.id),
+                   "restart the container");
     }
     if (again) {
         d->seen |= NF_SEEN_HOST;
@@ -153,7 +155,7 @@ static void on_repaired(void *owner, struct err *e, const struct nf_drift *drift
         d->not_before_ms = now + d->retry_ms;
         d->seen |= NF_SEEN_TABLE | NF_SEEN_HOST;
         if (!d->failed)
-            tell(d, "failed", NULL, found_json(d, drift), NULL);
+            drift_tell(d->agent, "failed", NULL, found_json(d, drift), NULL);
         d->failed = true;
         log_err(NULL, LOG_LEVEL_ERR, e, "the network could not be put right, trying again");
     } else {
@@ -174,7 +176,7 @@ static void on_timer(uv_timer_t *timer)
     if (d->contested && now - d->times[(d->repairs - 1) % CONTEST_REPAIRS] >= CONTEST_MS) {
         d->contested = false;
         log_notice(NULL, "the node's network is not changed by others any more");
-        tell(d, "ok", NULL, json_array(), NULL);
+        drift_tell(d->agent, "ok", NULL, json_array(), NULL);
     }
     if (d->seen & (NF_SEEN_TABLE | NF_SEEN_HOST) && !d->running && !d->agent->stopping && now >= d->not_before_ms) {
         d->running = true;
@@ -191,12 +193,20 @@ static void plan(struct drift *d)
 {
     int64_t now = clock_mono_ms();
 
-    if (d->open < 2 || d->running)
+    if (d->open < HANDLES || d->running)
         return;
     if (d->seen & (NF_SEEN_TABLE | NF_SEEN_HOST))
         uv_timer_start(&d->timer, on_timer, (uint64_t)MAX(d->not_before_ms - now, (int64_t)GATHER_MS), 0);
     else if (d->contested)
         uv_timer_start(&d->timer, on_timer, CONTEST_MS, 0);
+}
+
+static void on_foreign(uv_timer_t *timer)
+{
+    struct agent *a = ((struct drift *)timer->data)->agent;
+
+    if (!a->stopping)
+        conflicts_look(a);
 }
 
 static void on_seen(uv_poll_t *poll, int status, int events)
@@ -207,7 +217,11 @@ static void on_seen(uv_poll_t *poll, int status, int events)
 
     (void)status;
     (void)events;
-    d->seen |= seen;
+    d->seen |= seen & (NF_SEEN_TABLE | NF_SEEN_HOST);
+    /* Rules of others change all the time; they matter where one of their chains is in the way. */
+    if ((seen & NF_SEEN_FOREIGN || (seen & NF_SEEN_FOREIGN_RULES && conflicts_possible(d->agent))) &&
+        !uv_is_active((uv_handle_t *)&d->foreign_timer))
+        uv_timer_start(&d->foreign_timer, on_foreign, FOREIGN_MS, 0);
     if (first)
         plan(d);
 }
@@ -220,12 +234,14 @@ struct err *drift_start(struct agent *a, struct drift **ret)
     if (e)
         return e;
     d->agent = a;
-    d->poll.data = d->timer.data = d;
+    d->poll.data = d->timer.data = d->foreign_timer.data = d;
     if (uv_poll_init(a->loop, &d->poll, nf_watch_fd(d->watch)) != 0)
         abort();
     uv_timer_init(a->loop, &d->timer);
+    uv_timer_init(a->loop, &d->foreign_timer);
     uv_poll_start(&d->poll, UV_READABLE, on_seen);
-    d->open = 2;
+    d->open = HANDLES;
+    conflicts_look(a);
     *ret = steal(&d);
     return NULL;
 }
@@ -244,6 +260,7 @@ void drift_close(struct drift *d, void *owner, void (*closed)(void *owner))
     d->closed = closed;
     uv_close((uv_handle_t *)&d->poll, on_closed);
     uv_close((uv_handle_t *)&d->timer, on_closed);
+    uv_close((uv_handle_t *)&d->foreign_timer, on_closed);
 }
 
 void drift_free(struct drift *d)
@@ -270,10 +287,10 @@ json_t *drift_json(const struct agent *a)
     for (size_t i = 0; d && i < a->container_count; i++)
         if (a->containers[i]->init_pid && bit(d->told, (int)a->containers[i]->record.slot))
             json_array_append_new(lost, json_string(a->containers[i]->record.id));
-    return json_pack("{s:s, s:I, s:o, s:o}", "state",
+    return json_pack("{s:s, s:I, s:o, s:o, s:o}", "state",
                      d && d->failed      ? "failed"
                      : d && d->contested ? "contested"
                                          : "ok",
                      "repairs", (json_int_t)(d ? d->repairs : 0), "last_repair_at", api_time(d ? d->last_repair_at : 0),
-                     "lost_links", lost);
+                     "lost_links", lost, "conflicts", conflicts_json(a));
 }

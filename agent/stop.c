@@ -2,6 +2,7 @@
 /* Graceful end: no new requests, unfinished operations get some time, then the sockets close. What is cut off is
  * repaired by the next start like after a crash. */
 #include "agent/command.h"
+#include "agent/conflict.h"
 #include "agent/drift.h"
 #include "agent/event.h"
 #include "agent/event_stream.h"
@@ -143,6 +144,7 @@ void agent_free(struct agent *a)
     event_streams_free(a->event_streams);
     events_free(a->events);
     commands_free(a->command_rates);
+    conflicts_free(a->conflicts);
     json_decref(a->images);
     json_decref(a->kits);
     free(a->node_name);

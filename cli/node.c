@@ -97,7 +97,7 @@ static void show_health(const json_t *data)
 {
     const json_t *network = json_object_get(data, "network");
     const char *state = output_member(network, "state");
-    json_t *id;
+    json_t *id, *conflict;
     size_t i;
 
     printf("ready\n");
@@ -107,6 +107,10 @@ static void show_health(const json_t *data)
         printf("network: another program has changed it and it could not be put right; see the log of noded\n");
     json_array_foreach(json_object_get(network, "lost_links"), i, id)
         printf("network: the interface of container %s is gone; restart the container\n", json_string_value(id));
+    json_array_foreach(json_object_get(network, "conflicts"), i, conflict)
+        printf("network: %s (table %s %s, chain %s) %s; remedy: %s\n", output_member(conflict, "program"),
+               output_member(conflict, "family"), output_member(conflict, "table"), output_member(conflict, "chain"),
+               output_member(conflict, "effect"), output_member(conflict, "remedy"));
 }
 
 struct err *cmd_health(struct cli *cli)

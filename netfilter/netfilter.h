@@ -135,6 +135,19 @@ void nf_drift_add(struct nf_drift *d, int slot, const char *format, ...) PRINTF_
 MUST_USE struct err *nf_repair(struct nf *nf, const struct nf_container *containers, size_t count, bool table,
                                struct nf_drift *d);
 
+/* A chain of another firewall that drops what it does not know: what it drops, our table cannot let through. */
+#define NF_CONFLICTS_MAX 16
+struct nf_conflict {
+    const char *program; /* constant: "docker", "ufw", "firewalld", "another firewall" */
+    const char *family;  /* constant, as nft(8) says it */
+    char table[64], chain[64];
+    uint8_t nfproto;
+    bool forward;  /* between containers and the rest; else to this host: proxies, relays, host_tcp_ports */
+    bool excepted; /* a rule of its table speaks of our interfaces: somebody has seen to it */
+};
+/* By what they have in nftables: 1 ms, and what a dump of all chains takes. iptables-legacy is not seen. */
+MUST_USE struct err *nf_conflicts(struct nf *nf, struct nf_conflict list[NF_CONFLICTS_MAX], size_t *ret_count);
+
 /* Tells of changes that others make. The fd becomes readable, then nf_watch_changed reads all there is and returns the
  * bits of what was concerned; changes of our table are added to *d in words. Changes through `nf` are not reported, but
  * what the kernel does by itself is: NF_SEEN_HOST means that a look (nf_repair) is worth it, not that it finds
@@ -143,6 +156,7 @@ enum {
     NF_SEEN_TABLE = 1,   /* our table */
     NF_SEEN_HOST = 2,    /* links, addresses, routes, neighbours, ip rules or sysctls that may be ours */
     NF_SEEN_FOREIGN = 4, /* tables or chains of others */
+    NF_SEEN_FOREIGN_RULES = 8,
 };
 MUST_USE struct err *nf_watch_open(const struct nf *nf, struct nf_watch **ret);
 int nf_watch_fd(const struct nf_watch *w);

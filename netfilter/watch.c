@@ -145,6 +145,8 @@ static unsigned see_rules(const struct nf_watch *w, const struct nlmsghdr *h, st
         describe(h, kind, d);
         return NF_SEEN_TABLE;
     }
+    if (kind == NFT_MSG_NEWRULE || kind == NFT_MSG_DELRULE)
+        return NF_SEEN_FOREIGN_RULES;
     return kind == NFT_MSG_NEWTABLE || kind == NFT_MSG_DELTABLE || kind == NFT_MSG_NEWCHAIN || kind == NFT_MSG_DELCHAIN
                ? NF_SEEN_FOREIGN
                : 0;

@@ -2,6 +2,8 @@
 """A real node whose network others change: put right within a second, named in one event, never fought over without end."""
 import contextlib
 import os
+import shlex
+import shutil
 import subprocess
 import threading
 import time
@@ -205,3 +207,107 @@ def test_what_happens_while_the_daemon_is_down_is_repaired_by_its_start(node, bo
         run(*command.split())
     node.start()
     assert outcome(world, box["node"]["ipv4"], 80) == "open" and "lookup 100" in run("ip", "rule")
+
+
+# Other firewalls. Their tables are made in the namespace of the test.
+
+def conflicts(node):
+    return [(c["program"], c["family"], c["table"], c["chain"], c["hook"]) for c in health(node)["conflicts"]]
+
+
+def await_conflicts(node, wanted):
+    wait_for(lambda: conflicts(node) == wanted, 3, what=f"{wanted}")
+    node.wait_idle()
+
+
+def nft(text):
+    subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True, capture_output=True)
+
+
+DOCKER = """add table ip filter
+add chain ip filter FORWARD {{ type filter hook forward priority filter; policy drop; }}
+add chain ip filter INPUT {{ type filter hook input priority filter; policy accept; }}
+add chain ip filter DOCKER-USER
+add rule ip filter FORWARD jump DOCKER-USER
+add rule ip filter FORWARD iifname "docker0" accept
+"""
+FIREWALLD = """add table inet firewalld
+add chain inet firewalld filter_FORWARD {{ type filter hook forward priority 10; policy accept; }}
+add chain inet firewalld filter_INPUT {{ type filter hook input priority 10; policy accept; }}
+add rule inet firewalld filter_FORWARD ct state established,related accept
+add rule inet firewalld filter_FORWARD reject with icmpx admin-prohibited
+"""
+STRANGER = """add table inet mine
+add chain inet mine f {{ type filter hook forward priority -5; policy drop; }}
+"""
+def reaches(world, address):
+    try:
+        return outcome(world, address, 80) == "open"
+    except OSError:
+        return False
+
+
+DEFAULT = "add table inet plain\nadd chain inet plain i {{ type filter hook input priority 0; policy accept; }}\n"
+
+
+@pytest.fixture
+def no_other(node):
+    yield
+    for table in ("ip filter", "ip6 filter", "inet firewalld", "inet mine", "inet plain"):
+        subprocess.run(["nft", "delete", "table", *table.split()], check=False, capture_output=True)
+    await_conflicts(node, [])
+
+
+@pytest.mark.parametrize("text,wanted", [
+    (DOCKER, [("docker", "ip", "filter", "FORWARD", "forward")]),
+    (FIREWALLD, [("firewalld", "inet", "firewalld", "filter_FORWARD", "forward"),
+                 ("firewalld", "inet", "firewalld", "filter_INPUT", "input")]),
+    (STRANGER, [("another firewall", "inet", "mine", "f", "forward")])], ids=["docker", "firewalld", "stranger"])
+def test_another_firewall_is_named_with_its_remedy(node, box, world, no_other, text, wanted):
+    address = box["node"]["ipv4"]
+    assert outcome(world, address, 80) == "open"
+    told = len(events(node))
+    nft(text.format())
+    await_conflicts(node, wanted)
+    assert not reaches(world, address), "an accept of ours does not override it"
+    new = events(node)[told:]
+    assert [e["state"] for e in new] == ["conflict"] * len(wanted) and wanted[0][0] in new[0]["found"][0]["what"]
+    remedy = health(node)["conflicts"][0]["remedy"]
+    assert new[0]["remedy"] == remedy and f"{node.veth}" in remedy
+    assert f"Remedy: {remedy}" in node.log()
+    assert f"remedy: {remedy}" in run(BUILD + "/nodectl", "--socket", node.socket, "health")
+    if wanted[0][0] != "firewalld":  # its remedy needs its daemon
+        for command in remedy.split("; "):
+            run(*shlex.split(command))
+        await_conflicts(node, [])
+        assert outcome(world, address, 80) == "open"
+
+
+def test_it_is_detected_at_start_and_one_that_drops_nothing_is_none(node, box, no_other):
+    nft(DEFAULT.format())
+    node.stop()
+    nft(DOCKER.format())
+    node.start()
+    await_conflicts(node, [("docker", "ip", "filter", "FORWARD", "forward")])
+    nft("chain ip filter FORWARD { policy accept; }")
+    await_conflicts(node, [])
+
+
+def test_real_ufw(node, box, world, no_other):
+    """The real program in this namespace, with a copy of its configuration."""
+    copy = node.dir + "/ufw"
+    shutil.copytree("/etc/ufw", copy)
+    run("mount", "--bind", copy, "/etc/ufw")
+    try:
+        run("ufw", "--force", "enable")
+        wanted = [("ufw", f, "filter", c, h) for f in ("ip", "ip6") for c, h in (("INPUT", "input"), ("FORWARD", "forward"))]
+        wait_for(lambda: sorted(conflicts(node)) == sorted(wanted), 3, what="ufw")
+        assert outcome(world, box["node"]["ipv4"], 80) == "silent" and outcome(world, box["node"]["ipv6"], 80) == "silent"
+        for c in health(node)["conflicts"]:
+            for command in c["remedy"].split("; "):
+                run(*command.split())
+        await_conflicts(node, [])
+        assert outcome(world, box["node"]["ipv4"], 80) == "open" and outcome(world, box["node"]["ipv6"], 80) == "open"
+    finally:
+        run("ufw", "--force", "disable")
+        run("umount", "/etc/ufw")
