@@ -108,6 +108,8 @@ void net_sync(struct agent *a, void *owner, agent_done_fn *done); /* everything 
 /* What others have changed is put right; seen: what is known already. The table only if it is said. */
 void net_repair(struct agent *a, bool table, const struct nf_drift *seen, void *owner,
                 void (*done)(void *owner, struct err *e, const struct nf_drift *drift));
+/* The containers of a project as recorded. */
+void net_project(struct agent *a, const char *project_id, void *owner, agent_done_fn *done);
 void net_counters(struct agent *a, int64_t slot, void *owner,
                   void (*done)(void *owner, struct err *e, const struct nf_counters *counters));
 /* What the container's rules have counted; hits by enum rule_direction, one a rule in their order, borrowed. */

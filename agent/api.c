@@ -49,6 +49,8 @@ static const struct route routes[] = {
     {PUT | PATCH, P, ANYBODY, projects_update},
     {DELETE, P, ANYBODY, projects_delete},
     {GET, P "/stats", ANYBODY, projects_stats},
+    {GET, P "/network", ANYBODY, project_network_get},
+    {PUT | PATCH, P "/network", ANYBODY, project_network_set},
     {GET, P "/containers", ANYBODY, containers_list_project},
     {POST, P "/containers", ANYBODY, container_create},
     {GET, C, ANYBODY, container_get},

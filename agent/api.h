@@ -99,7 +99,8 @@ api_handler_fn container_copy, container_sync, container_operation, container_st
 api_handler_fn env_list, env_bulk, env_set, env_delete;
 api_handler_fn snapshots_list, snapshot_create, snapshot_restore, snapshot_delete, snapshot_alias;
 api_handler_fn firewall_list, firewall_add, firewall_toggle, firewall_remove, firewall_reset;
-api_handler_fn projects_list, projects_create, projects_get, projects_update, projects_delete, projects_stats;
+api_handler_fn projects_list, projects_create, projects_get, projects_update, projects_delete, projects_stats,
+    project_network_get, project_network_set;
 api_handler_fn events_list, events_stream, events_stats, events_delete, events_cleanup, event_get, event_delete;
 api_handler_fn node_get, node_routes, node_routes_stream, health_get;
 api_handler_fn share_create, share_update, share_get, share_delete, shares_list, shares_list_all;

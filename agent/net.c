@@ -7,13 +7,16 @@
 #include "agent/egress.h"
 #include "agent/forward.h"
 #include "agent/kits.h"
+#include "agent/project.h"
+#include "base/failpoint.h"
+#include "base/str.h"
 
-enum net_verb { NET_UP, NET_RULES, NET_DOWN, NET_SYNC, NET_REPAIR, NET_COUNTERS, NET_HITS };
+enum net_verb { NET_UP, NET_RULES, NET_DOWN, NET_SYNC, NET_REPAIR, NET_PROJECT, NET_COUNTERS, NET_HITS };
 
 struct net_task {
     struct agent *agent;
     enum net_verb verb;
-    struct nf_container *list; /* one; for NET_SYNC all that are up */
+    struct nf_container *list; /* one; for NET_SYNC all that are up, for NET_PROJECT those of the project */
     struct ruleset **rules;    /* references that list borrows from */
     size_t count;
     struct nf_counters counters;
@@ -39,6 +42,7 @@ static void add_container(struct net_task *t, const struct container *c, bool cl
         .slot = (int)c->record.slot,
         .closed = closed,
         .way_out = egress_way(c->egress),
+        .group = project_group(t->agent, c->record.project_id),
         .ingress = c->rules->rules[RULE_INGRESS],
         .ingress_count = c->rules->count[RULE_INGRESS],
         .egress = c->rules->rules[RULE_EGRESS],
@@ -67,6 +71,11 @@ static struct err *run(void *arg)
         return nf_sync(nf, t->list, t->count);
     case NET_REPAIR:
         return nf_repair(nf, t->list, t->count, t->table, &t->drift);
+    case NET_PROJECT:
+        e = failpoint("net.project");
+        for (size_t i = 0; !e && i < t->count; i++)
+            e = nf_container_set(nf, &t->list[i]);
+        return e;
     case NET_COUNTERS:
         return nf_link_counters(nf, t->list[0].slot, &t->counters);
     case NET_HITS:
@@ -133,7 +142,7 @@ static void after_run(void *arg, struct err *e)
 {
     struct net_task *t = arg;
 
-    if (e && e->code == ERR_NOT_FOUND && (t->verb == NET_UP || t->verb == NET_RULES)) {
+    if (e && e->code == ERR_NOT_FOUND && (t->verb == NET_UP || t->verb == NET_RULES || t->verb == NET_PROJECT)) {
         err_free(e);
         net_sync(t->agent, t, after_sync);
         return;
@@ -173,7 +182,8 @@ void net_down(struct agent *a, struct container *c, void *owner, agent_done_fn *
     submit(a, NET_DOWN, c, true, owner, done);
 }
 
-static void submit_all(struct net_task *t)
+/* All that may be in the kernel; project_id NULL: of every project. */
+static void submit_many(struct net_task *t, const char *project_id)
 {
     const struct agent *a = t->agent;
 
@@ -181,7 +191,7 @@ static void submit_all(struct net_task *t)
         const struct container *c = a->containers[i];
 
         /* One that an operation holds may have its link already; the operation opens it when it is ready. */
-        if (container_is_up(c) || c->init_pid || c->op)
+        if ((container_is_up(c) || c->init_pid || c->op) && (!project_id || str_eq(c->record.project_id, project_id)))
             add_container(t, c, c->op && !c->init_pid);
     }
     lane_submit(a->net_lane, run, t, after_run);
@@ -192,7 +202,15 @@ void net_sync(struct agent *a, void *owner, agent_done_fn *done)
     struct net_task *t = mem_new(struct net_task);
 
     *t = (struct net_task){.agent = a, .verb = NET_SYNC, .owner = owner, .done = done};
-    submit_all(t);
+    submit_many(t, NULL);
+}
+
+void net_project(struct agent *a, const char *project_id, void *owner, agent_done_fn *done)
+{
+    struct net_task *t = mem_new(struct net_task);
+
+    *t = (struct net_task){.agent = a, .verb = NET_PROJECT, .owner = owner, .done = done};
+    submit_many(t, project_id);
 }
 
 void net_repair(struct agent *a, bool table, const struct nf_drift *seen, void *owner,
@@ -202,7 +220,7 @@ void net_repair(struct agent *a, bool table, const struct nf_drift *seen, void *
 
     *t = (struct net_task){
         .agent = a, .verb = NET_REPAIR, .table = table, .drift = *seen, .owner = owner, .repair_done = done};
-    submit_all(t);
+    submit_many(t, NULL);
 }
 
 void net_counters(struct agent *a, int64_t slot, void *owner,

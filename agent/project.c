@@ -19,6 +19,7 @@ static const struct json_field fields[] = {
     P(INT, max_containers),
     P(BOOL, is_default),
     P(BOOL, deleting),
+    P(BOOL, inter_container),
     P(JSON, realm_ids, .required = true, .has_type = true, .type = JSON_ARRAY),
     P(JSON, request, .nullable = true),
 };
@@ -76,8 +77,28 @@ struct project *project_find_by_alias(const struct agent *a, const char *alias)
     return NULL;
 }
 
+static uint16_t free_group(const struct agent *a)
+{
+    autofree bool *used = mem_new_array(bool, UINT16_MAX + 1);
+    int group = 1;
+
+    for (size_t i = 0; i < a->project_count; i++)
+        used[a->projects[i]->group] = true;
+    while (group <= UINT16_MAX && used[group])
+        group++;
+    return group <= UINT16_MAX ? (uint16_t)group : 0;
+}
+
+uint16_t project_group(const struct agent *a, const char *id)
+{
+    const struct project *p = project_find(a, id);
+
+    return p && p->inter_container ? p->group : 0;
+}
+
 void project_add(struct agent *a, struct project *p)
 {
+    p->group = free_group(a);
     a->projects = mem_grow(a->projects, a->project_count + 1, sizeof(struct project *));
     a->projects[a->project_count++] = p;
 }

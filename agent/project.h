@@ -14,9 +14,11 @@ struct project {
     int64_t created_at, updated_at; /* ms since the epoch */
     int64_t max_containers;         /* -1: no limit */
     bool is_default;
-    bool deleting;     /* its containers go, then the row; whatever interrupts that, the next start goes on */
-    json_t *realm_ids; /* array */
-    json_t *request;   /* the body that made it; NULL: it was recorded because a container named it */
+    bool inter_container; /* its containers may reach each other */
+    uint16_t group;       /* stands for it in the kernel; not recorded, 0: there was none left */
+    bool deleting;        /* its containers go, then the row; whatever interrupts that, the next start goes on */
+    json_t *realm_ids;    /* array */
+    json_t *request;      /* the body that made it; NULL: it was recorded because a container named it */
 };
 extern const struct json_table project_table;
 
@@ -39,6 +41,9 @@ void record_put_project(struct store_tx *tx, const struct project *p);
 MUST_USE struct err *project_check_enter(const struct agent *a, const char *field, const char *id);
 /* Records the project in the transaction of its first container, if it is not known. */
 void project_record(struct agent *a, const char *id, struct store_tx *tx);
+
+/* Of a container of the project: what nf_container wants. */
+uint16_t project_group(const struct agent *a, const char *id);
 
 /* The API's object. */
 json_t *project_to_json(const struct project *p);

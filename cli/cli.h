@@ -83,6 +83,7 @@ cli_fn cmd_snapshot_list, cmd_snapshot_create, cmd_snapshot_alias, cmd_snapshot_
 cli_fn cmd_firewall_list, cmd_firewall_add, cmd_firewall_remove, cmd_firewall_toggle, cmd_firewall_reset;
 cli_fn cmd_env_list, cmd_env_set, cmd_env_unset;
 cli_fn cmd_project_list, cmd_project_create, cmd_project_get, cmd_project_update, cmd_project_delete, cmd_project_stats;
+cli_fn cmd_project_network;
 cli_fn cmd_network_get, cmd_network_set, cmd_network_start, cmd_network_stop, cmd_network_delete;
 cli_fn cmd_forward_list, cmd_forward_add, cmd_forward_remove;
 cli_fn cmd_share_list, cmd_share_incoming, cmd_share_create, cmd_share_delete, cmd_share_mount;

@@ -198,6 +198,7 @@ const struct cli_command cli_commands[] = {
     {"project create", "ALIAS", 1, 1, "New project", cmd_project_create, project_create_options},
     {"project get", "PROJECT", 1, 1, "All about a project", cmd_project_get, NULL},
     {"project update", "PROJECT", 1, 1, "Change a project", cmd_project_update, project_update_options},
+    {"project network", "PROJECT [on|off]", 1, 2, "May its containers reach each other", cmd_project_network, NULL},
     {"project stats", "PROJECT", 1, 1, "What its containers use", cmd_project_stats, NULL},
     {"project delete", "PROJECT", 1, 1, "Delete a project with all its containers", cmd_project_delete, NULL},
     {"share list", "[CONTAINER]", 0, 1, "What it, or everybody, shares", cmd_share_list, NULL},

@@ -164,6 +164,30 @@ struct err *cmd_project_delete(struct cli *cli)
     return NULL;
 }
 
+struct err *cmd_project_network(struct cli *cli)
+{
+    const char *to = cli_arg(cli, 1);
+    bool on = str_eq(to, "on");
+    autojson body = to ? json_pack("{s:b}", "inter_container", on) : NULL;
+    autofree char *path = NULL, *below = NULL;
+    autojson data = NULL;
+    struct err *e = NULL;
+
+    if (to && !on && !str_eq(to, "off"))
+        e = cli_usage("'%s' is neither on nor off", to);
+    if (!e)
+        e = project_path(cli, &path);
+    if (e)
+        return e;
+    below = str_fmt("%s/network", path);
+    e = cli_call(cli, to ? "PATCH" : "GET", below, body, &data);
+    if (!e && cli->json)
+        output_json(data);
+    else if (!e && !cli->quiet)
+        output_line("Its containers reach each other", output_member(data, "inter_container"));
+    return e;
+}
+
 struct err *cmd_project_stats(struct cli *cli)
 {
     static const char *const headers[] = {"CONTAINER", "STATUS", "PROCESSES", "CPU %", "MEMORY", NULL};

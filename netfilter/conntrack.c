@@ -27,6 +27,7 @@ struct record {
 
 struct doomed {
     const struct slot_net *n;
+    const struct net_plan *plan;
     enum conntrack_which which;
     const struct nf_forward *forwards;
     size_t forward_count;
@@ -73,15 +74,30 @@ static bool is_translated(const struct nlmsghdr *h)
     return status && ntohl(mnl_attr_get_u32(status)) & IPS_NAT_MASK;
 }
 
+/* The tuple's source is any container's address. */
+static bool is_from_any(const struct nlmsghdr *h, uint16_t tuple, const struct net_plan *plan)
+{
+    const struct nlattr *ip = nl_attr_inside(nl_attr(h, sizeof(struct nfgenmsg), tuple), CTA_TUPLE_IP);
+    const struct nlattr *v4 = nl_attr_inside(ip, CTA_IP_V4_SRC), *v6 = nl_attr_inside(ip, CTA_IP_V6_SRC);
+
+    return (v4 && net_plan_slot_of_address(plan, AF_INET, mnl_attr_get_payload(v4))) ||
+           (v6 && net_plan_slot_of_address(plan, AF_INET6, mnl_attr_get_payload(v6)));
+}
+
 static bool is_doomed(const struct nlmsghdr *h, const struct doomed *d)
 {
+    bool begun = is_from(h, CTA_TUPLE_ORIG, d->n), answers = is_from(h, CTA_TUPLE_REPLY, d->n);
+
     switch (d->which) {
     case CONNTRACK_ALL:
-        return is_from(h, CTA_TUPLE_ORIG, d->n) || is_from(h, CTA_TUPLE_REPLY, d->n);
+        return begun || answers;
     case CONNTRACK_BEGUN:
-        return is_from(h, CTA_TUPLE_ORIG, d->n);
+        return begun;
+    case CONNTRACK_PEERS:
+        return !is_translated(h) && ((begun && is_from_any(h, CTA_TUPLE_REPLY, d->plan)) ||
+                                     (answers && is_from_any(h, CTA_TUPLE_ORIG, d->plan)));
     case CONNTRACK_FORWARDED:
-        return is_from(h, CTA_TUPLE_REPLY, d->n) && is_translated(h) && is_to_forward(h, d);
+        return answers && is_translated(h) && is_to_forward(h, d);
     case CONNTRACK_UNFORWARDED:
         return !is_translated(h) && is_to_forward(h, d);
     }
@@ -196,7 +212,7 @@ static struct err *delete_all(struct nf *nf, const struct doomed *d)
 struct err *conntrack_flush(struct nf *nf, const struct slot_net *n, enum conntrack_which which,
                             const struct nf_forward *forwards, size_t count)
 {
-    struct doomed d = {.n = n, .which = which, .forwards = forwards, .forward_count = count};
+    struct doomed d = {.n = n, .plan = &nf->plan, .which = which, .forwards = forwards, .forward_count = count};
     int rc = find(nf, &d);
     struct err *e;
 

@@ -26,7 +26,8 @@ static void remember(struct nf *nf, const struct nf_container *c)
                         .kit_port_count = c->kit_port_count,
                         .forwards = copy_of(c->forwards, c->forward_count, sizeof(*c->forwards)),
                         .forward_count = c->forward_count,
-                        .way_out = c->way_out};
+                        .way_out = c->way_out,
+                        .group = c->group};
 }
 
 static void forget(struct nf *nf, int slot)
@@ -152,6 +153,8 @@ struct err *nf_container_set(struct nf *nf, const struct nf_container *container
     slot_net_init(&nf->plan, container->slot, &n);
     if (nf->known[container->slot].way_out != container->way_out)
         e = conntrack_flush(nf, &n, CONNTRACK_BEGUN, NULL, 0);
+    if (nf->known[container->slot].group && nf->known[container->slot].group != container->group)
+        e = err_first(e, conntrack_flush(nf, &n, CONNTRACK_PEERS, NULL, 0));
     e = err_first(e, forward_flush(nf, &n, container));
     remember(nf, container);
     return e;

@@ -31,7 +31,7 @@ struct nf_config {
     const char *table; /* "noded" */
     struct net_plan plan;
     const char *uplink;             /* NULL: every interface that is not a container's */
-    bool inter_container;           /* containers may talk to each other directly */
+    bool inter_container;           /* all containers may talk to each other directly */
     bool drop_ipv6;                 /* a direction that has rules lets no new IPv6 through */
     const uint16_t *host_tcp_ports; /* of the host, that containers may reach */
     size_t host_tcp_port_count;
@@ -63,6 +63,7 @@ struct nf_container {
     int slot;
     bool closed; /* nothing new may go to it, not even proxied: it is not ready */
     enum nf_egress way_out;
+    uint16_t group;            /* those of the same group reach each other, after their rules; 0: of none */
     const uint16_t *kit_ports; /* TCP; reachable by proxied traffic only */
     size_t kit_port_count;
     const struct nf_forward *forwards; /* no other container may have the same host port */
@@ -94,9 +95,9 @@ DEFINE_AUTO(struct nf, nf_close)
 MUST_USE struct err *nf_sync(struct nf *nf, const struct nf_container *containers, size_t count);
 
 /* New or replaced, in one transaction; idempotent. When the way out is another one than before, connections that the
- * container began are forgotten, and when a forward goes, those that came by it. A handle's first call must have been
- * nf_sync. ERR_NOT_FOUND: the table is gone or damaged, call nf_sync. ERR_LIMIT: the rules expand to too many kernel
- * rules. */
+ * container began are forgotten; when the group is, those with other containers; when a forward goes, those that came
+ * by it. A handle's first call must have been nf_sync. ERR_NOT_FOUND: the table is gone or damaged, call nf_sync.
+ * ERR_LIMIT: the rules expand to too many kernel rules. */
 MUST_USE struct err *nf_container_set(struct nf *nf, const struct nf_container *container);
 /* What the rules of its lists have counted; one ret for each rule of a list, 0 for those that are not in the kernel.
  */

@@ -12,6 +12,7 @@ struct known {
     struct nf_forward *forwards;
     size_t forward_count;
     enum nf_egress way_out;
+    uint16_t group;
 };
 
 struct nf {
@@ -32,7 +33,8 @@ struct nf {
 #define NF_MARK_MASK 0xff00u
 #define NF_MARK_REPLY 0x100u   /* route to this host: lookup in NF_ROUTE_TABLE */
 #define NF_MARK_PROXIED 0x200u /* SO_MARK of a proxy */
-#define NF_CT_PROXIED 0x100u   /* connection of a marked socket */
+#define NF_MARK_OF_GROUP(group) ((uint32_t)(group) << 16)
+#define NF_CT_PROXIED 0x100u /* connection of a marked socket */
 #define NF_ROUTE_TABLE 100
 #define NF_RULE_PRIORITY 100
 #define NF_ROUTE_PROTOCOL 110 /* who made a route: shown by "ip route" */
@@ -82,9 +84,10 @@ uint32_t sysctl_rp_filter(void); /* what a link has */
 MUST_USE struct err *drift_repair(struct nf *nf, const struct nf_container *containers, size_t count,
                                   struct nf_drift *d);
 
-/* conntrack.c: forgets connections of the container's addresses: every one, those that the container began, those that
- * came by one of the forwards. CONNTRACK_UNFORWARDED: those of anybody that are sent to the port of a forward and not
- * translated: the kernel would keep to the way that the first packet went. forwards: NULL but for the last two. */
-enum conntrack_which { CONNTRACK_ALL, CONNTRACK_BEGUN, CONNTRACK_FORWARDED, CONNTRACK_UNFORWARDED };
+/* conntrack.c: forgets connections of the container's addresses: every one, those that the container began, those with
+ * other containers, those that came by one of the forwards. CONNTRACK_UNFORWARDED: those of anybody that are sent to
+ * the port of a forward and not translated: the kernel would keep to the way that the first packet went. forwards: NULL
+ * but for the last two. */
+enum conntrack_which { CONNTRACK_ALL, CONNTRACK_BEGUN, CONNTRACK_PEERS, CONNTRACK_FORWARDED, CONNTRACK_UNFORWARDED };
 MUST_USE struct err *conntrack_flush(struct nf *nf, const struct slot_net *n, enum conntrack_which which,
                                      const struct nf_forward *forwards, size_t count);

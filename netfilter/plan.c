@@ -179,6 +179,19 @@ static void egress(const struct build *b, const struct slot_net *n, enum nf_egre
         set_relayed(b, SET_DELETE, n);
 }
 
+/* A map's element cannot be changed, only replaced. */
+static void project(const struct nf *nf, const struct build *b, const struct slot_net *n, uint16_t group)
+{
+    uint16_t old = nf->known[n->slot].group;
+
+    if (old && old != group) {
+        set_project(b, SET_ADD, n, old); /* so that the deletion cannot fail */
+        set_project(b, SET_DELETE, n, old);
+    }
+    if (group)
+        set_project(b, SET_ADD, n, group);
+}
+
 /* Both lists of a container become too many kernel rules. */
 static bool too_many(const struct nf_container *c)
 {
@@ -207,6 +220,7 @@ struct err *plan_container(const struct nf *nf, const struct build *b, const str
     forward_elements(nf, b, &n, c->forwards, c->forward_count);
     user_rules(nf, b, names.in, RULE_INGRESS, c->ingress, c->ingress_count);
     egress(b, &n, c->way_out);
+    project(nf, b, &n, c->group);
     user_rules(nf, b, names.out, RULE_EGRESS, c->egress, c->egress_count);
     set_container(b, SET_ADD, &n, names.in, names.out);
     set_ready(b, SET_ADD, &n);
@@ -232,6 +246,7 @@ void plan_remove(const struct nf *nf, const struct build *b, int slot)
     kit_ports(nf, b, &n, NULL, 0);
     forward_elements(nf, b, &n, NULL, 0);
     egress(b, &n, NF_EGRESS_OPEN);
+    project(nf, b, &n, 0);
     set_container(b, SET_DELETE, &n, names.in, names.out);
     chain_flush(b, names.in);
     chain_flush(b, names.out);

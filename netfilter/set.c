@@ -4,7 +4,7 @@
 #include <libnftnl/set.h>
 #include <libnftnl/udata.h>
 
-#include "netfilter/netfilter.h"
+#include "netfilter/nf.h"
 
 /* Numbers that nft(8) gives to data types; the kernel only stores them. A concatenation has six bits for each. */
 enum {
@@ -13,6 +13,7 @@ enum {
     TYPE_ETHER = 9,
     TYPE_PROTOCOL = 12,
     TYPE_PORT = 13,
+    TYPE_MARK = 19,
     TYPE_UID = 24,
     TYPE_IFNAME = 41
 };
@@ -25,6 +26,7 @@ struct set_kind {
     uint32_t type, len;
     uint32_t byteorder;
     uint32_t data_type, data_len; /* of a map; 0: a set */
+    uint32_t data_byteorder;      /* 0: as nft(8) supposes, big endian */
 };
 
 #define VERDICT NFT_DATA_VERDICT, 16
@@ -39,6 +41,8 @@ static const struct set_kind kinds[] = {
     {MAP_TO_CONTAINER, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST, VERDICT},
     {MAP_FROM_CONTAINER, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST, VERDICT},
     {SET_CONFINED, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST},
+    {MAP_PROJECT, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST, TYPE_MARK, 4, BYTEORDER_HOST},
+    {SET_PEERS, CONCAT(TYPE_MARK, TYPE_IFNAME), 4 + IFNAMSIZ, BYTEORDER_BIG},
     {MAP_RELAY4, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST, TYPE_IPV4, 4},
     {MAP_RELAY6, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST, TYPE_IPV6, 16},
     {MAP_FORWARD4, CONCAT(TYPE_PROTOCOL, TYPE_PORT), 8, BYTEORDER_BIG, CONCAT(TYPE_IPV4, TYPE_PORT), 8},
@@ -74,6 +78,8 @@ static void create(const struct build *b, const struct set_kind *kind, uint32_t 
         nftnl_set_set_u32(s, NFTNL_SET_DATA_LEN, kind->data_len);
     }
     nftnl_udata_put_u32(u, NFTNL_UDATA_SET_KEYBYTEORDER, kind->byteorder);
+    if (kind->data_byteorder)
+        nftnl_udata_put_u32(u, NFTNL_UDATA_SET_DATABYTEORDER, kind->data_byteorder);
     nftnl_set_set_data(s, NFTNL_SET_USERDATA, nftnl_udata_buf_data(u), nftnl_udata_buf_len(u));
     h = batch_begin(b->batch, NFT_MSG_NEWSET, NLM_F_CREATE, "a set");
     nftnl_set_nlmsg_build_payload(h, s);
@@ -175,6 +181,17 @@ void set_ready(const struct build *b, enum set_change change, const struct slot_
 void set_confined(const struct build *b, enum set_change change, const struct slot_net *n)
 {
     element(b, change, SET_CONFINED, n->ifname, IFNAMSIZ, NULL);
+}
+
+void set_project(const struct build *b, enum set_change change, const struct slot_net *n, uint16_t group)
+{
+    const uint32_t mark = NF_MARK_OF_GROUP(group);
+    char key[sizeof(mark) + IFNAMSIZ];
+
+    data_element(b, change, MAP_PROJECT, n->ifname, IFNAMSIZ, &mark, sizeof(mark));
+    memcpy(key, &mark, sizeof(mark));
+    memcpy(key + sizeof(mark), n->ifname, IFNAMSIZ);
+    element(b, change, SET_PEERS, key, sizeof(key), NULL);
 }
 
 void set_relayed(const struct build *b, enum set_change change, const struct slot_net *n)

@@ -16,6 +16,8 @@ struct nf_forward;
 #define MAP_TO_CONTAINER "to_container"     /* interface : jump to its ingress chain */
 #define MAP_FROM_CONTAINER "from_container" /* interface : jump to its egress chain */
 #define SET_CONFINED "confined"             /* interfaces of containers that nothing is forwarded for */
+#define MAP_PROJECT "project_of"            /* interface : group of a project whose containers may reach each other */
+#define SET_PEERS "project_members"         /* group . interface */
 #define MAP_RELAY4 "relay4"                 /* interface : IPv4 address of its relay's sockets */
 #define MAP_RELAY6 "relay6"                 /* interface : IPv6 address of its relay's sockets */
 #define MAP_FORWARD4 "forward4"             /* protocol . port of this host : IPv4 address . port of a container */
@@ -35,5 +37,7 @@ void set_confined(const struct build *b, enum set_change change, const struct sl
 void set_relayed(const struct build *b, enum set_change change, const struct slot_net *n);
 /* Its elements of MAP_FORWARD4 and MAP_FORWARD6. */
 void set_forward(const struct build *b, enum set_change change, const struct slot_net *n, const struct nf_forward *f);
+/* Its elements of MAP_PROJECT and SET_PEERS. */
+void set_project(const struct build *b, enum set_change change, const struct slot_net *n, uint16_t group);
 /* Its element of SET_READY. */
 void set_ready(const struct build *b, enum set_change change, const struct slot_net *n);

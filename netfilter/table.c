@@ -276,6 +276,37 @@ static void host_output(const struct nf *nf, const struct build *b)
     dispatch(b, name, NFT_META_OIFNAME, MAP_TO_CONTAINER);
 }
 
+/* To a container, whoever may send to it. */
+static void deliver(const struct build *b, const char *name)
+{
+    closed_unless_ready(b, name);
+    kit_ports(b, name);
+    dispatch(b, name, NFT_META_OIFNAME, MAP_TO_CONTAINER);
+}
+
+/* Between containers only inside a project that says so: the group of the sender's interface, together with the
+ * receiver's interface, is in the set. The way from one lookup to the other is the packet's mark, whose work is done
+ * when it gets here: nft(8) cannot list a key that is made of a lookup. */
+static void apart(const struct nf *nf, const struct build *b, const char *name)
+{
+    struct nftnl_rule *r = rule_begin(b, name);
+
+    expr_meta(r, NFT_META_IIFNAME, REG_MAIN);
+    expr_map(r, REG_MAIN, MAP_PROJECT, REG_MAIN);
+    expr_meta_set(r, NFT_META_MARK, REG_MAIN);
+    rule_end(b, r, NULL);
+    r = rule_begin(b, name);
+    expr_meta(r, NFT_META_MARK, REG_QUARTER(0));
+    expr_meta(r, NFT_META_OIFNAME, REG_QUARTER(1));
+    expr_lookup(r, REG_QUARTER(0), SET_PEERS, false, false);
+    expr_verdict(r, NFT_GOTO, "delivered");
+    rule_end(b, r, NULL);
+    r = rule_begin(b, name);
+    match_ct_status(r, IPS_DST_NAT, false); /* a forward is open to containers as to all */
+    match_interface_prefix(r, NFT_META_IIFNAME, nf->plan.prefix, true);
+    drop(b, r, "between containers");
+}
+
 static void routed(const struct nf *nf, const struct build *b)
 {
     struct nftnl_rule *r;
@@ -286,17 +317,13 @@ static void routed(const struct nf *nf, const struct build *b)
     drop(b, r, "confined");
     by_state(b, "routed_from");
     dispatch(b, "routed_from", NFT_META_IIFNAME, MAP_FROM_CONTAINER);
+    chain_plain(b, "delivered");
+    deliver(b, "delivered");
     chain_plain(b, "routed_to");
     by_state(b, "routed_to");
-    if (!nf->inter_container) {
-        r = rule_begin(b, "routed_to");
-        match_ct_status(r, IPS_DST_NAT, false); /* a forward is open to containers as to all */
-        match_interface_prefix(r, NFT_META_IIFNAME, nf->plan.prefix, true);
-        drop(b, r, "between containers");
-    }
-    closed_unless_ready(b, "routed_to");
-    kit_ports(b, "routed_to");
-    dispatch(b, "routed_to", NFT_META_OIFNAME, MAP_TO_CONTAINER);
+    if (!nf->inter_container)
+        apart(nf, b, "routed_to");
+    deliver(b, "routed_to");
     chain_base(b, "routed", "filter", NF_INET_FORWARD, NF_IP_PRI_FILTER);
     r = rule_begin(b, "routed");
     match_interface_prefix(r, NFT_META_IIFNAME, nf->plan.prefix, true);

@@ -2,10 +2,12 @@
 """What containers can and cannot reach: IPv6 of a container with rules, services of the host, other containers."""
 import os
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from netlab import Drive, ask, outcome, ping, udp_outcome
-from test_netfilter import HOST4, HOST6, KIT, V4, V6, WORLD4, WORLD6, clean, container, lab, rule  # noqa: F401, the fixtures
+from test_netfilter import (HOST4, HOST6, KIT, V4, V6, WORLD4, WORLD6, clean, container, lab, listing,  # noqa: F401, the fixtures
+                            rule)
 from world import BUILD, wait_for
 
 
@@ -72,3 +74,87 @@ def test_services_of_the_host(lab, opened):
             assert udp_outcome(lab.c1, address, 53) == "open" and outcome(lab.c1, address, 53) == "open"
         assert udp_outcome(lab.c1, "169.254.1.1", 123) == "open"
         assert udp_outcome(lab.c1, "169.254.1.1", 124) == "silent"
+
+
+def apart(lab, a, b):
+    """Neither family, no protocol, both directions. At the same time, for each has to wait in vain."""
+    checks = [lambda x=x, at=y.format(n), check=check: check(x, at) for x, n in ((lab.containers[a], b), (lab.containers[b], a))
+              for y in (V4, V6) for check in (lambda x, at: outcome(x, at, 80) == "silent",
+                                              lambda x, at: udp_outcome(x, at, 80) == "silent", lambda x, at: not ping(x, at))]
+    with ThreadPoolExecutor(len(checks)) as pool:
+        return all(pool.map(lambda check: check(), checks))
+
+
+def together(lab, a, b):
+    return all(ask(x, y.format(n), 80) == y.format(m) and ping(x, y.format(n))
+               for x, m, n in ((lab.containers[a], a, b), (lab.containers[b], b, a)) for y in (V4, V6))
+
+
+def everywhere(lab, c):
+    for address in ("0.0.0.0", "::"):
+        lab.serve(c, address, 80)
+        lab.serve(c, address, 80, socket.SOCK_DGRAM)
+
+
+@pytest.fixture
+def third(lab):
+    lab.drive("set", **container(3))
+    lab.drive("link_create", slot=3)
+    yield lab.container(3)
+    lab.drive("remove", slot=3)
+    lab.drive("link_delete", slot=3)
+    lab.containers.pop(3).delete()
+
+
+def test_projects(lab, third):
+    """Containers of a group reach each other and nobody else's, kit ports stay closed, both lists hold."""
+    for c in (lab.c1, lab.c2, third):
+        everywhere(lab, c)
+    lab.serve(lab.c2, "0.0.0.0", KIT)
+    wait_for(lambda: ping(third, WORLD6), 10, what="IPv6")
+    assert apart(lab, 1, 2) and apart(lab, 1, 3)
+    for slot in (1, 2):
+        lab.drive("set", **container(slot, group=7))
+    lab.drive("set", **container(3, group=8))
+    assert together(lab, 1, 2) and apart(lab, 1, 3) and apart(lab, 2, 3)
+    assert outcome(lab.c1, V4.format(2), KIT) == "silent"
+    text = listing(lab)
+    assert '"nd1" : 0x00070000' in text and '0x00080000 . "nd3"' in text, text[text.index("project_of"):][:700]
+    assert 'meta mark set iifname map @project_of' in text and 'meta mark . oifname @project_members goto delivered' in text, text
+    lab.drive("set", **container(2, group=7, ingress=[rule("reject", source=V4.format(1))]))
+    assert outcome(lab.c1, V4.format(2), 80) == "refused"
+    lab.drive("set", **container(2, group=7))
+    lab.drive("set", **container(1, group=7, egress=[rule("reject", destination=V4.format(2))]))
+    assert outcome(lab.c1, V4.format(2), 80) == "refused"
+    lab.drive("set", **container(2, group=7, closed=True))
+    assert outcome(lab.c1, V6.format(2), 80) == "silent", "not ready"
+    lab.drive("sync", containers=[container(1, group=7), container(2, group=7), container(3)])
+    assert together(lab, 1, 2) and apart(lab, 1, 3)
+    lab.drive("remove", slot=2)
+    assert '. "nd2"' not in listing(lab) and '"nd2" :' not in listing(lab)
+    lab.drive("set", **container(2))
+    assert apart(lab, 1, 2)
+
+
+def test_leaving_a_project_cuts_what_is_open(lab):
+    """What two containers had with each other ends; what they have with the world goes on."""
+    for c in (lab.c1, lab.c2, lab.world):
+        everywhere(lab, c)
+    for slot in (1, 2):
+        lab.drive("set", **container(slot, group=7))
+    targets = (V4.format(2), V6.format(2), WORLD4, WORLD6)
+    open_ones = {t: lab.c1.socket(t) for t in targets}
+    for target, s in open_ones.items():
+        s.connect((target, 80))
+        assert s.recv(100)
+    lab.drive("set", **container(1))
+    for target, s in open_ones.items():
+        s.settimeout(0.7)
+        s.sendall(b"still there?")
+        if target in (WORLD4, WORLD6):
+            assert s.recv(100) == b"still there?"
+        else:
+            with pytest.raises(TimeoutError):
+                s.recv(100)
+        s.close()
+    assert apart(lab, 1, 2)

@@ -78,6 +78,7 @@ static struct err *container(const json_t *j, struct owned *o)
     while (ways[way] && !str_eq(ways[way], text(j, "way_out", "open")))
         way++;
     o->c.way_out = (enum nf_egress)way;
+    o->c.group = (uint16_t)json_integer_value(json_object_get(j, "group"));
     o->c.kit_port_count = ports(json_object_get(j, "kit_ports"), o->kit_ports);
     o->c.kit_ports = o->kit_ports;
     o->c.forward_count = forwards(json_object_get(j, "forwards"), o->forwards);
