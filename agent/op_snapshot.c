@@ -3,17 +3,34 @@
 #include "agent/event.h"
 #include "agent/steps.h"
 #include "base/clock.h"
+#include "base/log.h"
 
 static struct job_snapshot name_of(const struct operation *op)
 {
     return (struct job_snapshot){.name = (char *)(uintptr_t)op_arg(op, "name")};
 }
 
+/* A paused one stays as it is. */
+static struct job_snapshot held_of(const struct operation *op)
+{
+    struct job_snapshot args = name_of(op);
+
+    args.hold = op->container->record.status == CONTAINER_RUNNING;
+    return args;
+}
+
 static void make(struct operation *op)
 {
-    const struct job_snapshot args = name_of(op);
+    const struct job_snapshot args = held_of(op);
 
     step_job(op, JOB_SNAPSHOT_CREATE, &args);
+}
+
+static void unmake(struct operation *op)
+{
+    const struct job_snapshot args = held_of(op);
+
+    step_job(op, JOB_SNAPSHOT_DELETE, &args);
 }
 
 static void drop(struct operation *op)
@@ -53,6 +70,10 @@ static void made(struct operation *op, struct store_tx *tx)
                            .size = json_is_integer(size) ? json_integer_value(size) : -1};
     s->name = strdup(op_arg(op, "name"));
     s->alias = op_arg(op, "alias") ? strdup(op_arg(op, "alias")) : NULL;
+    if (json_is_false(json_object_get(op->result, "held")))
+        log_warning(&(struct log_ctx){.container = op->container->record.id},
+                    "it could not be held still: the subvolumes of the snapshot %s are some milliseconds apart",
+                    s->name);
     container_add_snapshot(op->container, s);
     record_put_snapshot(tx, op->container, s);
     tell(op, tx, "container.snapshot.created", s->alias);
@@ -83,7 +104,7 @@ static void restored(struct operation *op, struct store_tx *tx)
     record_put_snapshot(tx, op->container, s);
 }
 
-static const struct op_step snapshot_steps[] = {{0, "snapshot", make, drop}};
+static const struct op_step snapshot_steps[] = {{0, "snapshot", make, unmake}};
 
 const struct op_kind op_snapshot = {
     .name = "snapshot",

@@ -83,6 +83,7 @@ JSON_TABLE(job_sync_table, "sync", sync_fields);
 
 static const struct json_field snapshot_fields[] = {
     F_STRING(struct job_snapshot, name, .required = true),
+    F_BOOL(struct job_snapshot, hold),
 };
 JSON_TABLE(job_snapshot_table, "snapshot", snapshot_fields);
 

@@ -120,9 +120,11 @@ extern const struct json_table job_stop_table;
 /* container.destroy -> {}: kills what runs, unmounts the ramdisk, removes root, snapshots, leftovers and run directory.
  * Subvolumes are renamed away at once and deleted by the kernel later. */
 
-/* snapshot.create -> {"size_bytes"}; snapshot.delete -> {}; snapshot.restore -> {} (the container must not run). */
+/* snapshot.create -> {"size_bytes", "held": false when it should have been and could not}; snapshot.delete -> {};
+ * snapshot.restore -> {} (the container must not run). */
 struct job_snapshot {
     char *name;
+    bool hold; /* create: its processes may be frozen while several subvolumes are copied; delete: they may still be */
 };
 extern const struct json_table job_snapshot_table;
 

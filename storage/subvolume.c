@@ -13,6 +13,7 @@
 #include "base/id.h"
 #include "base/str.h"
 #include "storage/layout.h"
+#include "storage/nested.h"
 
 /* Slot directories are two levels deep; anything deeper in the trash is not ours. */
 #define TRASH_DEPTH 4
@@ -44,13 +45,43 @@ bool subvolume_exists(const char *path)
     return btrfs_util_is_subvolume(path) == BTRFS_UTIL_OK;
 }
 
+/* The whole comes into being beside its place. The trash would do as well, but a rename from there changes "..", which
+ * a read-only subvolume does not allow. */
+static struct err *snapshot_with_nested(const char *src, const char *dst, bool readonly)
+{
+    const char *name = strrchr(dst, '/') + 1;
+    autofree char *dir = strndup(dst, (size_t)(name - dst - 1)), *made = layout_temporary(dir, name);
+    struct err *e = nested_destroy(made);
+
+    if (!e && btrfs_util_create_snapshot(src, made, 0, NULL, NULL) != BTRFS_UTIL_OK)
+        e = failed(errno, "take a snapshot of", src);
+    if (!e)
+        e = nested_snapshot(src, made);
+    if (!e)
+        e = failpoint("snapshot.nested");
+    if (!e && readonly)
+        e = subvolume_set_readonly(made, true);
+    if (!e && rename(made, dst) < 0)
+        e = failed(errno, "name the snapshot", dst);
+    if (e)
+        err_ignore(nested_destroy(made));
+    return e;
+}
+
 struct err *subvolume_snapshot(const char *src, const char *dst, bool readonly)
 {
+    bool nested = false;
     struct stat st;
+    struct err *e;
 
     /* The library would put the snapshot below a directory that exists, as cp(1) does. */
     if (lstat(dst, &st) == 0)
         return failed(EEXIST, "create the snapshot", dst);
+    if (!subvolume_exists(src))
+        return failed(access(src, F_OK) == 0 ? EINVAL : ENOENT, "take a snapshot of", src);
+    e = nested_exist(src, &nested);
+    if (e || nested)
+        return e ? e : snapshot_with_nested(src, dst, readonly);
     if (btrfs_util_create_snapshot(src, dst, readonly ? BTRFS_UTIL_CREATE_SNAPSHOT_READ_ONLY : 0, NULL, NULL) !=
         BTRFS_UTIL_OK)
         return failed(errno, "take a snapshot of", src);
@@ -107,12 +138,8 @@ static struct err *destroy(const char *path, int depth)
     struct err *e = NULL;
     struct dirent *d;
 
-    if (subvolume_exists(path)) {
-        if (btrfs_util_delete_subvolume(path, BTRFS_UTIL_DELETE_SUBVOLUME_RECURSIVE) == BTRFS_UTIL_OK ||
-            errno == ENOENT)
-            return NULL;
-        return failed(errno, "destroy the subvolume", path);
-    }
+    if (subvolume_exists(path))
+        return nested_destroy(path);
     if (unlink(path) == 0 || errno == ENOENT)
         return NULL;
     if (errno != EISDIR || depth == 0)

@@ -13,8 +13,10 @@
 /* An empty subvolume. ERR_CONFLICT when something has that name. */
 MUST_USE struct err *subvolume_create(const char *path);
 
-/* dst becomes a copy-on-write copy of src. ERR_NOT_FOUND without src, ERR_CONFLICT when dst exists. Subvolumes nested
- * below src (Docker makes them) are empty directories in dst. */
+/* dst becomes a copy-on-write copy of src, the subvolumes nested below it (Docker makes them) included: they are copied
+ * one after the other, so what writes to several of them should be held meanwhile. ERR_NOT_FOUND without src,
+ * ERR_CONFLICT when dst exists, ERR_LIMIT with more than NESTED_MAX nested ones. dst is whole or not there; a crash may
+ * leave a temporary name (layout.h) beside it. */
 MUST_USE struct err *subvolume_snapshot(const char *src, const char *dst, bool readonly);
 
 MUST_USE struct err *subvolume_set_readonly(const char *path, bool readonly);

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """noded-worker against the real thing: btrfs, liblxc, systemd in the container."""
+import ctypes
 import os
 import socket
 import subprocess
+import threading
 import time
 
 import frames
@@ -211,6 +213,140 @@ def test_nested_subvolumes_go_with_the_container(node, slot):
     world.run("btrfs", "subvolume", "create", f"{deep}/e")
     node.job("container.destroy", slot)
     assert node.leftovers(slot) == []
+
+
+@pytest.fixture
+def nested(node, slot):
+    """A container with subvolumes of its own: a, a/b (read-only) and c, each with a file."""
+    node.create(slot)
+    top = node.rootfs(slot, "/var/lib/docker/btrfs/subvolumes")
+    os.makedirs(top)
+    for name in ("a", "a/b", "c"):
+        world.run("btrfs", "subvolume", "create", f"{top}/{name}")
+        write(f"{top}/{name}/file", "old")
+    world.run("btrfs", "property", "set", "-ts", f"{top}/a/b", "ro", "true")
+    return slot, top
+
+
+def write(path, text):
+    with open(path, "w", encoding="ascii") as f:
+        f.write(text)
+
+
+def read(path):
+    with open(path, encoding="ascii") as f:
+        return f.read()
+
+
+def is_readonly(path):
+    return world.run("btrfs", "property", "get", "-ts", path, "ro").strip() == "ro=true"
+
+
+def test_nested_subvolumes_are_in_a_snapshot(node, nested):
+    slot, top = nested
+    node.job("snapshot.create", slot, {"name": "s"})
+    write(f"{top}/a/file", "new")
+    world.run("btrfs", "subvolume", "delete", f"{top}/c")
+    world.run("btrfs", "subvolume", "create", f"{top}/later")
+    node.job("snapshot.restore", slot, {"name": "s"})
+    assert [read(f"{top}/{name}/file") for name in ("a", "a/b", "c")] == ["old"] * 3
+    assert sorted(os.listdir(top)) == ["a", "c"]
+    assert is_readonly(f"{top}/a/b") and not is_readonly(f"{top}/a")
+    write(f"{top}/a/file", "again")
+    node.job("snapshot.restore", slot, {"name": "s"})
+    assert read(f"{top}/a/file") == "old"
+
+
+def test_nested_subvolumes_are_in_a_copy(node, nested):
+    slot, top = nested
+    node.job("snapshot.create", slot, {"name": "s"})
+    copy = slot + 700
+    node.create(copy, image=None, source_slot=slot, copy_snapshots=True)
+    try:
+        write(f"{top}/c/file", "new")
+        there = top.replace(f"/slots/{slot}/", f"/slots/{copy}/")
+        assert [read(f"{there}/{name}/file") for name in ("a", "a/b", "c")] == ["old"] * 3
+        node.job("snapshot.restore", copy, {"name": "s"})
+        assert read(f"{there}/c/file") == "old" and is_readonly(f"{there}/a/b")
+    finally:
+        node.job("container.destroy", copy)
+    assert node.leftovers(copy) == []
+
+
+def test_a_nested_subvolume_behind_a_symlink_is_left_out(node, nested):
+    """Its owner has moved it and put a link to somebody else's in its place, in the middle of the work."""
+    slot, top = nested
+    victim = slot + 701
+    node.create(victim)
+    secret = node.rootfs(victim, "/root/private")
+    world.run("btrfs", "subvolume", "create", secret)
+    write(f"{secret}/file", "secret")
+    os.rename(f"{top}/c", f"{top}/a/c")
+    os.rename(f"{top}/a", f"{top}/elsewhere")
+    os.symlink(secret, f"{top}/a")
+    node.job("snapshot.create", slot, {"name": "s"})
+    node.job("snapshot.restore", slot, {"name": "s"})
+    assert os.path.islink(f"{top}/a") and read(f"{top}/elsewhere/c/file") == "old"
+    found = [os.path.join(d, f) for d, _, files in os.walk(top) for f in files]
+    assert all(read(path) == "old" for path in found) and len(found) == 3
+    node.job("container.destroy", victim)
+
+
+def swap_forever(top, aside, stop):
+    """Exchanges two names as fast as it can."""
+    libc = ctypes.CDLL(None)
+    while not stop.is_set():
+        libc.renameat2(-100, f"{top}/a".encode(), -100, aside.encode(), 2)
+
+
+def test_nested_subvolumes_that_change_places(node, nested):
+    slot, top = nested
+    victim = slot + 702
+    node.create(victim)
+    secret = node.rootfs(victim, "/root/b")
+    world.run("btrfs", "subvolume", "create", secret)
+    write(f"{secret}/file", "secret")
+    aside = f"{top}/aside"
+    os.symlink(os.path.dirname(secret), aside)  # while it stands at "a", "a/b" is the victim's
+    stop = threading.Event()
+    racer = threading.Thread(target=swap_forever, args=(top, aside, stop))
+    racer.start()
+    try:
+        for i in range(60):
+            node.job("snapshot.create", slot, {"name": f"s{i}"})
+    finally:
+        stop.set()
+        racer.join()
+    snapshots = top.replace("/rootfs/", "/snapshots/{}/")
+    for i in range(60):
+        for d, _, files in os.walk(snapshots.format(f"s{i}")):
+            assert all(read(os.path.join(d, f)) == "old" for f in files)
+    node.job("container.destroy", victim)
+
+
+def test_a_running_container_is_held_for_its_nested_subvolumes(node, slot):
+    """What is written to one first is never missing there when it is in the other; a killed job leaves nothing frozen."""
+    pid = boot(node, slot)
+    node.attach(slot, pid, "mkdir", "/srv/v")
+    for name in ("first", "second"):
+        world.run("btrfs", "subvolume", "create", node.rootfs(slot, f"/srv/v/{name}"))
+        os.chmod(node.rootfs(slot, f"/srv/v/{name}"), 0o777)
+    node.attach(slot, pid, "systemd-run", "-q", "sh", "-c",
+                "i=0; while :; do i=$((i+1)); echo $i >/srv/v/first/n; echo $i >/srv/v/second/n; done")
+    world.wait_for(lambda: os.path.exists(node.rootfs(slot, "/srv/v/second/n")), what="the writer")
+    for i in range(10):
+        node.job("snapshot.create", slot, {"name": f"s{i}", "hold": True})
+    for i in range(10):
+        values = []
+        for name in ("first", "second"):
+            text = read(node.rootfs(slot, f"/srv/v/{name}/n").replace("/rootfs/", f"/snapshots/s{i}/"))
+            values.append(int(text) if text else None)
+        assert None in values or 0 <= values[0] - values[1] <= 1, values
+    with pytest.raises(frames.WorkerDied):
+        node.job("snapshot.create", slot, {"name": "cut", "hold": True}, failpoint="snapshot.held=kill")
+    assert node.slot(slot)["frozen"] is True
+    node.job("snapshot.delete", slot, {"name": "cut", "hold": True})
+    assert node.slot(slot)["frozen"] is False
 
 
 def test_ramdisk_outlives_a_stop(node, slot):
