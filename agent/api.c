@@ -83,6 +83,8 @@ static const struct route routes[] = {
     {GET, C "/forwards", ANYBODY, forwards_list},
     {POST, C "/forwards", ANYBODY, forwards_add},
     {DELETE, C "/forwards/{protocol}/{port}", ANYBODY, forwards_remove},
+    {GET, C "/transparent-proxy", ROLE_OPERATOR, proxy_get},
+    {PUT | PATCH, C "/transparent-proxy", ROLE_OPERATOR, proxy_set},
     {GET, C "/storage/shares", ANYBODY, shares_list},
     {POST, C "/storage/shares", ANYBODY, share_create},
     {GET, C "/storage/shares/{share}", ANYBODY, share_get},

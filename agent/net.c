@@ -8,6 +8,7 @@
 #include "agent/forward.h"
 #include "agent/kits.h"
 #include "agent/project.h"
+#include "agent/proxy.h"
 #include "base/failpoint.h"
 #include "base/str.h"
 
@@ -43,6 +44,7 @@ static void add_container(struct net_task *t, const struct container *c, bool cl
         .closed = closed,
         .way_out = egress_way(c->egress),
         .group = project_group(t->agent, c->record.project_id),
+        .proxy = proxy_is(c),
         .ingress = c->rules->rules[RULE_INGRESS],
         .ingress_count = c->rules->count[RULE_INGRESS],
         .egress = c->rules->rules[RULE_EGRESS],

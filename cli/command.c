@@ -191,6 +191,7 @@ const struct cli_command cli_commands[] = {
     {"forward add", "CONTAINER HOST_PORT[:PORT][/udp]", 2, 2, "Let a port of the host lead to it", cmd_forward_add,
      NULL},
     {"forward remove", "CONTAINER HOST_PORT[/udp]", 2, 2, "End a forward", cmd_forward_remove, NULL},
+    {"proxy", "CONTAINER [on|off]", 1, 2, "May it pass on connections with its clients' addresses", cmd_proxy, NULL},
     {"env list", "CONTAINER", 1, 1, "Environment variables", cmd_env_list, NULL},
     {"env set", "CONTAINER KEY=VALUE...", 2, -1, "Set environment variables", cmd_env_set, NULL},
     {"env unset", "CONTAINER KEY...", 2, -1, "Remove environment variables", cmd_env_unset, NULL},

@@ -84,6 +84,13 @@ static bool is_from_any(const struct nlmsghdr *h, uint16_t tuple, const struct n
            (v6 && net_plan_slot_of_address(plan, AF_INET6, mnl_attr_get_payload(v6)));
 }
 
+static bool is_proxied(const struct nlmsghdr *h, const struct slot_net *n)
+{
+    const struct nlattr *mark = nl_attr(h, sizeof(struct nfgenmsg), CTA_MARK);
+
+    return mark && (ntohl(mnl_attr_get_u32(mark)) & NF_PROXY_MARK_MASK) == NF_PROXY_MARK(n->slot);
+}
+
 static bool is_doomed(const struct nlmsghdr *h, const struct doomed *d)
 {
     bool begun = is_from(h, CTA_TUPLE_ORIG, d->n), answers = is_from(h, CTA_TUPLE_REPLY, d->n);
@@ -100,6 +107,8 @@ static bool is_doomed(const struct nlmsghdr *h, const struct doomed *d)
         return answers && is_translated(h) && is_to_forward(h, d);
     case CONNTRACK_UNFORWARDED:
         return !is_translated(h) && is_to_forward(h, d);
+    case CONNTRACK_PROXIED:
+        return is_proxied(h, d->n);
     }
     abort();
 }
@@ -177,7 +186,7 @@ static int find(struct nf *nf, struct doomed *d)
         {AF_INET, CTA_TUPLE_ORIG}, {AF_INET, CTA_TUPLE_REPLY}, {AF_INET6, CTA_TUPLE_ORIG}, {AF_INET6, CTA_TUPLE_REPLY}};
     int rc = 0;
 
-    if (table_is_small() || d->which == CONNTRACK_UNFORWARDED)
+    if (table_is_small() || d->which == CONNTRACK_UNFORWARDED || d->which == CONNTRACK_PROXIED)
         return dump(nf, d, AF_UNSPEC, 0);
     for (size_t i = 0; !rc && i < ARRAY_LEN(passes); i++)
         if (passes[i].tuple == CTA_TUPLE_ORIG ? d->which != CONNTRACK_FORWARDED : d->which != CONNTRACK_BEGUN)

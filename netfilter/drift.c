@@ -29,7 +29,12 @@ enum have {
     HAVE_SYSCTL6 = 1 << 9,
     HAVE_RULE4 = 1 << 10,
     HAVE_RULE6 = 1 << 11,
+    HAVE_PROXY_RULE4 = 1 << 12,
+    HAVE_PROXY_RULE6 = 1 << 13,
+    HAVE_PROXY_ROUTE4 = 1 << 14,
+    HAVE_PROXY_ROUTE6 = 1 << 15,
     HAVE_LINK_ALL = HAVE_RULE4 - 1,
+    HAVE_PROXY_ALL = HAVE_PROXY_RULE4 | HAVE_PROXY_RULE6 | HAVE_PROXY_ROUTE4 | HAVE_PROXY_ROUTE6,
     HAVE_HOST_ALL = HAVE_UP | HAVE_ROUTE4 | HAVE_ROUTE6 | HAVE_SYSCTL4 | HAVE_SYSCTL6 | HAVE_RULE4 | HAVE_RULE6
 };
 
@@ -44,6 +49,12 @@ static const char *const names[] = {
     "IPv6 neighbour entry",
     "IPv4 forwarding or rp_filter",
     "IPv6 forwarding",
+    NULL,
+    NULL,
+    "IPv4 ip rule as a proxy",
+    "IPv6 ip rule as a proxy",
+    "IPv4 route for clients as a proxy",
+    "IPv6 route for clients as a proxy",
 };
 static const char *const host_names[] = {
     NULL,
@@ -178,6 +189,9 @@ static int see_route(const struct nlmsghdr *h, void *data)
         return MNL_CB_OK;
     if (table == NF_ROUTE_TABLE && m->rtm_type == RTN_LOCAL && m->rtm_dst_len == 0 && out == l->loopback)
         l->host |= v4_or_6(m->rtm_family, HAVE_ROUTE4);
+    if (table > NF_PROXY_TABLE(0) && table <= NF_PROXY_TABLE(NET_SLOT_MAX) && m->rtm_dst_len == 0 && out &&
+        out == l->indexes[table - NF_PROXY_TABLE(0)])
+        l->have[table - NF_PROXY_TABLE(0)] |= (uint16_t)v4_or_6(m->rtm_family, HAVE_PROXY_ROUTE4);
     to = bytes_of(h, sizeof(*m), RTA_DST, address_len(m->rtm_family));
     slot = to ? net_plan_slot_of_address(&l->nf->plan, m->rtm_family, to) : 0;
     if (table == RT_TABLE_MAIN && m->rtm_type == RTN_UNICAST && slot && out && out == l->indexes[slot] &&
@@ -217,7 +231,7 @@ static int see_sysctl(const struct nlmsghdr *h, void *data)
     if (right && index == NETCONFA_IFINDEX_ALL)
         l->host |= v4_or_6(m->ncm_family, HAVE_SYSCTL4);
     if (slot && m->ncm_family == AF_INET)
-        right = right && nl_attr_u32(h, sizeof(*m), NETCONFA_RP_FILTER) == sysctl_rp_filter();
+        right = right && nl_attr_u32(h, sizeof(*m), NETCONFA_RP_FILTER) == sysctl_rp_filter(l->nf->known[slot].proxy);
     if (slot && right)
         l->have[slot] |= (uint16_t)v4_or_6(m->ncm_family, HAVE_SYSCTL4);
     return MNL_CB_OK;
@@ -226,14 +240,18 @@ static int see_sysctl(const struct nlmsghdr *h, void *data)
 static int see_rule(const struct nlmsghdr *h, void *data)
 {
     const struct fib_rule_hdr *m = mnl_nlmsg_get_payload(h);
+    uint32_t priority = nl_attr_u32(h, sizeof(*m), FRA_PRIORITY), mark = nl_attr_u32(h, sizeof(*m), FRA_FWMARK),
+             mask = nl_attr_u32(h, sizeof(*m), FRA_FWMASK), table = nl_attr_u32(h, sizeof(*m), FRA_TABLE),
+             slot = mark >> NF_PROXY_MARK_SHIFT;
     struct look *l = data;
 
-    if ((m->family == AF_INET || m->family == AF_INET6) && m->action == FR_ACT_TO_TBL &&
-        nl_attr_u32(h, sizeof(*m), FRA_PRIORITY) == NF_RULE_PRIORITY &&
-        nl_attr_u32(h, sizeof(*m), FRA_FWMARK) == NF_MARK_REPLY &&
-        nl_attr_u32(h, sizeof(*m), FRA_FWMASK) == NF_MARK_MASK &&
-        nl_attr_u32(h, sizeof(*m), FRA_TABLE) == NF_ROUTE_TABLE)
+    if ((m->family != AF_INET && m->family != AF_INET6) || m->action != FR_ACT_TO_TBL)
+        return MNL_CB_OK;
+    if (priority == NF_RULE_PRIORITY && mark == NF_MARK_REPLY && mask == NF_MARK_MASK && table == NF_ROUTE_TABLE)
         l->host |= v4_or_6(m->family, HAVE_RULE4);
+    if (priority == NF_PROXY_RULE_PRIORITY && slot <= NET_SLOT_MAX && mark == NF_PROXY_MARK(slot) &&
+        mask == NF_PROXY_MARK_MASK && table == NF_PROXY_TABLE(slot))
+        l->have[slot] |= (uint16_t)v4_or_6(m->family, HAVE_PROXY_RULE4);
     return MNL_CB_OK;
 }
 
@@ -281,7 +299,8 @@ static struct err *look(struct look *l)
 
 static struct err *repair_link(struct look *l, int slot, struct nf_drift *d)
 {
-    unsigned missing = HAVE_LINK_ALL & ~(unsigned)l->have[slot];
+    unsigned wanted = HAVE_LINK_ALL | (l->nf->known[slot].proxy ? HAVE_PROXY_ALL : 0);
+    unsigned missing = wanted & ~(unsigned)l->have[slot];
     struct slot_net n;
 
     if (!missing)

@@ -258,3 +258,16 @@ void expr_tproxy(struct nftnl_rule *r, uint32_t nfproto, uint32_t address_reg, u
     nftnl_expr_set_u32(e, NFTNL_EXPR_TPROXY_REG_PORT, port_reg);
     nftnl_rule_add_expr(r, e);
 }
+
+void rule_pass(const struct build *b, struct nftnl_rule *r)
+{
+    expr_verdict(r, NF_ACCEPT, NULL);
+    rule_end(b, r, NULL);
+}
+
+void rule_drop(const struct build *b, struct nftnl_rule *r, const char *why)
+{
+    expr_counter(r);
+    expr_verdict(r, NF_DROP, NULL);
+    rule_end(b, r, why);
+}

@@ -24,6 +24,10 @@ void rule_end(const struct build *b, struct nftnl_rule *r, const char *comment);
 #define UDATA_RULE_ID 0x6e /* in a rule's user data; nft(8) passes over what it does not know */
 void rule_end_user(const struct build *b, struct nftnl_rule *r, const char *comment, uint64_t id);
 
+/* Two ends of rules, the rule into the batch included. why: shown by nft(8) beside the counter. */
+void rule_pass(const struct build *b, struct nftnl_rule *r);
+void rule_drop(const struct build *b, struct nftnl_rule *r, const char *why);
+
 /* Registers: one of 16 bytes, or its 4-byte quarters for concatenations. */
 #define REG_MAIN NFT_REG_1
 #define REG_ADDRESS NFT_REG_2

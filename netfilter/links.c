@@ -68,12 +68,15 @@ struct err *links_delete(struct nf *nf, const char *ifname)
 
 struct err *links_restore(struct nf *nf, const struct slot_net *n)
 {
-    struct err *e = sysctl_link(n->ifname);
+    bool proxy = nf->known[n->slot].proxy;
+    struct err *e = sysctl_link(n->ifname, proxy);
 
     if (!e)
         e = set_up(nf, n->ifname);
     if (!e)
         e = routes_of_link(nf, n, if_nametoindex(n->ifname));
+    if (!e && proxy)
+        e = proxy_begin(nf, n);
     return e;
 }
 

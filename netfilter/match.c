@@ -5,6 +5,8 @@
 #include <linux/netfilter/nf_conntrack_tuple_common.h>
 #include <net/if.h>
 
+#include "netfilter/set.h"
+
 void match_interface(struct nftnl_rule *r, uint32_t key, const char *name, bool is)
 {
     char padded[IFNAMSIZ] = {0}; /* the kernel compares all 16 bytes */
@@ -81,6 +83,27 @@ void match_network6(struct nftnl_rule *r, enum match_side side, const struct in6
     if (length < 128)
         expr_bitwise(r, REG_MAIN, &mask, &zero, sizeof(mask));
     expr_cmp(r, REG_MAIN, NFT_CMP_EQ, address, sizeof(*address));
+}
+
+void match_pool(struct nftnl_rule *r, enum match_side side, const struct net_plan *plan, uint8_t nfproto)
+{
+    const uint32_t first = ntohl(plan->ipv4.s_addr);
+    const struct rule_range pool = {first, first | (UINT32_MAX >> plan->ipv4_length)};
+
+    match_family(r, nfproto);
+    if (nfproto == NFPROTO_IPV4)
+        match_network4(r, side, &pool);
+    else
+        match_network6(r, side, &plan->ipv6, plan->ipv6_length);
+}
+
+void match_own_source(struct nftnl_rule *r, uint8_t nfproto, bool is)
+{
+    bool v4 = nfproto == NFPROTO_IPV4;
+
+    expr_meta(r, NFT_META_IIFNAME, REG_QUARTER(0));
+    expr_payload(r, NFT_PAYLOAD_NETWORK_HEADER, v4 ? 12 : 8, v4 ? 4 : 16, REG_QUARTER(4));
+    expr_lookup(r, REG_QUARTER(0), v4 ? SET_ADDRESSES4 : SET_ADDRESSES6, false, !is);
 }
 
 static void match_ct_bits(struct nftnl_rule *r, uint32_t key, uint32_t bits, bool any)

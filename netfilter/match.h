@@ -2,6 +2,7 @@
 /* What rules match, in words: an interface, a protocol, a port, a network, a state, a mark. */
 #pragma once
 
+#include "netfilter/address.h"
 #include "netfilter/expr.h"
 #include "netfilter/rule.h"
 
@@ -19,6 +20,10 @@ void match_icmp(struct nftnl_rule *r, uint32_t offset, uint8_t value); /* offset
 /* The family must have been matched before. */
 void match_network4(struct nftnl_rule *r, enum match_side side, const struct rule_range *network);
 void match_network6(struct nftnl_rule *r, enum match_side side, const struct in6_addr *address, int length);
+/* Of the containers; the family is matched, too. */
+void match_pool(struct nftnl_rule *r, enum match_side side, const struct net_plan *plan, uint8_t nfproto);
+/* The interface has the source address (is), or has not. The family must have been matched before. */
+void match_own_source(struct nftnl_rule *r, uint8_t nfproto, bool is);
 void match_ct_state(struct nftnl_rule *r, uint32_t states);         /* NF_CT_STATE_BIT()s, any of */
 void match_ct_status(struct nftnl_rule *r, uint32_t bits, bool is); /* IPS_* of conntrack, any of / none of */
 void match_ct_reply(struct nftnl_rule *r);

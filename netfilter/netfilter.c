@@ -27,7 +27,9 @@ static void remember(struct nf *nf, const struct nf_container *c)
                         .forwards = copy_of(c->forwards, c->forward_count, sizeof(*c->forwards)),
                         .forward_count = c->forward_count,
                         .way_out = c->way_out,
-                        .group = c->group};
+                        .group = c->group,
+
+                        .proxy = c->proxy};
 }
 
 static void forget(struct nf *nf, int slot)
@@ -121,6 +123,8 @@ struct err *nf_sync(struct nf *nf, const struct nf_container *containers, size_t
         keep[containers[i].slot / 8] |= (uint8_t)(1 << (containers[i].slot % 8));
     e = links_sweep(nf, keep);
     /* Forwarding after the table: nothing passes before the rules are there. */
+    if (!e)
+        e = proxy_sweep(nf);
     return e ? e : drift_repair(nf, containers, count, &unasked);
 }
 
@@ -132,39 +136,48 @@ struct err *nf_repair(struct nf *nf, const struct nf_container *containers, size
     return e ? e : drift_repair(nf, containers, count, d);
 }
 
+static struct err *known_slot(const struct nf *nf, int slot)
+{
+    if (slot >= 1 && slot <= net_plan_max_slot(&nf->plan))
+        return NULL;
+    return err_new(ERR_LIMIT, "the address pools have no place for container %d", slot);
+}
+
 struct err *nf_container_set(struct nf *nf, const struct nf_container *container)
 {
     struct batch batch;
     struct hits hits = {0};
     const struct build b = {.batch = &batch, .table = nf->table, .hits = &hits};
     struct slot_net n;
-    struct err *e;
+    struct err *e = known_slot(nf, container->slot);
 
+    if (e)
+        return e;
+    slot_net_init(&nf->plan, container->slot, &n);
+    if (container->proxy) /* before its packets may come */
+        e = proxy_begin(nf, &n);
     if (container->ingress_count || container->egress_count)
         (void)hits_collect(nf, container->slot, &hits); /* without: they count from 0 */
     batch_init(&batch, &nf->rules);
-    e = plan_container(nf, &b, container);
+    if (!e)
+        e = plan_container(nf, &b, container);
     if (!e)
         e = batch_send(&batch);
     batch_clear(&batch);
     hits_clear(&hits);
+    if (e && container->proxy && !nf->known[container->slot].proxy)
+        err_ignore(proxy_end(nf, &n));
     if (e)
         return e;
-    slot_net_init(&nf->plan, container->slot, &n);
     if (nf->known[container->slot].way_out != container->way_out)
         e = conntrack_flush(nf, &n, CONNTRACK_BEGUN, NULL, 0);
     if (nf->known[container->slot].group && nf->known[container->slot].group != container->group)
         e = err_first(e, conntrack_flush(nf, &n, CONNTRACK_PEERS, NULL, 0));
     e = err_first(e, forward_flush(nf, &n, container));
+    if (nf->known[container->slot].proxy && !container->proxy)
+        e = err_first(e, proxy_end(nf, &n));
     remember(nf, container);
     return e;
-}
-
-static struct err *known_slot(const struct nf *nf, int slot)
-{
-    if (slot >= 1 && slot <= net_plan_max_slot(&nf->plan))
-        return NULL;
-    return err_new(ERR_LIMIT, "the address pools have no place for container %d", slot);
 }
 
 static void hits_of_list(const struct hits *hits, int slot, enum rule_direction direction, struct rule *const *list,
@@ -205,8 +218,10 @@ struct err *nf_container_remove(struct nf *nf, int slot)
     batch_clear(&batch);
     if (e)
         return e;
+    if (nf->known[slot].proxy)
+        e = proxy_end(nf, &n);
     forget(nf, slot);
-    return conntrack_flush(nf, &n, CONNTRACK_ALL, NULL, 0);
+    return err_first(e, conntrack_flush(nf, &n, CONNTRACK_ALL, NULL, 0));
 }
 
 struct err *nf_link_create(struct nf *nf, int slot)
@@ -251,10 +266,11 @@ struct err *nf_uninstall(struct nf *nf)
     /* Links first: without rules a container would be open. */
     e = links_sweep(nf, NULL);
     e = err_first(e, routes_remove(nf));
+    remember_nothing(nf);
+    e = err_first(e, proxy_sweep(nf));
     batch_init(&batch, &nf->rules);
     table_delete(&b);
     e = err_first(e, batch_send(&batch));
     batch_clear(&batch);
-    remember_nothing(nf);
     return e;
 }

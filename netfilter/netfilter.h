@@ -16,7 +16,8 @@
  * - to the host: established, relayed: its egress rules, then the relay; ICMP, host_tcp_ports, host_udp_ports, drop
  *
  * Proxied traffic is what leaves this host's own sockets with the mark 0x200/0xff00, or from an address which is not
- * this host's (a transparent socket), or from a uid in proxy_uids.
+ * this host's (a transparent socket), or from a uid in proxy_uids; and what a container that is a proxy opens to
+ * others.
  */
 #pragma once
 
@@ -51,6 +52,8 @@ enum nf_egress {
                           not exist, then nothing goes */
 };
 
+#define NF_PROXIES_MAX 16 /* the cost of a packet grows with their number, by an ip rule each */
+
 /* A port of this host, at any of its addresses but the loopback's, that leads to a port of the container. The client's
  * address stays. Its ingress rules apply, as to any other way in. */
 struct nf_forward {
@@ -64,6 +67,7 @@ struct nf_container {
     bool closed; /* nothing new may go to it, not even proxied: it is not ready */
     enum nf_egress way_out;
     uint16_t group;            /* those of the same group reach each other, after their rules; 0: of none */
+    bool proxy;                /* what it opens to other containers counts as proxied, whatever its source address */
     const uint16_t *kit_ports; /* TCP; reachable by proxied traffic only */
     size_t kit_port_count;
     const struct nf_forward *forwards; /* no other container may have the same host port */

@@ -13,6 +13,7 @@ struct known {
     size_t forward_count;
     enum nf_egress way_out;
     uint16_t group;
+    bool proxy;
 };
 
 struct nf {
@@ -34,10 +35,18 @@ struct nf {
 #define NF_MARK_REPLY 0x100u   /* route to this host: lookup in NF_ROUTE_TABLE */
 #define NF_MARK_PROXIED 0x200u /* SO_MARK of a proxy */
 #define NF_MARK_OF_GROUP(group) ((uint32_t)(group) << 16)
-#define NF_CT_PROXIED 0x100u /* connection of a marked socket */
+#define NF_CT_PROXIED 0x100u     /* connection of a marked socket */
+#define NF_MARK_CONTAINER 0x300u /* of a proxy in a container: which one is said above the mask */
 #define NF_ROUTE_TABLE 100
 #define NF_RULE_PRIORITY 100
 #define NF_ROUTE_PROTOCOL 110 /* who made a route: shown by "ip route" */
+
+/* Of the proxy in the container of a slot: mark of its connections and their answers, and its route table. */
+#define NF_PROXY_MARK_SHIFT 16
+#define NF_PROXY_MARK(slot) ((uint32_t)(slot) << NF_PROXY_MARK_SHIFT | NF_MARK_CONTAINER)
+#define NF_PROXY_MARK_MASK 0xffffff00u
+#define NF_PROXY_TABLE(slot) (1100000u + (uint32_t)(slot))
+#define NF_PROXY_RULE_PRIORITY 101
 
 struct build;
 
@@ -60,6 +69,17 @@ void forward_elements(const struct nf *nf, const struct build *b, const struct s
                       const struct nf_forward *forwards, size_t count);
 MUST_USE struct err *forward_flush(struct nf *nf, const struct slot_net *n, const struct nf_container *c);
 
+/* proxy.c: rules in chains of table.c, after what these have already; chain "proxied" is table.c's. */
+void proxy_antispoof(const struct nf *nf, const struct build *b);
+void proxy_marks(const struct nf *nf, const struct build *b);
+void proxy_routed(const struct nf *nf, const struct build *b);
+void proxy_elements(const struct build *b, const struct slot_net *n, bool proxy);
+/* ip rules, routes and rp_filter of a link that is there; at the end the connections go, too. Both can be repeated. */
+MUST_USE struct err *proxy_begin(struct nf *nf, const struct slot_net *n);
+MUST_USE struct err *proxy_end(struct nf *nf, const struct slot_net *n);
+/* Of containers that are no proxies, as `known` says. */
+MUST_USE struct err *proxy_sweep(struct nf *nf);
+
 /* links.c */
 MUST_USE struct err *links_create(struct nf *nf, const struct slot_net *n);
 MUST_USE struct err *links_delete(struct nf *nf, const char *ifname);
@@ -77,17 +97,25 @@ MUST_USE struct err *routes_of_link(struct nf *nf, const struct slot_net *n, uns
 
 /* sysctl.c: forwarding on the host, and what a container's link needs. */
 MUST_USE struct err *sysctl_host(const struct net_plan *plan);
-MUST_USE struct err *sysctl_link(const char *ifname);
-uint32_t sysctl_rp_filter(void); /* what a link has */
+/* proxy: what it sends has addresses that are behind other links. */
+MUST_USE struct err *sysctl_link(const char *ifname, bool proxy);
+uint32_t sysctl_rp_filter(bool proxy); /* what a link has */
 
 /* drift.c: puts the links right, and routes and sysctls of the host. */
 MUST_USE struct err *drift_repair(struct nf *nf, const struct nf_container *containers, size_t count,
                                   struct nf_drift *d);
 
 /* conntrack.c: forgets connections of the container's addresses: every one, those that the container began, those with
- * other containers, those that came by one of the forwards. CONNTRACK_UNFORWARDED: those of anybody that are sent to
- * the port of a forward and not translated: the kernel would keep to the way that the first packet went. forwards: NULL
- * but for the last two. */
-enum conntrack_which { CONNTRACK_ALL, CONNTRACK_BEGUN, CONNTRACK_PEERS, CONNTRACK_FORWARDED, CONNTRACK_UNFORWARDED };
+ * other containers, those that it opened as a proxy, those that came by one of the forwards. CONNTRACK_UNFORWARDED:
+ * those of anybody that are sent to the port of a forward and not translated: the kernel would keep to the way that the
+ * first packet went. forwards: NULL but for the last two. */
+enum conntrack_which {
+    CONNTRACK_ALL,
+    CONNTRACK_BEGUN,
+    CONNTRACK_PEERS,
+    CONNTRACK_PROXIED,
+    CONNTRACK_FORWARDED,
+    CONNTRACK_UNFORWARDED
+};
 MUST_USE struct err *conntrack_flush(struct nf *nf, const struct slot_net *n, enum conntrack_which which,
                                      const struct nf_forward *forwards, size_t count);

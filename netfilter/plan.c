@@ -221,6 +221,7 @@ struct err *plan_container(const struct nf *nf, const struct build *b, const str
     user_rules(nf, b, names.in, RULE_INGRESS, c->ingress, c->ingress_count);
     egress(b, &n, c->way_out);
     project(nf, b, &n, c->group);
+    proxy_elements(b, &n, c->proxy);
     user_rules(nf, b, names.out, RULE_EGRESS, c->egress, c->egress_count);
     set_container(b, SET_ADD, &n, names.in, names.out);
     set_ready(b, SET_ADD, &n);
@@ -247,6 +248,7 @@ void plan_remove(const struct nf *nf, const struct build *b, int slot)
     forward_elements(nf, b, &n, NULL, 0);
     egress(b, &n, NF_EGRESS_OPEN);
     project(nf, b, &n, 0);
+    proxy_elements(b, &n, false);
     set_container(b, SET_DELETE, &n, names.in, names.out);
     chain_flush(b, names.in);
     chain_flush(b, names.out);

@@ -47,6 +47,8 @@ static const struct set_kind kinds[] = {
     {MAP_RELAY6, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST, TYPE_IPV6, 16},
     {MAP_FORWARD4, CONCAT(TYPE_PROTOCOL, TYPE_PORT), 8, BYTEORDER_BIG, CONCAT(TYPE_IPV4, TYPE_PORT), 8},
     {MAP_FORWARD6, CONCAT(TYPE_PROTOCOL, TYPE_PORT), 8, BYTEORDER_BIG, CONCAT(TYPE_IPV6, TYPE_PORT), 20},
+    {SET_PROXIES, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST},
+    {MAP_PROXY_MARKS, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST, TYPE_MARK, 4},
 };
 
 static struct nftnl_set *set_named(const struct build *b, const char *name)
@@ -213,4 +215,10 @@ void set_forward(const struct build *b, enum set_change change, const struct slo
     memcpy(data6 + sizeof(n->addr6), &port, sizeof(port));
     data_element(b, change, MAP_FORWARD4, key, sizeof(key), data4, sizeof(data4));
     data_element(b, change, MAP_FORWARD6, key, sizeof(key), data6, sizeof(data6));
+}
+
+void set_proxy(const struct build *b, enum set_change change, const struct slot_net *n, uint32_t mark)
+{
+    element(b, change, SET_PROXIES, n->ifname, IFNAMSIZ, NULL);
+    data_element(b, change, MAP_PROXY_MARKS, n->ifname, IFNAMSIZ, &mark, sizeof(mark));
 }

@@ -22,6 +22,8 @@ struct nf_forward;
 #define MAP_RELAY6 "relay6"                 /* interface : IPv6 address of its relay's sockets */
 #define MAP_FORWARD4 "forward4"             /* protocol . port of this host : IPv4 address . port of a container */
 #define MAP_FORWARD6 "forward6"             /* the same for IPv6 */
+#define SET_PROXIES "proxies"               /* interfaces of containers that are proxies */
+#define MAP_PROXY_MARKS "proxy_marks"       /* the same : mark of their connections */
 
 void sets_create(const struct build *b);
 void set_add_uid(const struct build *b, uint32_t uid);
@@ -39,5 +41,7 @@ void set_relayed(const struct build *b, enum set_change change, const struct slo
 void set_forward(const struct build *b, enum set_change change, const struct slot_net *n, const struct nf_forward *f);
 /* Its elements of MAP_PROJECT and SET_PEERS. */
 void set_project(const struct build *b, enum set_change change, const struct slot_net *n, uint16_t group);
+/* Its elements of SET_PROXIES and MAP_PROXY_MARKS. */
+void set_proxy(const struct build *b, enum set_change change, const struct slot_net *n, uint32_t mark);
 /* Its element of SET_READY. */
 void set_ready(const struct build *b, enum set_change change, const struct slot_net *n);

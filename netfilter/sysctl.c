@@ -6,11 +6,18 @@
 #include "base/str.h"
 #include "netfilter/nf.h"
 
-#define RP_FILTER "1"
+/* Of the kernel: any way back will do, or only the link that a packet came by. */
+#define LOOSE "2"
+#define STRICT "1"
 
-uint32_t sysctl_rp_filter(void)
+static const char *rp_filter(bool proxy)
 {
-    return (uint32_t)(RP_FILTER[0] - '0');
+    return proxy ? LOOSE : STRICT;
+}
+
+uint32_t sysctl_rp_filter(bool proxy)
+{
+    return (uint32_t)(rp_filter(proxy)[0] - '0');
 }
 
 static struct err *put(const char *path, const char *value)
@@ -65,15 +72,15 @@ struct err *sysctl_host(const struct net_plan *plan)
     return e;
 }
 
-struct err *sysctl_link(const char *ifname)
+struct err *sysctl_link(const char *ifname, bool proxy)
 {
-    static const struct {
+    const struct {
         int version;
         const char *key, *value;
     } rows[] = {
-        {4, "forwarding", "1"},     {4, "rp_filter", RP_FILTER},  {4, "accept_redirects", "0"},
-        {4, "send_redirects", "0"}, {4, "secure_redirects", "0"}, {6, "forwarding", "1"},
-        {6, "accept_ra", "0"},      {6, "accept_redirects", "0"}, {6, "autoconf", "0"},
+        {4, "forwarding", "1"},     {4, "rp_filter", rp_filter(proxy)}, {4, "accept_redirects", "0"},
+        {4, "send_redirects", "0"}, {4, "secure_redirects", "0"},       {6, "forwarding", "1"},
+        {6, "accept_ra", "0"},      {6, "accept_redirects", "0"},       {6, "autoconf", "0"},
         {6, "addr_gen_mode", "1"},
     };
     struct err *e = NULL;

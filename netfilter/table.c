@@ -115,6 +115,7 @@ static void antispoof(const struct nf *nf, const struct build *b)
     match_protocol(r, IPPROTO_ICMPV6);
     match_icmp(r, 0, ND_SOLICITATION);
     pass(b, r);
+    proxy_antispoof(nf, b);
     drop(b, rule_begin(b, name), "not its address");
 }
 
@@ -151,9 +152,10 @@ static void marks(const struct nf *nf, const struct build *b)
 
     chain_base(b, "mark", "filter", NF_INET_PRE_ROUTING, NF_IP_PRI_MANGLE);
     skip_foreign(nf, b, "mark", NFT_META_IIFNAME);
+    proxy_marks(nf, b);
     r = rule_begin(b, "mark");
     match_ct_reply(r);
-    match_mark(r, true, NF_CT_PROXIED, NF_CT_PROXIED);
+    match_mark(r, true, NF_CT_PROXIED, NF_MARK_MASK);
     set_mark(r, false, NF_MARK_REPLY, NF_MARK_MASK);
     pass(b, r);
     for (size_t i = 0; i < ARRAY_LEN(protocols); i++) {
@@ -174,7 +176,7 @@ static void marks(const struct nf *nf, const struct build *b)
     skip_foreign(nf, b, "mark_proxied", NFT_META_OIFNAME);
     r = rule_begin(b, "mark_proxied");
     match_mark(r, false, NF_MARK_PROXIED, NF_MARK_MASK);
-    set_mark(r, true, NF_CT_PROXIED, NF_CT_PROXIED);
+    set_mark(r, true, NF_CT_PROXIED, NF_MARK_MASK);
     rule_end(b, r, NULL);
 }
 
@@ -311,7 +313,12 @@ static void routed(const struct nf *nf, const struct build *b)
 {
     struct nftnl_rule *r;
 
+    chain_plain(b, "proxied");
+    by_state(b, "proxied");
+    closed_unless_ready(b, "proxied");
+    pass(b, rule_begin(b, "proxied"));
     chain_plain(b, "routed_from");
+    proxy_routed(nf, b);
     r = rule_begin(b, "routed_from"); /* before established ones pass */
     match_interface_set(r, NFT_META_IIFNAME, SET_CONFINED, false, false);
     drop(b, r, "confined");

@@ -175,7 +175,9 @@ static bool route_lost(const struct nf_watch *w, const struct nlmsghdr *h)
     const struct nlattr *to = nl_attr(h, sizeof(*m), RTA_DST);
     char name[IFNAMSIZ];
 
-    if (m->rtm_table == NF_ROUTE_TABLE)
+    uint32_t table = nl_attr_u32(h, sizeof(*m), RTA_TABLE);
+
+    if (table == NF_ROUTE_TABLE || (table > NF_PROXY_TABLE(0) && table <= NF_PROXY_TABLE(NET_SLOT_MAX)))
         return true;
     return to && mnl_attr_get_payload_len(to) == (m->rtm_family == AF_INET ? 4 : 16) &&
            net_plan_slot_of_address(&w->plan, m->rtm_family, mnl_attr_get_payload(to)) &&
@@ -189,7 +191,7 @@ static bool sysctl_wrong(const struct nf_watch *w, const struct nlmsghdr *h)
     bool forwards =
              !nl_attr(h, sizeof(*m), NETCONFA_FORWARDING) || nl_attr_u32(h, sizeof(*m), NETCONFA_FORWARDING) == 1,
          filters = m->ncm_family != AF_INET || !nl_attr(h, sizeof(*m), NETCONFA_RP_FILTER) ||
-                   nl_attr_u32(h, sizeof(*m), NETCONFA_RP_FILTER) == sysctl_rp_filter();
+                   nl_attr_u32(h, sizeof(*m), NETCONFA_RP_FILTER) == sysctl_rp_filter(false);
 
     if (index == NETCONFA_IFINDEX_ALL)
         return !forwards;
@@ -214,7 +216,8 @@ static bool see_route(const struct nf_watch *w, const struct nlmsghdr *h)
     case RTM_DELNEIGH:
         return slot_of_index(w, (uint32_t)((const struct ndmsg *)body)->ndm_ifindex) != 0;
     case RTM_DELRULE:
-        return ((const struct fib_rule_hdr *)body)->table == NF_ROUTE_TABLE;
+        return ((const struct fib_rule_hdr *)body)->table == NF_ROUTE_TABLE ||
+               nl_attr_u32(h, sizeof(struct fib_rule_hdr), FRA_PRIORITY) == NF_PROXY_RULE_PRIORITY;
     case RTM_NEWNETCONF:
         return sysctl_wrong(w, h);
     default:

@@ -7,13 +7,13 @@ import subprocess
 import pytest
 from daemon import Daemon
 from netlab import Space
-from proxy import Proxy
-from world import run, wait_for
+from proxy import Proxy, documented
+from world import BUILD, run, wait_for
 
 HOST4, HOST6, CLIENT4, CLIENT6 = "198.51.100.1", "2001:db8:1::1", "198.51.100.7", "2001:db8:1::7"
 OTHER4 = "198.51.100.8"
 PORTS = {"haproxy": 8081, "nginx": 8082, "haproxy-tcp": 8083, "nginx-stream": 8085}
-PLAIN_PORT = 8084
+PLAIN_PORT, INNER_PORT = 8084, 8443
 
 
 @pytest.fixture(scope="module")
@@ -146,3 +146,61 @@ def test_routes_tell_the_proxy_everything(node, boxes):
     assert after["revision"] > routes["revision"]
     assert not next(r for r in after["routes"] if r["container_id"] == boxes[1]["id"])["running"]
     assert node.op(boxes[1]["id"], "resume").status == 200
+
+
+def run_in(node, cid, box):
+    """haproxy in the network and user namespace of a container, after what its root does at each boot."""
+    node.inside(cid, "sh", "-e", "-c", documented("container.sh"))
+    pid = node.container(cid)["node"]["init_pid"]
+    return Proxy("haproxy", node.dir, box["node"], INNER_PORT,
+                 enter=["nsenter", "-t", str(pid), "-U", "-n", "-S", "0", "-G", "0"])
+
+
+def test_a_proxy_in_a_container(node, client, boxes):
+    cid = node.create("rip-proxy", hoody_kit=False)["id"]
+    path = f"/api/v1/containers/{cid}"
+    node.wait_booted(cid)
+
+    def peers():
+        seen = []
+        for family in (4, 6):
+            for ask in (lambda *a: client.exec(*a, check=False).stdout, lambda *a: node.inside(boxes[1]["id"], *a, check=False)):
+                answer = ask(*curl(p, family))
+                seen.append(json.loads(answer)["peer"] if answer.startswith("{") else None)
+        return seen
+    own = [boxes[1]["node"][f"ipv{family}"] for family in (4, 6)]
+    wanted = [CLIENT4, own[0], CLIENT6, own[1]]
+    assert node.post(path + "/forwards", {"host_port": INNER_PORT}).status == 201
+    assert node.call("PUT", path + "/transparent-proxy", {}).status == 400
+    assert node.get(path + "/transparent-proxy").data == {"container_id": cid, "enabled": False}
+    p = run_in(node, cid, boxes[0])
+    try:
+        assert peers() == [None] * 4, "it is not declared"
+        ctl = [BUILD + "/nodectl", "--socket", node.socket]
+        assert run(*ctl, "proxy", "rip-proxy", "on") == "on\n" and run(*ctl, "proxy", "rip-proxy") == "on\n"
+        assert peers() == wanted
+        node.restart()
+        assert peers() == wanted, "after a restart of noded"
+    finally:
+        p.stop()
+    assert node.op(cid, "restart", {"timeout": 5}).status == 200
+    node.wait_booted(cid)
+    p = run_in(node, cid, boxes[0])
+    try:
+        assert peers() == wanted, "after a restart of the container"
+        run("nft", "delete", "chain", "inet", node.name, "source_nat")
+        for family in ("-4", "-6"):
+            run("ip", family, "rule", "del", "pref", "101")
+        wait_for(lambda: "101:" in run("ip", "rule") and "101:" in run("ip", "-6", "rule"), 5, what="the ip rules")
+        assert peers() == wanted, "after others have changed the network"
+        assert node.call("PATCH", path + "/transparent-proxy", {"enabled": False}).data["enabled"] is False
+        assert peers() == [None] * 4, "taken back"
+        assert node.call("PUT", path + "/transparent-proxy", {"enabled": True}).status == 200
+        assert peers() == wanted
+    finally:
+        p.stop()
+    words = [e["event_type"] for e in node.get(f"/api/v1/events?container_id={cid}&limit=100").data["events"]]
+    assert words.count("container.proxy.enabled") == 2 and words.count("container.proxy.disabled") == 1
+    assert node.delete(cid).status == 200
+    assert "101:" not in run("ip", "rule") + run("ip", "-6", "rule")
+

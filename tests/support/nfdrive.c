@@ -75,6 +75,7 @@ static struct err *container(const json_t *j, struct owned *o)
 
     o->c.slot = (int)json_integer_value(json_object_get(j, "slot"));
     o->c.closed = json_is_true(json_object_get(j, "closed"));
+    o->c.proxy = json_is_true(json_object_get(j, "proxy"));
     while (ways[way] && !str_eq(ways[way], text(j, "way_out", "open")))
         way++;
     o->c.way_out = (enum nf_egress)way;
