@@ -27,6 +27,8 @@
 
 #define CT_OPEN (uint32_t)(NF_CT_STATE_BIT(IP_CT_ESTABLISHED) | NF_CT_STATE_BIT(IP_CT_RELATED))
 
+#define LINK_LOCAL4 0xa9fe0000u /* 169.254.0.0/16: of a cloud, its metadata */
+
 enum { ND_FIRST = 133, ND_LAST = 137, ND_SOLICITATION = 135 }; /* ICMPv6 types of neighbour discovery */
 
 static void table_message(const struct build *b, uint16_t type, uint16_t flags)
@@ -86,6 +88,30 @@ static void match_owned(struct nftnl_rule *r, uint32_t base, uint32_t offset, ui
     expr_lookup(r, REG_QUARTER(0), set, false, !is);
 }
 
+static void drop_to4(const struct build *b, const char *name, uint32_t network, uint32_t span, const char *why)
+{
+    const struct rule_range range = {network, network | span};
+    struct nftnl_rule *r = rule_begin(b, name);
+
+    match_family(r, NFPROTO_IPV4);
+    match_network4(r, MATCH_DESTINATION, &range);
+    drop(b, r, why);
+}
+
+/* Addresses of relays are names for rules. A packet that has one as its destination was made by hand, to be found a
+ * socket that is another container's. */
+static void no_relays(const struct build *b, const char *name)
+{
+    static const struct in6_addr discard = {.s6_addr = {0x01}};
+    struct nftnl_rule *r;
+
+    drop_to4(b, name, INADDR_LOOPBACK & IN_CLASSA_NET, IN_CLASSA_HOST, "loopback");
+    r = rule_begin(b, name);
+    match_family(r, NFPROTO_IPV6);
+    match_network6(r, MATCH_DESTINATION, &discard, 64);
+    drop(b, r, "a relay's address");
+}
+
 static void antispoof(const struct nf *nf, const struct build *b)
 {
     static const struct in6_addr link_local = {.s6_addr = {0xfe, 0x80}}, unspecified = {0};
@@ -97,6 +123,7 @@ static void antispoof(const struct nf *nf, const struct build *b)
     r = rule_begin(b, name);
     match_owned(r, NFT_PAYLOAD_LL_HEADER, 6, 6, SET_HARDWARE, false);
     drop(b, r, "not its MAC");
+    no_relays(b, name);
     r = rule_begin(b, name);
     match_family(r, NFPROTO_IPV4);
     match_owned(r, NFT_PAYLOAD_NETWORK_HEADER, 12, 4, SET_ADDRESSES4, true);
@@ -148,6 +175,7 @@ static void marks(const struct nf *nf, const struct build *b)
 {
     static const uint8_t protocols[] = {IPPROTO_TCP, IPPROTO_UDP};
     const uint8_t yes = 1, no = 0;
+    const uint32_t local = RTN_LOCAL;
     struct nftnl_rule *r;
 
     chain_base(b, "mark", "filter", NF_INET_PRE_ROUTING, NF_IP_PRI_MANGLE);
@@ -165,6 +193,8 @@ static void marks(const struct nf *nf, const struct build *b)
         expr_cmp(r, REG_MAIN, NFT_CMP_EQ, &yes, sizeof(yes));
         expr_socket(r, NFT_SOCKET_WILDCARD, REG_MAIN);
         expr_cmp(r, REG_MAIN, NFT_CMP_EQ, &no, sizeof(no));
+        expr_fib_type(r, NFTA_FIB_F_DADDR, REG_MAIN); /* to this host it gets anyway, by the rules for that */
+        expr_cmp(r, REG_MAIN, NFT_CMP_NEQ, &local, sizeof(local));
         set_mark(r, false, NF_MARK_REPLY, NF_MARK_MASK);
         pass(b, r);
     }
@@ -322,6 +352,7 @@ static void routed(const struct nf *nf, const struct build *b)
     r = rule_begin(b, "routed_from"); /* before established ones pass */
     match_interface_set(r, NFT_META_IIFNAME, SET_CONFINED, false, false);
     drop(b, r, "confined");
+    drop_to4(b, "routed_from", LINK_LOCAL4, IN_CLASSB_HOST, "link-local");
     by_state(b, "routed_from");
     dispatch(b, "routed_from", NFT_META_IIFNAME, MAP_FROM_CONTAINER);
     chain_plain(b, "delivered");
