@@ -12,6 +12,15 @@ from daemon import UnixConnection
 from world import run, wait_for
 
 
+def own_sysfs():
+    """/sys of this network namespace, where LXD looks for its interfaces; the cgroups stay where they are."""
+    with tempfile.TemporaryDirectory() as keep:
+        run("mount", "--rbind", "/sys/fs/cgroup", keep)
+        run("mount", "-t", "sysfs", "sysfs", "/sys")
+        run("mount", "--rbind", keep, "/sys/fs/cgroup")
+        run("umount", "-R", keep)
+
+
 class Lxd:
     name = "lxd"
 

@@ -2,6 +2,34 @@
 #include "netfilter/chain.h"
 
 #include <libnftnl/chain.h>
+#include <libnftnl/table.h>
+
+static void table_message(const struct build *b, uint16_t type, uint16_t flags)
+{
+    struct nftnl_table *t = nftnl_table_alloc();
+    struct nlmsghdr *h;
+
+    if (!t)
+        abort();
+    nftnl_table_set_str(t, NFTNL_TABLE_NAME, b->table);
+    nftnl_table_set_u32(t, NFTNL_TABLE_FAMILY, NFPROTO_INET);
+    h = batch_begin(b->batch, type, flags, "the table");
+    nftnl_table_nlmsg_build_payload(h, t);
+    batch_end(b->batch, h);
+    nftnl_table_free(t);
+}
+
+void table_present(const struct build *b)
+{
+    table_message(b, NFT_MSG_NEWTABLE, NLM_F_CREATE);
+}
+
+void table_absent(const struct build *b)
+{
+    /* Added first, so that the deletion cannot fail for want of a table. */
+    table_message(b, NFT_MSG_NEWTABLE, NLM_F_CREATE);
+    table_message(b, NFT_MSG_DELTABLE, 0);
+}
 
 static struct nftnl_chain *chain_named(const struct build *b, const char *name)
 {

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Chains of our table, as messages of a batch. */
+/* A table and its chains, as messages of a batch. */
 #pragma once
 
 #include "netfilter/expr.h"
+
+void table_present(const struct build *b);
+void table_absent(const struct build *b); /* whether it was there or not */
 
 /* A base chain: the hook's packets pass it at this priority; what it does not decide goes on. */
 void chain_base(const struct build *b, const char *name, const char *type, uint32_t hook, int priority);

@@ -65,7 +65,7 @@ static int see_chain(const struct nlmsghdr *h, void *data)
     uint32_t hook;
 
     if (h->nlmsg_len < NLMSG_LENGTH(sizeof(*g)) || !table || !name || !family ||
-        (g->nfgen_family == NFPROTO_INET && str_eq(table, s->nf->table)))
+        (g->nfgen_family == NFPROTO_INET && lists_own(s->nf->table, table)))
         return MNL_CB_OK;
     s->docker |= str_eq(name, "DOCKER-USER");
     s->ufw |= begins(name, "ufw-") || begins(name, "ufw6-");

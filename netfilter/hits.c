@@ -78,7 +78,7 @@ static int collect(const struct nlmsghdr *h, void *data)
     return MNL_CB_OK;
 }
 
-static int dump(struct nf *nf, const char *chain, struct hits *ret)
+static int dump(struct nf *nf, const char *table, const char *chain, struct hits *ret)
 {
     char buf[NL_MESSAGE_MAX];
     struct nlmsghdr *h = nl_message(&nf->conntrack, buf, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETRULE, NLM_F_DUMP);
@@ -86,7 +86,7 @@ static int dump(struct nf *nf, const char *chain, struct hits *ret)
 
     g->nfgen_family = NFPROTO_INET;
     g->version = NFNETLINK_V0;
-    mnl_attr_put_strz(h, NFTA_RULE_TABLE, nf->table);
+    mnl_attr_put_strz(h, NFTA_RULE_TABLE, table);
     if (chain)
         mnl_attr_put_strz(h, NFTA_RULE_CHAIN, chain);
     return nl_dump(&nf->conntrack, h, collect, ret);
@@ -114,11 +114,17 @@ int hits_collect(struct nf *nf, int slot, struct hits *ret)
 {
     struct chain_names names = chain_names(slot);
     struct hits h = {0};
-    int rc;
+    int rc = 0;
 
-    rc = dump(nf, slot ? names.in : NULL, &h);
-    if (!rc && slot)
-        rc = dump(nf, names.out, &h);
+    if (slot) {
+        const char *table = lists_of(nf, NULL, slot).table;
+
+        rc = dump(nf, table, names.in, &h);
+        rc = rc ? rc : dump(nf, table, names.out, &h);
+    } else {
+        for (int i = 0; !rc && i < NF_LISTS; i++)
+            rc = dump(nf, nf->lists[i], NULL, &h);
+    }
     if (rc) {
         hits_clear(&h);
         return rc;

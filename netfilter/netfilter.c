@@ -49,6 +49,8 @@ struct err *nf_open(const struct nf_config *config, struct nf **ret)
     struct err *e;
 
     nf->table = str_dup(config->table);
+    for (int i = 0; i < NF_LISTS; i++)
+        lists_name(nf->lists[i], nf->table, i);
     nf->uplink = str_dup(config->uplink);
     nf->plan = config->plan;
     nf->inter_container = config->inter_container;
@@ -269,7 +271,7 @@ struct err *nf_uninstall(struct nf *nf)
     remember_nothing(nf);
     e = err_first(e, proxy_sweep(nf));
     batch_init(&batch, &nf->rules);
-    table_delete(&b);
+    table_delete(nf, &b);
     e = err_first(e, batch_send(&batch));
     batch_clear(&batch);
     return e;

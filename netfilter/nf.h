@@ -16,8 +16,12 @@ struct known {
     bool proxy;
 };
 
+#define NF_LISTS 8
+#define NF_LISTS_NAME_MAX 80
+
 struct nf {
     char *table, *uplink;
+    char lists[NF_LISTS][NF_LISTS_NAME_MAX]; /* names of tables, see lists.c */
     struct net_plan plan;
     bool inter_container, drop_ipv6;
     uint16_t *host_tcp_ports;
@@ -37,6 +41,7 @@ struct nf {
 #define NF_MARK_OF_GROUP(group) ((uint32_t)(group) << 16)
 #define NF_CT_PROXIED 0x100u     /* connection of a marked socket */
 #define NF_MARK_CONTAINER 0x300u /* of a proxy in a container: which one is said above the mask */
+#define NF_MARK_ASKED 0x400u     /* the lists of the containers decide, see lists.c */
 #define NF_ROUTE_TABLE 100
 #define NF_RULE_PRIORITY 100
 #define NF_ROUTE_PROTOCOL 110 /* who made a route: shown by "ip route" */
@@ -52,7 +57,15 @@ struct build;
 
 /* table.c: our table with sets, base chains and their rules; an old one goes in the same transaction. */
 void table_replace(const struct nf *nf, const struct build *b);
-void table_delete(const struct build *b);
+void table_delete(const struct nf *nf, const struct build *b);
+
+/* lists.c: the tables with the containers' chains. Those of a slot are in lists_of(): valid as long as nf. */
+void lists_name(char name[NF_LISTS_NAME_MAX], const char *table, int which);
+struct build lists_of(const struct nf *nf, const struct build *b, int slot);
+void lists_create(const struct nf *nf, const struct build *b);
+void lists_delete(const struct nf *nf, const struct build *b);
+/* A table's name is that of `table` or of one of its lists. */
+bool lists_own(const char *table, const char *name);
 
 /* plan.c: a container's chains, rules and elements. */
 struct chain_names {

@@ -201,6 +201,7 @@ static bool too_many(const struct nf_container *c)
 
 struct err *plan_container(const struct nf *nf, const struct build *b, const struct nf_container *c)
 {
+    const struct build lists = lists_of(nf, b, c->slot);
     struct chain_names names = chain_names(c->slot);
     struct slot_net n;
 
@@ -212,18 +213,19 @@ struct err *plan_container(const struct nf *nf, const struct build *b, const str
                         json_pack("{s:i}", "slot", c->slot));
     slot_net_init(&nf->plan, c->slot, &n);
     b->batch->of.slot = c->slot;
-    chain_plain(b, names.in);
-    chain_plain(b, names.out);
-    chain_flush(b, names.in);
-    chain_flush(b, names.out);
+    chain_plain(&lists, names.in);
+    chain_plain(&lists, names.out);
+    chain_flush(&lists, names.in);
+    chain_flush(&lists, names.out);
     kit_ports(nf, b, &n, c->kit_ports, c->kit_port_count);
     forward_elements(nf, b, &n, c->forwards, c->forward_count);
-    user_rules(nf, b, names.in, RULE_INGRESS, c->ingress, c->ingress_count);
+    user_rules(nf, &lists, names.in, RULE_INGRESS, c->ingress, c->ingress_count);
     egress(b, &n, c->way_out);
     project(nf, b, &n, c->group);
     proxy_elements(b, &n, c->proxy);
-    user_rules(nf, b, names.out, RULE_EGRESS, c->egress, c->egress_count);
-    set_container(b, SET_ADD, &n, names.in, names.out);
+    user_rules(nf, &lists, names.out, RULE_EGRESS, c->egress, c->egress_count);
+    set_container(b, SET_ADD, &n);
+    set_lists(&lists, SET_ADD, &n, names.in, names.out);
     set_ready(b, SET_ADD, &n);
     if (c->closed)
         set_ready(b, SET_DELETE, &n); /* added first, so that the deletion cannot fail */
@@ -233,15 +235,17 @@ struct err *plan_container(const struct nf *nf, const struct build *b, const str
 
 void plan_remove(const struct nf *nf, const struct build *b, int slot)
 {
+    const struct build lists = lists_of(nf, b, slot);
     struct chain_names names = chain_names(slot);
     struct slot_net n;
 
     /* Everything is added first, so that it can be deleted whatever was there. */
     slot_net_init(&nf->plan, slot, &n);
     b->batch->of.slot = slot;
-    chain_plain(b, names.in);
-    chain_plain(b, names.out);
-    set_container(b, SET_ADD, &n, names.in, names.out);
+    chain_plain(&lists, names.in);
+    chain_plain(&lists, names.out);
+    set_container(b, SET_ADD, &n);
+    set_lists(&lists, SET_ADD, &n, names.in, names.out);
     set_ready(b, SET_ADD, &n);
     set_ready(b, SET_DELETE, &n);
     kit_ports(nf, b, &n, NULL, 0);
@@ -249,10 +253,11 @@ void plan_remove(const struct nf *nf, const struct build *b, int slot)
     egress(b, &n, NF_EGRESS_OPEN);
     project(nf, b, &n, 0);
     proxy_elements(b, &n, false);
-    set_container(b, SET_DELETE, &n, names.in, names.out);
-    chain_flush(b, names.in);
-    chain_flush(b, names.out);
-    chain_delete(b, names.in);
-    chain_delete(b, names.out);
+    set_container(b, SET_DELETE, &n);
+    set_lists(&lists, SET_DELETE, &n, names.in, names.out);
+    chain_flush(&lists, names.in);
+    chain_flush(&lists, names.out);
+    chain_delete(&lists, names.in);
+    chain_delete(&lists, names.out);
     b->batch->of.slot = 0;
 }

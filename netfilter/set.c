@@ -38,8 +38,6 @@ static const struct set_kind kinds[] = {
     {SET_ADDRESSES6, CONCAT(TYPE_IFNAME, TYPE_IPV6), IFNAMSIZ + 16, BYTEORDER_BIG},
     {SET_KIT_PORTS, CONCAT(TYPE_IFNAME, TYPE_PORT), IFNAMSIZ + 4, BYTEORDER_BIG},
     {SET_PROXY_UIDS, TYPE_UID, 4, BYTEORDER_HOST},
-    {MAP_TO_CONTAINER, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST, VERDICT},
-    {MAP_FROM_CONTAINER, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST, VERDICT},
     {SET_CONFINED, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST},
     {MAP_PROJECT, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST, TYPE_MARK, 4, BYTEORDER_HOST},
     {SET_PEERS, CONCAT(TYPE_MARK, TYPE_IFNAME), 4 + IFNAMSIZ, BYTEORDER_BIG},
@@ -49,6 +47,12 @@ static const struct set_kind kinds[] = {
     {MAP_FORWARD6, CONCAT(TYPE_PROTOCOL, TYPE_PORT), 8, BYTEORDER_BIG, CONCAT(TYPE_IPV6, TYPE_PORT), 20},
     {SET_PROXIES, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST},
     {MAP_PROXY_MARKS, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST, TYPE_MARK, 4},
+};
+
+/* Of a table of lists. */
+static const struct set_kind list_kinds[] = {
+    {MAP_TO_CONTAINER, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST, VERDICT},
+    {MAP_FROM_CONTAINER, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST, VERDICT},
 };
 
 static struct nftnl_set *set_named(const struct build *b, const char *name)
@@ -94,6 +98,15 @@ void sets_create(const struct build *b)
 {
     for (uint32_t i = 0; i < ARRAY_LEN(kinds); i++)
         create(b, &kinds[i], i + 1);
+}
+
+void sets_create_lists(const struct build *b, int which)
+{
+    uint32_t first =
+        1000 + (uint32_t)((size_t)which * ARRAY_LEN(list_kinds)); /* numbers of sets are of the transaction */
+
+    for (uint32_t i = 0; i < ARRAY_LEN(list_kinds); i++)
+        create(b, &list_kinds[i], first + i);
 }
 
 static struct nftnl_set_elem *element_of(const void *key, uint32_t len)
@@ -148,8 +161,7 @@ void set_add_uid(const struct build *b, uint32_t uid)
     element(b, SET_ADD, SET_PROXY_UIDS, &uid, sizeof(uid), NULL);
 }
 
-void set_container(const struct build *b, enum set_change change, const struct slot_net *n, const char *ingress_chain,
-                   const char *egress_chain)
+void set_container(const struct build *b, enum set_change change, const struct slot_net *n)
 {
     char key[IFNAMSIZ + 16] = {0}; /* each part of a concatenation starts at a multiple of four */
 
@@ -161,6 +173,11 @@ void set_container(const struct build *b, enum set_change change, const struct s
     element(b, change, SET_ADDRESSES4, key, IFNAMSIZ + 4, NULL);
     memcpy(key + IFNAMSIZ, &n->addr6, sizeof(n->addr6));
     element(b, change, SET_ADDRESSES6, key, IFNAMSIZ + 16, NULL);
+}
+
+void set_lists(const struct build *b, enum set_change change, const struct slot_net *n, const char *ingress_chain,
+               const char *egress_chain)
+{
     element(b, change, MAP_TO_CONTAINER, n->ifname, IFNAMSIZ, ingress_chain);
     element(b, change, MAP_FROM_CONTAINER, n->ifname, IFNAMSIZ, egress_chain);
 }

@@ -26,13 +26,17 @@ struct nf_forward;
 #define MAP_PROXY_MARKS "proxy_marks"       /* the same : mark of their connections */
 
 void sets_create(const struct build *b);
+/* Both maps of a table of lists. */
+void sets_create_lists(const struct build *b, int which);
 void set_add_uid(const struct build *b, uint32_t uid);
 
 /* The elements that every container has, but SET_READY. Adding what is there changes nothing; deleting needs it to be
  * there. */
 enum set_change { SET_ADD, SET_DELETE };
-void set_container(const struct build *b, enum set_change change, const struct slot_net *n, const char *ingress_chain,
-                   const char *egress_chain);
+void set_container(const struct build *b, enum set_change change, const struct slot_net *n);
+/* Its elements of MAP_TO_CONTAINER and MAP_FROM_CONTAINER. */
+void set_lists(const struct build *b, enum set_change change, const struct slot_net *n, const char *ingress_chain,
+               const char *egress_chain);
 void set_kit_port(const struct build *b, enum set_change change, const struct slot_net *n, uint16_t port);
 void set_confined(const struct build *b, enum set_change change, const struct slot_net *n);
 /* Its elements of MAP_RELAY4 and MAP_RELAY6. */

@@ -16,7 +16,6 @@
  */
 #include "netfilter/nf.h"
 
-#include <libnftnl/table.h>
 #include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter_ipv4.h>
 #include <linux/rtnetlink.h>
@@ -30,21 +29,6 @@
 #define LINK_LOCAL4 0xa9fe0000u /* 169.254.0.0/16: of a cloud, its metadata */
 
 enum { ND_FIRST = 133, ND_LAST = 137, ND_SOLICITATION = 135 }; /* ICMPv6 types of neighbour discovery */
-
-static void table_message(const struct build *b, uint16_t type, uint16_t flags)
-{
-    struct nftnl_table *t = nftnl_table_alloc();
-    struct nlmsghdr *h;
-
-    if (!t)
-        abort();
-    nftnl_table_set_str(t, NFTNL_TABLE_NAME, b->table);
-    nftnl_table_set_u32(t, NFTNL_TABLE_FAMILY, NFPROTO_INET);
-    h = batch_begin(b->batch, type, flags, "the table");
-    nftnl_table_nlmsg_build_payload(h, t);
-    batch_end(b->batch, h);
-    nftnl_table_free(t);
-}
 
 static void pass(const struct build *b, struct nftnl_rule *r)
 {
@@ -210,11 +194,12 @@ static void marks(const struct nf *nf, const struct build *b)
     rule_end(b, r, NULL);
 }
 
-static void dispatch(const struct build *b, const char *name, uint32_t key, const char *map)
+/* What is not decided here is up to the lists of the containers that the packet comes from and goes to. */
+static void ask(const struct build *b, const char *name)
 {
     struct nftnl_rule *r = rule_begin(b, name);
 
-    match_interface_set(r, key, map, true, false);
+    set_mark(r, false, NF_MARK_ASKED, NF_MARK_ASKED);
     rule_end(b, r, NULL);
 }
 
@@ -237,7 +222,7 @@ static void host_input(const struct nf *nf, const struct build *b)
 
     /* New connections to a relay meet the egress rules here: the addresses are still those that the container used. */
     chain_plain(b, "relayed");
-    dispatch(b, "relayed", NFT_META_IIFNAME, MAP_FROM_CONTAINER);
+    ask(b, "relayed");
     pass(b, rule_begin(b, "relayed"));
     chain_base(b, name, "filter", NF_INET_LOCAL_IN, NF_IP_PRI_FILTER);
     skip_foreign(nf, b, name, NFT_META_IIFNAME);
@@ -305,7 +290,7 @@ static void host_output(const struct nf *nf, const struct build *b)
     expr_lookup(r, REG_MAIN, SET_PROXY_UIDS, false, false);
     pass(b, r);
     kit_ports(b, name);
-    dispatch(b, name, NFT_META_OIFNAME, MAP_TO_CONTAINER);
+    ask(b, name);
 }
 
 /* To a container, whoever may send to it. */
@@ -313,7 +298,7 @@ static void deliver(const struct build *b, const char *name)
 {
     closed_unless_ready(b, name);
     kit_ports(b, name);
-    dispatch(b, name, NFT_META_OIFNAME, MAP_TO_CONTAINER);
+    ask(b, name);
 }
 
 /* Between containers only inside a project that says so: the group of the sender's interface, together with the
@@ -354,7 +339,7 @@ static void routed(const struct nf *nf, const struct build *b)
     drop(b, r, "confined");
     drop_to4(b, "routed_from", LINK_LOCAL4, IN_CLASSB_HOST, "link-local");
     by_state(b, "routed_from");
-    dispatch(b, "routed_from", NFT_META_IIFNAME, MAP_FROM_CONTAINER);
+    ask(b, "routed_from");
     chain_plain(b, "delivered");
     deliver(b, "delivered");
     chain_plain(b, "routed_to");
@@ -420,17 +405,16 @@ static void source_nat(const struct nf *nf, const struct build *b)
     rule_end(b, r, NULL);
 }
 
-void table_delete(const struct build *b)
+void table_delete(const struct nf *nf, const struct build *b)
 {
-    /* Added first, so that the deletion cannot fail for want of a table. */
-    table_message(b, NFT_MSG_NEWTABLE, NLM_F_CREATE);
-    table_message(b, NFT_MSG_DELTABLE, 0);
+    table_absent(b);
+    lists_delete(nf, b);
 }
 
 void table_replace(const struct nf *nf, const struct build *b)
 {
-    table_delete(b);
-    table_message(b, NFT_MSG_NEWTABLE, NLM_F_CREATE);
+    table_delete(nf, b);
+    table_present(b);
     sets_create(b);
     for (size_t i = 0; i < nf->proxy_uid_count; i++)
         set_add_uid(b, nf->proxy_uids[i]);
@@ -441,4 +425,5 @@ void table_replace(const struct nf *nf, const struct build *b)
     routed(nf, b);
     forward_chain(b);
     source_nat(nf, b);
+    lists_create(nf, b);
 }

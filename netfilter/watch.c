@@ -100,7 +100,7 @@ static const char *text_of(const struct nlmsghdr *h, size_t header, uint16_t typ
 }
 
 /* What a message says of our table. kind: of enum nf_tables_msg_types. */
-static void describe(const struct nlmsghdr *h, uint16_t kind, struct nf_drift *d)
+static void describe(const struct nlmsghdr *h, uint16_t kind, const char *table, struct nf_drift *d)
 {
     static const struct {
         uint16_t kind, name; /* name: the attribute that has it */
@@ -123,7 +123,7 @@ static void describe(const struct nlmsghdr *h, uint16_t kind, struct nf_drift *d
     while (i < ARRAY_LEN(rows) && rows[i].kind != kind)
         i++;
     name = i < ARRAY_LEN(rows) ? text_of(h, sizeof(struct nfgenmsg), rows[i].name) : NULL;
-    if (kind == NFT_MSG_DELTABLE)
+    if (kind == NFT_MSG_DELTABLE && str_eq(name, table))
         *d = (struct nf_drift){0}; /* says it all */
     if (name)
         nf_drift_add(d, 0, "%s %s %s", rows[i].object, name, rows[i].what);
@@ -141,8 +141,8 @@ static unsigned see_rules(const struct nf_watch *w, const struct nlmsghdr *h, st
     if (h->nlmsg_len < NLMSG_LENGTH(sizeof(*g)) || h->nlmsg_type >> 8 != NFNL_SUBSYS_NFTABLES || kind == NFT_MSG_NEWGEN)
         return 0;
     table = text_of(h, sizeof(*g), NFTA_TABLE_NAME);
-    if (g->nfgen_family == NFPROTO_INET && table && str_eq(table, w->table)) {
-        describe(h, kind, d);
+    if (g->nfgen_family == NFPROTO_INET && table && lists_own(w->table, table)) {
+        describe(h, kind, w->table, d);
         return NF_SEEN_TABLE;
     }
     if (kind == NFT_MSG_NEWRULE || kind == NFT_MSG_DELRULE)

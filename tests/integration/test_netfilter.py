@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from netlab import IP_TRANSPARENT, IPV6_TRANSPARENT, Drive, Lab, Relay, Server, ask, outcome, ping, udp_outcome
+from netlab import IP_TRANSPARENT, IPV6_TRANSPARENT, Drive, Lab, Relay, Server, ask, outcome, ping, tables, udp_outcome
 from world import BUILD
 
 V4, V6 = "10.96.0.{}", "fd6e:6f64:6564::{}"
@@ -63,7 +63,7 @@ def clean(lab, request):
 
 
 def listing(lab):
-    return lab.host.exec("nft", "list", "table", "inet", "noded").stdout
+    return tables(lab.host)
 
 
 def test_open_by_default(lab):

@@ -3,15 +3,16 @@
 import os
 import socket
 
-from netlab import Drive
+from netlab import Drive, lists_of, tables
 from test_netfilter import V4, WORLD4, clean, container, lab, rule  # noqa: F401, the fixtures
 from world import BUILD
 
 
 def stranger(lab, jump_to):
     """A chain at a hook where no reject is allowed reaches the container's: then the kernel refuses a reject there."""
-    lab.host.exec("nft", "add chain inet noded stranger { type filter hook postrouting priority 0 ; }")
-    lab.host.exec("nft", "add", "rule", "inet", "noded", "stranger", "jump", jump_to)
+    table = lists_of(1)
+    lab.host.exec("nft", f"add chain inet {table} stranger {{ type filter hook postrouting priority 0 ; }}")
+    lab.host.exec("nft", "add", "rule", "inet", table, "stranger", "jump", jump_to)
 
 
 def test_a_refusal_names_the_rule(lab):
@@ -23,7 +24,7 @@ def test_a_refusal_names_the_rule(lab):
     answer = lab.drive.raw("set", **container(1, ingress=[rule("reject")], egress=lists))["error"]
     assert (answer["field"], answer["data"]) == ("egress[3]", {"slot": 1}), answer
     assert "slot 1: egress rule 3: nftables refuses it" in answer["message"]
-    text = lab.host.exec("nft", "list", "chain", "inet", "noded", "in_1").stdout
+    text = lab.host.exec("nft", "list", "chain", "inet", lists_of(1), "in_1").stdout
     assert "reject" not in text, "all or nothing"
     lab.drive("set", **container(2, egress=lists))
     lab.drive("sync", containers=[container(1, egress=lists), container(2)])
@@ -35,11 +36,11 @@ def test_a_refused_rebuild_names_the_container(lab):
     drive = Drive(os.path.join(BUILD, "nfdrive"), lab.host)
     del os.environ["NODED_FAILPOINT"]
     drive("open")
-    before = lab.host.exec("nft", "-s", "list", "table", "inet", "noded").stdout
+    before = tables(lab.host, "-s")
     rules = [rule("allow"), rule("drop", "udp")]
     answer = drive.raw("sync", containers=[container(1, ingress=rules[:1], egress=rules), container(2, ingress=rules)])["error"]
     assert (answer["code"], answer["field"], answer["data"]) == ("ERR_HOST", "ingress[1]", {"slot": 2}), answer
-    assert lab.host.exec("nft", "-s", "list", "table", "inet", "noded").stdout == before
+    assert tables(lab.host, "-s") == before
     drive("sync", containers=[container(1), container(2)])
     drive.close()
 
@@ -77,7 +78,7 @@ def test_rules_count(lab):
     lab.drive("set", **container(1, ingress=[web]))
     lab.drive("set", **c)
     assert hits(lab, c)["ingress"] == [[0, 0]] * 3, "one that went comes back without"
-    text = lab.host.exec("nft", "list", "chain", "inet", "noded", "in_1").stdout
+    text = lab.host.exec("nft", "list", "chain", "inet", lists_of(1), "in_1").stdout
     assert 'comment "rule 2"' in text
     assert hits(lab, container(9, ingress=[web])) == {"ingress": [[0, 0]], "egress": []}
 

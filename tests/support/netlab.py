@@ -228,6 +228,19 @@ def ping(space, address):
     return False
 
 
+LISTS = 8  # tables with the chains of containers; a slot's is slot % LISTS
+
+
+def lists_of(slot, table="noded"):
+    return f"{table}_lists_{slot % LISTS}"
+
+
+def tables(space, *options, table="noded"):
+    """Everything that the module has in nftables, as text."""
+    return "".join(space.exec("nft", *options, "list", "table", "inet", name).stdout
+                   for name in (table, *(lists_of(n, table) for n in range(LISTS))))
+
+
 class Drive:
     """The program that runs the netfilter module inside the host's namespace."""
 

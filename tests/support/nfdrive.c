@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Drives the netfilter module from a test: one JSON command a line on stdin, one JSON answer a line on stdout,
- * {"ok": value, "us": microseconds} or {"error": {...}}. The first command must be "open".
+ * {"ok": value, "us": microseconds, "kernel_us": of these in the kernel} or {"error": {...}}. The first command must be
+ * "open".
  */
 #include <poll.h>
 #include <stdio.h>
+
+#include <libmnl/libmnl.h>
 
 #include "base/clock.h"
 #include "base/failpoint.h"
@@ -16,6 +19,19 @@
 
 static struct nf *nf;
 static struct nf_watch *watch;
+static int64_t kernel_us;
+
+/* The kernel works while it is sent to (-Wl,--wrap). */
+ssize_t __real_mnl_socket_sendto(const struct mnl_socket *nl, const void *req, size_t len);
+ssize_t __wrap_mnl_socket_sendto(const struct mnl_socket *nl, const void *req, size_t len);
+ssize_t __wrap_mnl_socket_sendto(const struct mnl_socket *nl, const void *req, size_t len)
+{
+    int64_t start = clock_mono_us();
+    ssize_t n = __real_mnl_socket_sendto(nl, req, len);
+
+    kernel_us += clock_mono_us() - start;
+    return n;
+}
 
 struct owned { /* a container of a command, and what must be freed */
     struct nf_container c;
@@ -261,7 +277,8 @@ static struct err *run(const json_t *j, json_t **ret)
 static void answer(struct err *e, json_t *ok, int64_t us)
 {
     autojson j = e ? json_pack("{s:o}", "error", err_to_json(e))
-                   : json_pack("{s:o, s:I}", "ok", ok ? ok : json_null(), "us", (json_int_t)us);
+                   : json_pack("{s:o, s:I, s:I}", "ok", ok ? ok : json_null(), "us", (json_int_t)us, "kernel_us",
+                               (json_int_t)kernel_us);
 
     json_dumpf(j, stdout, JSON_COMPACT);
     putchar('\n');
@@ -280,7 +297,10 @@ int main(void)
         autojson j = NULL;
         json_t *ok = NULL;
         int64_t start = clock_mono_us();
-        struct err *e = json_parse(line, (size_t)n, "command", &j);
+        struct err *e;
+
+        kernel_us = 0;
+        e = json_parse(line, (size_t)n, "command", &j);
 
         if (!e)
             e = run(j, &ok);
