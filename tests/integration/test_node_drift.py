@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real node whose network others change: put right within a second, named in one event, never fought over without end."""
 import contextlib
-import os
 import shlex
 import shutil
 import subprocess
@@ -10,36 +9,14 @@ import time
 
 import pytest
 from daemon import Daemon
-from netlab import Server, Space, outcome
+from netlab import Inside, Server, outcome, uplink
 from world import BUILD, run, wait_for
-
-HOST4, HOST6, WORLD4 = "198.51.100.1", "2001:db8:1::1", "198.51.100.7"
-
-
-class Inside(Space):
-    """The network namespace of a container's init."""
-
-    def __init__(self, pid):
-        self.name = f"pid-{pid}"
-        os.makedirs("/run/netns", exist_ok=True)
-        run("ip", "netns", "attach", self.name, str(pid))
 
 
 @pytest.fixture(scope="module")
 def world():
-    space = Space("drift-world")
-    run("ip", "link", "add", "net0", "type", "veth", "peer", "name", "eth0", "netns", space.name)
-    run("ip", "addr", "add", HOST4 + "/24", "dev", "net0")
-    run("ip", "addr", "add", HOST6 + "/64", "dev", "net0", "nodad")
-    run("ip", "link", "set", "net0", "up")
-    space.ip("addr", "add", WORLD4 + "/24", "dev", "eth0")
-    space.ip("addr", "add", "2001:db8:1::7/64", "dev", "eth0", "nodad")
-    space.ip("link", "set", "eth0", "up")
-    space.ip("route", "add", "10.96.0.0/16", "via", HOST4)
-    space.ip("route", "add", "fd6e:6f64:6564::/64", "via", HOST6)
-    yield space
-    space.delete()
-    subprocess.run(["ip", "link", "del", "net0"], check=False, capture_output=True)
+    with uplink("drift-world") as space:
+        yield space
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ machine's own and lets nothing outlive the run.
 """
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import signal
@@ -63,6 +64,31 @@ class Space:
 
     def delete(self):
         run("ip", "netns", "delete", self.name, check=False)
+
+
+class Inside(Space):
+    """The network namespace of a container's init."""
+
+    def __init__(self, pid):
+        self.name = f"pid-{pid}"
+        os.makedirs("/run/netns", exist_ok=True)
+        run("ip", "netns", "attach", self.name, str(pid))
+
+
+@contextlib.contextmanager
+def uplink(name):
+    """A namespace beyond the host's interface net0: 198.51.100.7 and 2001:db8:1::7, the host is .1; it knows the way to the pools."""
+    space = Space(name)
+    run("ip", "link", "add", "net0", "type", "veth", "peer", "name", "eth0", "netns", space.name)
+    for ip, last, device in ((functools.partial(run, "ip"), "1", "net0"), (space.ip, "7", "eth0")):
+        ip("addr", "add", f"198.51.100.{last}/24", "dev", device)
+        ip("addr", "add", f"2001:db8:1::{last}/64", "dev", device, "nodad")
+        ip("link", "set", device, "up")
+    space.ip("route", "add", "10.96.0.0/16", "via", "198.51.100.1")
+    space.ip("route", "add", "fd6e:6f64:6564::/64", "via", "2001:db8:1::1")
+    yield space
+    space.delete()
+    run("ip", "link", "del", "net0", check=False)
 
 
 class Server:
