@@ -23,6 +23,7 @@ struct relay;
 struct relay_child;
 struct project;
 struct share;
+struct space;
 struct retention;
 struct event_streams;
 struct command_rates;
@@ -67,6 +68,7 @@ struct agent {
     struct http_server *control_http, *tls_http;
     struct tls_listener *tls;
     struct expiry *expiry;
+    struct space *space;
     struct events *events;
     struct retention *retention;
     struct usage *usage;

@@ -22,6 +22,8 @@ static const struct route routes[] = {
     {GET, API "/node", ANYBODY, node_get},
     {GET, API "/node/routes", ANYBODY, node_routes},
     {GET, API "/node/routes/stream", ANYBODY, node_routes_stream},
+    {GET, API "/node/storage", ANYBODY, storage_get},
+    {POST, API "/node/storage/grow", ANYBODY, storage_grow},
     {GET, API "/events", ANYBODY, events_list},
     {DELETE, API "/events", ANYBODY, events_delete},
     {GET, API "/events/stats", ANYBODY, events_stats},

@@ -3,6 +3,7 @@
 #include <ctype.h>
 
 #include "agent/api.h"
+#include "agent/space.h"
 #include "base/clock.h"
 #include "base/id.h"
 #include "base/str.h"
@@ -118,8 +119,10 @@ struct err *api_new_container(struct agent *a, const char *id, const char *proje
     auto_(container_free) struct container *c = container_new();
     struct container_record *r = &c->record;
     char minted[ID_OPERATION_LEN + 1];
-    struct err *e = agent_free_slot(a, &r->slot);
+    struct err *e = space_check(a);
 
+    if (!e)
+        e = agent_free_slot(a, &r->slot);
     if (e)
         return e;
     id_object(minted);

@@ -4,6 +4,7 @@
 
 #include "agent/api.h"
 #include "agent/event.h"
+#include "agent/space.h"
 #include "base/clock.h"
 #include "base/str.h"
 
@@ -133,6 +134,8 @@ void snapshot_create(struct api_call *call)
 
     if (!e)
         e = check_create(c, &b, &name);
+    if (!e)
+        e = space_check(call->agent);
     if (e) {
         json_table_clear(&body_table, &b);
         reply_err(call->req, e);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* POST /containers/{id}/sync (contract, section 2.1): the id is that of the copy. */
 #include "agent/api.h"
+#include "agent/space.h"
 #include "base/str.h"
 
 static json_t *report(const struct operation *op)
@@ -66,6 +67,8 @@ void container_sync(struct api_call *call)
     struct operation *op;
     struct err *e = check(call, &source);
 
+    if (!e)
+        e = space_check(call->agent);
     if (e) {
         reply_err(call->req, e);
         return;

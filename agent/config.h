@@ -14,7 +14,7 @@ struct config {
     char *socket, *socket_group;
     char *tls_listen, *tls_certificate, *tls_key, *tls_client_ca, *tls_crl;
     char *pool, *loop_file;
-    int64_t loop_size;
+    int64_t loop_size, reserve, low_percent;
     char *images_dir, *kits_dir, *kits_public_key;
     char **kits_enabled;
     char *table, *veth_prefix, *ipv4_pool, *ipv6_pool, *uplink, *firewall_ipv6;

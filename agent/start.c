@@ -21,6 +21,7 @@
 #include "agent/reconcile.h"
 #include "agent/relay.h"
 #include "agent/runtime.h"
+#include "agent/space.h"
 #include "agent/sse.h"
 #include "agent/tls.h"
 #include "agent/usage.h"
@@ -86,6 +87,7 @@ static void on_synced(void *owner, struct err *e)
     }
     if (!e) {
         a->expiry = expiry_start(a);
+        a->space = space_start(a);
         a->retention = retention_start(a);
         a->sse = sse_start(a);
         a->feed = feed_start(a);

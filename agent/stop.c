@@ -14,6 +14,7 @@
 #include "agent/relay.h"
 #include "agent/runtime.h"
 #include "agent/share.h"
+#include "agent/space.h"
 #include "agent/sse.h"
 #include "agent/start.h"
 #include "agent/tls.h"
@@ -62,6 +63,8 @@ static void close_parts(struct stopper *s)
     if (a->expiry) {
         s->open++;
         expiry_close(a->expiry, s, on_part_closed);
+        s->open++;
+        space_close(a->space, s, on_part_closed);
     }
     if (a->retention) {
         s->open++;

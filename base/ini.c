@@ -42,24 +42,6 @@ static char **list_parse(const char *text)
     return list;
 }
 
-static bool size_parse(const char *text, int64_t *ret)
-{
-    static const char units[] = "KMGT";
-    autofree char *digits = str_dup(text);
-    size_t len = strlen(digits);
-    const char *unit = len ? strchr(units, toupper((unsigned char)digits[len - 1])) : NULL;
-    int shift = 0;
-
-    if (unit && *unit) {
-        shift = 10 * (int)(unit - units + 1);
-        digits[len - 1] = '\0';
-    }
-    if (!str_to_i64(digits, ret) || *ret < 0 || *ret > (INT64_MAX >> shift))
-        return false;
-    *ret <<= shift;
-    return true;
-}
-
 static bool bool_parse(const char *text, bool *ret)
 {
     static const char *const yes[] = {"yes", "true", "on", "1"}, *const no[] = {"no", "false", "off", "0"};
@@ -90,7 +72,7 @@ static struct err *set_value(const struct ini_row *row, const char *value, void 
         return bool_parse(value, p) ? NULL : err_new(ERR_INVALID, "'%s' must be yes or no", row->key);
     case INI_INT:
     case INI_SIZE:
-        if (!(row->kind == INI_INT ? str_to_i64(value, &n) : size_parse(value, &n)))
+        if (!(row->kind == INI_INT ? str_to_i64(value, &n) : str_to_size(value, &n)))
             return err_new(ERR_INVALID, "'%s' must be a %s, not '%s'", row->key,
                            row->kind == INI_INT ? "number" : "size such as 512M", value);
         if ((row->min || row->max) && (n < row->min || n > row->max))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/str.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -43,6 +44,24 @@ bool str_to_i64(const char *s, int64_t *ret)
     if (errno || *end || end == s)
         return false;
     *ret = v;
+    return true;
+}
+
+bool str_to_size(const char *text, int64_t *ret)
+{
+    static const char units[] = "KMGT";
+    autofree char *digits = str_dup(text);
+    size_t len = strlen(digits);
+    const char *unit = len ? strchr(units, toupper((unsigned char)digits[len - 1])) : NULL;
+    int shift = 0;
+
+    if (unit && *unit) {
+        shift = 10 * (int)(unit - units + 1);
+        digits[len - 1] = '\0';
+    }
+    if (!str_to_i64(digits, ret) || *ret < 0 || *ret > (INT64_MAX >> shift))
+        return false;
+    *ret <<= shift;
     return true;
 }
 

@@ -25,6 +25,7 @@ static inline bool str_empty(const char *s)
 /* Whole string, decimal, no sign but '-', no blanks. */
 bool str_to_i64(const char *s, int64_t *ret);
 /* s is 1..max characters of `allowed` only. */
+bool str_to_size(const char *s, int64_t *ret); /* "512M": K, M, G, T are powers of 1024 */
 bool str_is_made_of(const char *s, const char *allowed, size_t max);
 size_t str_chars(const char *s);      /* characters of valid UTF-8 */
 bool str_has_control(const char *s);  /* a byte below 0x20 or 0x7f */

@@ -214,6 +214,8 @@ const struct cli_command cli_commands[] = {
     {"server exec", "SLUG [NAME=VALUE...]", 1, -1, "Run a server command", cmd_server_exec, exec_options},
     {"server log", "ID", 1, 1, "How a server command went", cmd_server_log, NULL},
     {"server runtime", "", 0, 0, "Load, memory and storage of the server", cmd_server_runtime, NULL},
+    {"storage show", "", 0, 0, "Room in the pool, and who uses it", cmd_storage_show, NULL},
+    {"storage grow", "SIZE", 1, 1, "Let the pool's file grow to a size", cmd_storage_grow, NULL},
     {"pki init", "", 0, 0, "Make a CA and certificates for development", cmd_pki_init, pki_options},
     {"completion", "bash", 1, 1, "Print the completion script", cmd_completion, NULL},
 };

@@ -24,7 +24,8 @@ extern const struct json_table job_target_table;
 
 /* pool.open -> {"total_bytes", "free_bytes", "loop_device": string|null}
  * Mounts the pool: uses `pool` when it is a btrfs mount already; else makes, formats and mounts `loop_file` (direct-io,
- * autoclear). Makes the pool's directories. pool.close unmounts what pool.open mounted. */
+ * autoclear). Makes the pool's directories. pool.grow lets loop_file grow to loop_bytes and answers the same.
+ * pool.close unmounts what pool.open mounted. */
 struct job_pool_open {
     char *loop_file; /* NULL: `pool` must be a btrfs mount */
     int64_t loop_bytes;
@@ -32,8 +33,9 @@ struct job_pool_open {
 };
 extern const struct json_table job_pool_open_table;
 
-/* node.usage -> {"slots": {"<slot>": {"disk": bytes, "ramdisk": bytes}}, "projects": {"<id>": bytes}}: what each slot's
- * root has written, what is in its ramdisk, and in those that projects share; null where that is not known. */
+/* node.usage -> {"slots": {"<slot>": {"disk": bytes, "ramdisk": bytes}}, "projects": {"<id>": bytes},
+ * "pool": {"reclaim": {"subvolumes", "trash"}, "device_errors": {...}}}: what each slot's root has written, what is in
+ * its ramdisk, and in those that projects share; null where that is not known. */
 
 /* image.import -> {"image", "size_bytes"}: unpacks a root file system archive into a read-only subvolume. */
 struct job_image_import {
@@ -170,6 +172,7 @@ extern const struct json_table job_look_table;
 /* name, table of the arguments (or NULL), deadline in ms. container.stop adds its timeout_ms to the deadline. */
 #define JOB_MAP(X)                                                                                                     \
     X(JOB_POOL_OPEN, "pool.open", &job_pool_open_table, 120000)                                                        \
+    X(JOB_POOL_GROW, "pool.grow", &job_pool_open_table, 60000)                                                         \
     X(JOB_POOL_CLOSE, "pool.close", NULL, 30000)                                                                       \
     X(JOB_IMAGE_IMPORT, "image.import", &job_image_import_table, 600000)                                               \
     X(JOB_KIT_INSTALL, "kit.install", &job_kit_install_table, 120000)                                                  \

@@ -11,24 +11,38 @@
 #include "runtime/shares.h"
 #include "storage/layout.h"
 #include "storage/pool.h"
+#include "storage/pool_state.h"
 #include "storage/quota.h"
 #include "storage/subvolume.h"
 
-struct err *job_do_pool_open(const struct job *job, void *args, json_t **ret)
+static struct err *describe_pool(const char *pool, json_t **ret)
 {
-    const struct job_pool_open *a = args;
     struct pool_info info = {0};
-    struct err *e = pool_open(job->target.pool, a->loop_file, a->loop_bytes);
+    struct err *e = pool_stat(pool, &info);
 
-    if (!e && a->quota && a->loop_file)
-        e = quota_enable(job->target.pool);
-    if (!e)
-        e = pool_stat(job->target.pool, &info);
     if (!e)
         *ret = json_pack("{s:I, s:I, s:s?}", "total_bytes", (json_int_t)info.total_bytes, "free_bytes",
                          (json_int_t)info.free_bytes, "loop_device", info.loop_device);
     pool_info_done(&info);
     return e;
+}
+
+struct err *job_do_pool_open(const struct job *job, void *args, json_t **ret)
+{
+    const struct job_pool_open *a = args;
+    struct err *e = pool_open(job->target.pool, a->loop_file, a->loop_bytes);
+
+    if (!e && a->quota && a->loop_file)
+        e = quota_enable(job->target.pool);
+    return e ? e : describe_pool(job->target.pool, ret);
+}
+
+struct err *job_do_pool_grow(const struct job *job, void *args, json_t **ret)
+{
+    const struct job_pool_open *a = args;
+    struct err *e = pool_grow(job->target.pool, a->loop_file, a->loop_bytes);
+
+    return e ? e : describe_pool(job->target.pool, ret);
 }
 
 static bool is_temporary(const char *name)
@@ -165,9 +179,17 @@ struct err *job_do_usage(const struct job *job, UNUSED void *args, json_t **ret)
     json_t *slots = json_object(), *projects = json_object();
     struct err *e = each_slot(job, measure, slots);
 
+    struct pool_state p = {0};
+
     if (!e)
         e = measure_projects(job, projects);
-    *ret = json_pack("{s:o, s:o}", "slots", slots, "projects", projects);
+    if (!e)
+        e = pool_state_read(job->target.pool, &p);
+    *ret = json_pack("{s:o, s:o, s:{s:{s:I, s:I}, s:{s:I, s:I, s:I, s:I, s:I}}}", "slots", slots, "projects", projects,
+                     "pool", "reclaim", "subvolumes", (json_int_t)p.reclaiming, "trash", (json_int_t)p.trash,
+                     "device_errors", "write", (json_int_t)p.write_errors, "read", (json_int_t)p.read_errors, "flush",
+                     (json_int_t)p.flush_errors, "corruption", (json_int_t)p.corruption_errors, "generation",
+                     (json_int_t)p.generation_errors);
     return e;
 }
 

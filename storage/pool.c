@@ -186,6 +186,27 @@ static char *mounted_device(const char *pool)
     return device;
 }
 
+struct err *pool_grow(const char *pool, const char *loop_file, int64_t bytes)
+{
+    autofd int backing = open(loop_file, O_RDWR | O_CLOEXEC), device = -1;
+    autofree char *mounted = mounted_device(pool), *attached = NULL;
+    bool grown = false;
+    struct err *e;
+
+    if (backing < 0)
+        return err_errno(errno, "cannot open '%s'", loop_file);
+    if (!mounted || !loop_is_ours(mounted))
+        return err_new(ERR_WRONG_STATE, "the pool '%s' is not mounted from '%s'", pool, loop_file);
+    e = set_size(backing, loop_file, bytes, &grown);
+    if (!e && !grown)
+        return err_field("size_bytes", "the pool has that size already; it cannot be made smaller");
+    if (!e)
+        e = failpoint("pool.grown");
+    if (!e) /* finds the device that it is attached to, and tells it of the new size */
+        e = loop_attach(loop_file, &device, &attached);
+    return e ? e : grow_file_system(pool);
+}
+
 struct err *pool_close(const char *pool)
 {
     autofree char *device = mounted_device(pool);

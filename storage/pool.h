@@ -14,6 +14,10 @@ struct pool_info {
 /* Mounts when needed, makes the directories, sweeps the trash. loop_file NULL: `pool` must be on btrfs already. A loop
  * file that is smaller than loop_bytes is grown, never shrunk. Repeatable. */
 MUST_USE struct err *pool_open(const char *pool, const char *loop_file, int64_t loop_bytes);
+/* Lets the file and the file system in it grow to so many bytes, while it is in use. ERR_INVALID, field "size_bytes":
+ * the file is larger already; ERR_WRONG_STATE: the pool is not mounted from it. A crash in between is completed by
+ * the next pool_open. */
+MUST_USE struct err *pool_grow(const char *pool, const char *loop_file, int64_t bytes);
 /* Unmounts what pool_open mounted; an operator's own mount stays. ERR_WRONG_STATE while a process uses it. Other mounts
  * of what is in the pool (containers' roots) do not hold it: the caller looks for those. */
 MUST_USE struct err *pool_close(const char *pool);

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The pool that the containers' disks are in. */
+#include <stdio.h>
+
+#include "base/str.h"
+#include "cli/cli.h"
+#include "cli/output.h"
+
+static const char *bytes_of(const json_t *object, const char *member, char ret[16])
+{
+    const json_t *v = json_object_get(object, member);
+
+    return json_is_integer(v) ? output_bytes(json_integer_value(v), ret) : NULL;
+}
+
+static void show_pool(const json_t *data)
+{
+    static const char *const kinds[] = {"write", "read", "flush", "corruption", "generation"};
+    const json_t *reclaim = json_object_get(data, "reclaim"), *errors = json_object_get(data, "device_errors");
+    char total[16], left[16], reserve[16];
+    autofree char *room = str_fmt("%s, %s free, %s of them reserve", bytes_of(data, "total_bytes", total),
+                                  bytes_of(data, "free_bytes", left), bytes_of(data, "reserve_bytes", reserve));
+    json_int_t count = 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        count += json_integer_value(json_object_get(errors, kinds[i]));
+    output_line("Pool", output_member(data, "path"));
+    output_line("File", output_member(data, "loop_file"));
+    output_line("State", output_member(data, "state"));
+    output_line("Size", room);
+    if (json_is_object(reclaim))
+        printf("%-14s %lld subvolumes are being reclaimed\n",
+               "Deleted:", (long long)json_integer_value(json_object_get(reclaim, "subvolumes")));
+    if (count)
+        printf("%-14s %lld: see --json, and the kernel's log\n", "Device errors:", (long long)count);
+    puts("");
+}
+
+struct err *cmd_storage_show(struct cli *cli)
+{
+    static const char *const headers[] = {"CONTAINER", "NAME", "WRITTEN", "SNAPSHOTS", "IN SNAPSHOTS", NULL};
+    autojson data = NULL;
+    struct err *e = cli_call(cli, "GET", "/api/v1/node/storage", NULL, &data);
+    struct table *t;
+    json_t *c;
+    size_t i;
+
+    if (e)
+        return e;
+    if (cli->json) {
+        output_json(data);
+        return NULL;
+    }
+    show_pool(data);
+    t = table_new(headers);
+    json_array_foreach(json_object_get(data, "containers"), i, c)
+    {
+        char written[16], kept[16];
+
+        table_row(t, output_member(c, "container_id"), output_member(c, "name"), bytes_of(c, "disk_bytes", written),
+                  output_member(c, "snapshots"), bytes_of(c, "snapshot_bytes", kept));
+    }
+    table_print(t, "There are no containers.");
+    return NULL;
+}
+
+struct err *cmd_storage_grow(struct cli *cli)
+{
+    autojson body = NULL;
+    autojson data = NULL;
+    char total[16], left[16];
+    int64_t bytes;
+    struct err *e;
+
+    if (!str_to_size(cli_arg(cli, 0), &bytes))
+        return cli_usage("'%s' is no size such as 100G", cli_arg(cli, 0));
+    body = json_pack("{s:I}", "size_bytes", (json_int_t)bytes);
+    e = cli_call(cli, "POST", "/api/v1/node/storage/grow", body, &data);
+    if (!e && cli->json)
+        output_json(data);
+    else if (!e && !cli->quiet)
+        printf("%s, %s free\n", bytes_of(data, "total_bytes", total), bytes_of(data, "free_bytes", left));
+    return e;
+}
