@@ -108,6 +108,7 @@ api_handler_fn share_create, share_update, share_get, share_delete, shares_list,
 api_handler_fn incoming_list, incoming_list_all, incoming_mount;
 api_handler_fn forwards_list, forwards_add, forwards_remove;
 api_handler_fn proxy_get, proxy_set;
+api_handler_fn limits_get, limits_set, limits_delete;
 api_handler_fn network_get, network_set, network_delete, network_power, servers_list, server_get, server_runtime,
     server_commands, server_execute, server_command_log, images_public, images_user, image_get, image_icon,
     image_market;

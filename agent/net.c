@@ -7,6 +7,7 @@
 #include "agent/egress.h"
 #include "agent/forward.h"
 #include "agent/kits.h"
+#include "agent/limits.h"
 #include "agent/project.h"
 #include "agent/proxy.h"
 #include "base/failpoint.h"
@@ -44,6 +45,7 @@ static void add_container(struct net_task *t, const struct container *c, bool cl
         .closed = closed,
         .way_out = egress_way(c->egress),
         .group = project_group(t->agent, c->record.project_id),
+        .limits = limits_of(c),
         .proxy = proxy_is(c),
         .ingress = c->rules->rules[RULE_INGRESS],
         .ingress_count = c->rules->count[RULE_INGRESS],

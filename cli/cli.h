@@ -86,7 +86,7 @@ cli_fn cmd_project_list, cmd_project_create, cmd_project_get, cmd_project_update
 cli_fn cmd_project_network;
 cli_fn cmd_network_get, cmd_network_set, cmd_network_start, cmd_network_stop, cmd_network_delete;
 cli_fn cmd_forward_list, cmd_forward_add, cmd_forward_remove;
-cli_fn cmd_proxy;
+cli_fn cmd_proxy, cmd_limits;
 cli_fn cmd_share_list, cmd_share_incoming, cmd_share_create, cmd_share_delete, cmd_share_mount;
 cli_fn cmd_events, cmd_runtime, cmd_images;
 cli_fn cmd_server_commands, cmd_server_exec, cmd_server_log, cmd_server_runtime;

@@ -190,6 +190,27 @@ void expr_socket(struct nftnl_rule *r, uint32_t key, uint32_t reg)
     nftnl_rule_add_expr(r, e);
 }
 
+void expr_limit_over(struct nftnl_rule *r, uint64_t rate, uint32_t burst)
+{
+    struct nftnl_expr *e = expr("limit");
+
+    nftnl_expr_set_u64(e, NFTNL_EXPR_LIMIT_RATE, rate);
+    nftnl_expr_set_u64(e, NFTNL_EXPR_LIMIT_UNIT, 1);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_LIMIT_BURST, burst);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_LIMIT_TYPE, NFT_LIMIT_PKT_BYTES);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_LIMIT_FLAGS, NFT_LIMIT_F_INV);
+    nftnl_rule_add_expr(r, e);
+}
+
+void expr_connections_over(struct nftnl_rule *r, uint32_t count)
+{
+    struct nftnl_expr *e = expr("connlimit");
+
+    nftnl_expr_set_u32(e, NFTNL_EXPR_CONNLIMIT_COUNT, count);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_CONNLIMIT_FLAGS, NFT_CONNLIMIT_F_INV);
+    nftnl_rule_add_expr(r, e);
+}
+
 void expr_counter(struct nftnl_rule *r)
 {
     nftnl_rule_add_expr(r, expr("counter"));

@@ -50,6 +50,10 @@ void expr_value(struct nftnl_rule *r, uint32_t reg, const void *data, uint32_t l
 void expr_fib_type(struct nftnl_rule *r, uint32_t flags, uint32_t reg);
 void expr_socket(struct nftnl_rule *r, uint32_t key, uint32_t reg);
 
+/* Above a rate, in bytes a second, with a burst; with more connections than count. Both have a state of their own. */
+void expr_limit_over(struct nftnl_rule *r, uint64_t rate, uint32_t burst);
+void expr_connections_over(struct nftnl_rule *r, uint32_t count);
+
 /* Statements. */
 void expr_counter(struct nftnl_rule *r);
 void expr_counter_from(struct nftnl_rule *r, uint64_t packets, uint64_t bytes);

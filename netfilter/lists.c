@@ -44,14 +44,6 @@ struct build lists_of(const struct nf *nf, const struct build *b, int slot)
     return of;
 }
 
-static void dispatch(const struct build *b, const char *name, uint32_t key, const char *map)
-{
-    struct nftnl_rule *r = rule_begin(b, name);
-
-    match_interface_set(r, key, map, true, false);
-    rule_end(b, r, NULL);
-}
-
 static void base(const struct build *b, const char *name, uint32_t hook, bool from, bool to)
 {
     struct nftnl_rule *r;
@@ -62,9 +54,9 @@ static void base(const struct build *b, const char *name, uint32_t hook, bool fr
     expr_verdict(r, NF_ACCEPT, NULL);
     rule_end(b, r, NULL);
     if (from)
-        dispatch(b, name, NFT_META_IIFNAME, MAP_FROM_CONTAINER);
+        rule_dispatch(b, name, NFT_META_IIFNAME, MAP_FROM_CONTAINER);
     if (to)
-        dispatch(b, name, NFT_META_OIFNAME, MAP_TO_CONTAINER);
+        rule_dispatch(b, name, NFT_META_OIFNAME, MAP_TO_CONTAINER);
 }
 
 void lists_create(const struct nf *nf, const struct build *b)

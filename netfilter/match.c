@@ -28,6 +28,14 @@ void match_interface_set(struct nftnl_rule *r, uint32_t key, const char *set, bo
     expr_lookup(r, REG_MAIN, set, is_map, negated);
 }
 
+void rule_dispatch(const struct build *b, const char *chain, uint32_t key, const char *map)
+{
+    struct nftnl_rule *r = rule_begin(b, chain);
+
+    match_interface_set(r, key, map, true, false);
+    rule_end(b, r, NULL);
+}
+
 void match_family(struct nftnl_rule *r, uint8_t nfproto)
 {
     expr_meta(r, NFT_META_NFPROTO, REG_MAIN);

@@ -29,5 +29,8 @@ void match_ct_status(struct nftnl_rule *r, uint32_t bits, bool is); /* IPS_* of 
 void match_ct_reply(struct nftnl_rule *r);
 void match_mark(struct nftnl_rule *r, bool of_ct, uint32_t value, uint32_t mask);
 
+/* A whole rule: on by a verdict map of interfaces. */
+void rule_dispatch(const struct build *b, const char *chain, uint32_t key, const char *map);
+
 /* Statement: replaces the bits of mask in the mark. */
 void set_mark(struct nftnl_rule *r, bool of_ct, uint32_t value, uint32_t mask);

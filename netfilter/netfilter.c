@@ -27,6 +27,7 @@ static void remember(struct nf *nf, const struct nf_container *c)
                         .forwards = copy_of(c->forwards, c->forward_count, sizeof(*c->forwards)),
                         .forward_count = c->forward_count,
                         .way_out = c->way_out,
+                        .limits = c->limits,
                         .group = c->group,
 
                         .proxy = c->proxy};
@@ -127,7 +128,9 @@ struct err *nf_sync(struct nf *nf, const struct nf_container *containers, size_t
     /* Forwarding after the table: nothing passes before the rules are there. */
     if (!e)
         e = proxy_sweep(nf);
-    return e ? e : drift_repair(nf, containers, count, &unasked);
+    if (!e)
+        e = drift_repair(nf, containers, count, &unasked);
+    return e ? e : shape_repair(nf, containers, count, &unasked);
 }
 
 struct err *nf_repair(struct nf *nf, const struct nf_container *containers, size_t count, bool table,
@@ -135,7 +138,9 @@ struct err *nf_repair(struct nf *nf, const struct nf_container *containers, size
 {
     struct err *e = table ? sync_table(nf, containers, count) : NULL;
 
-    return e ? e : drift_repair(nf, containers, count, d);
+    if (!e)
+        e = drift_repair(nf, containers, count, d);
+    return e ? e : shape_repair(nf, containers, count, d);
 }
 
 static struct err *known_slot(const struct nf *nf, int slot)
@@ -178,6 +183,8 @@ struct err *nf_container_set(struct nf *nf, const struct nf_container *container
     e = err_first(e, forward_flush(nf, &n, container));
     if (nf->known[container->slot].proxy && !container->proxy)
         e = err_first(e, proxy_end(nf, &n));
+    if (container->limits.down || nf->known[container->slot].limits.down)
+        e = err_first(e, shape_link(nf, &n, container->limits.down));
     remember(nf, container);
     return e;
 }

@@ -61,12 +61,19 @@ struct nf_forward {
     uint16_t host_port, port;
 };
 
+/* 0: none. */
+struct nf_limits {
+    uint64_t up, down;    /* bytes a second that it sends, that it receives */
+    uint32_t connections; /* that it has at a time, begun by it or to it, those through proxies of this host not */
+};
+
 /* All borrowed for the call. */
 struct nf_container {
     int slot;
     bool closed; /* nothing new may go to it, not even proxied: it is not ready */
     enum nf_egress way_out;
-    uint16_t group;            /* those of the same group reach each other, after their rules; 0: of none */
+    uint16_t group; /* those of the same group reach each other, after their rules; 0: of none */
+    struct nf_limits limits;
     bool proxy;                /* what it opens to other containers counts as proxied, whatever its source address */
     const uint16_t *kit_ports; /* TCP; reachable by proxied traffic only */
     size_t kit_port_count;

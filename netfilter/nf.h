@@ -13,6 +13,7 @@ struct known {
     size_t forward_count;
     enum nf_egress way_out;
     uint16_t group;
+    struct nf_limits limits;
     bool proxy;
 };
 
@@ -92,6 +93,20 @@ MUST_USE struct err *proxy_begin(struct nf *nf, const struct slot_net *n);
 MUST_USE struct err *proxy_end(struct nf *nf, const struct slot_net *n);
 /* Of containers that are no proxies, as `known` says. */
 MUST_USE struct err *proxy_sweep(struct nf *nf);
+
+/* limit.c: what is new comes before the rules of the container's two chains, each of which begins with the connections'
+ * limit; what has gone goes after them. */
+void limit_begin(const struct nf *nf, const struct build *b, const struct build *lists, const struct slot_net *n,
+                 const struct nf_limits *limits);
+void limit_connections(const struct build *lists, const char *chain, int slot, const struct nf_limits *limits);
+void limit_end(const struct nf *nf, const struct build *b, const struct build *lists, const struct slot_net *n,
+               const struct nf_limits *limits);
+
+/* shape.c: bytes a second that the link takes to the container; 0: as many as there are. Nothing without a link. */
+MUST_USE struct err *shape_link(struct nf *nf, const struct slot_net *n, uint64_t down);
+/* The same of all of ours; d: what was missing. */
+MUST_USE struct err *shape_repair(struct nf *nf, const struct nf_container *containers, size_t count,
+                                  struct nf_drift *d);
 
 /* links.c */
 MUST_USE struct err *links_create(struct nf *nf, const struct slot_net *n);

@@ -219,11 +219,15 @@ struct err *plan_container(const struct nf *nf, const struct build *b, const str
     chain_flush(&lists, names.out);
     kit_ports(nf, b, &n, c->kit_ports, c->kit_port_count);
     forward_elements(nf, b, &n, c->forwards, c->forward_count);
+    limit_begin(nf, b, &lists, &n, &c->limits);
+    limit_connections(&lists, names.in, c->slot, &c->limits);
+    limit_connections(&lists, names.out, c->slot, &c->limits);
     user_rules(nf, &lists, names.in, RULE_INGRESS, c->ingress, c->ingress_count);
     egress(b, &n, c->way_out);
     project(nf, b, &n, c->group);
     proxy_elements(b, &n, c->proxy);
     user_rules(nf, &lists, names.out, RULE_EGRESS, c->egress, c->egress_count);
+    limit_end(nf, b, &lists, &n, &c->limits);
     set_container(b, SET_ADD, &n);
     set_lists(&lists, SET_ADD, &n, names.in, names.out);
     set_ready(b, SET_ADD, &n);
@@ -257,6 +261,7 @@ void plan_remove(const struct nf *nf, const struct build *b, int slot)
     set_lists(&lists, SET_DELETE, &n, names.in, names.out);
     chain_flush(&lists, names.in);
     chain_flush(&lists, names.out);
+    limit_end(nf, b, &lists, &n, &(struct nf_limits){0});
     chain_delete(&lists, names.in);
     chain_delete(&lists, names.out);
     b->batch->of.slot = 0;

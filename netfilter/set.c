@@ -38,6 +38,7 @@ static const struct set_kind kinds[] = {
     {SET_ADDRESSES6, CONCAT(TYPE_IFNAME, TYPE_IPV6), IFNAMSIZ + 16, BYTEORDER_BIG},
     {SET_KIT_PORTS, CONCAT(TYPE_IFNAME, TYPE_PORT), IFNAMSIZ + 4, BYTEORDER_BIG},
     {SET_PROXY_UIDS, TYPE_UID, 4, BYTEORDER_HOST},
+    {MAP_LIMITED, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST, VERDICT},
     {SET_CONFINED, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST},
     {MAP_PROJECT, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST, TYPE_MARK, 4, BYTEORDER_HOST},
     {SET_PEERS, CONCAT(TYPE_MARK, TYPE_IFNAME), 4 + IFNAMSIZ, BYTEORDER_BIG},
@@ -195,6 +196,11 @@ void set_kit_port(const struct build *b, enum set_change change, const struct sl
 void set_ready(const struct build *b, enum set_change change, const struct slot_net *n)
 {
     element(b, change, SET_READY, n->ifname, IFNAMSIZ, NULL);
+}
+
+void set_limited(const struct build *b, enum set_change change, const struct slot_net *n, const char *chain)
+{
+    element(b, change, MAP_LIMITED, n->ifname, IFNAMSIZ, chain);
 }
 
 void set_confined(const struct build *b, enum set_change change, const struct slot_net *n)

@@ -15,6 +15,7 @@ struct nf_forward;
 #define SET_PROXY_UIDS "proxy_uids"         /* users whose traffic counts as proxied */
 #define MAP_TO_CONTAINER "to_container"     /* interface : jump to its ingress chain */
 #define MAP_FROM_CONTAINER "from_container" /* interface : jump to its egress chain */
+#define MAP_LIMITED "limited"               /* interface : jump to the limit of what it sends */
 #define SET_CONFINED "confined"             /* interfaces of containers that nothing is forwarded for */
 #define MAP_PROJECT "project_of"            /* interface : group of a project whose containers may reach each other */
 #define SET_PEERS "project_members"         /* group . interface */
@@ -38,6 +39,8 @@ void set_container(const struct build *b, enum set_change change, const struct s
 void set_lists(const struct build *b, enum set_change change, const struct slot_net *n, const char *ingress_chain,
                const char *egress_chain);
 void set_kit_port(const struct build *b, enum set_change change, const struct slot_net *n, uint16_t port);
+/* Its element of MAP_LIMITED. */
+void set_limited(const struct build *b, enum set_change change, const struct slot_net *n, const char *chain);
 void set_confined(const struct build *b, enum set_change change, const struct slot_net *n);
 /* Its elements of MAP_RELAY4 and MAP_RELAY6. */
 void set_relayed(const struct build *b, enum set_change change, const struct slot_net *n);

@@ -108,6 +108,7 @@ static void antispoof(const struct nf *nf, const struct build *b)
     match_owned(r, NFT_PAYLOAD_LL_HEADER, 6, 6, SET_HARDWARE, false);
     drop(b, r, "not its MAC");
     no_relays(b, name);
+    rule_dispatch(b, name, NFT_META_IIFNAME, MAP_LIMITED);
     r = rule_begin(b, name);
     match_family(r, NFPROTO_IPV4);
     match_owned(r, NFT_PAYLOAD_NETWORK_HEADER, 12, 4, SET_ADDRESSES4, true);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Notices what others do to our table, links, routes, ip rules and sysctls. The kernel writes the port of the socket
- * that caused a change into every message about it, so a socket filter lets only foreign ones through: our own batches,
- * however large, do not wake us. What the kernel does by itself, as when a link goes, has the port 0; of that only what
- * leaves something missing counts.
+ * Notices what others do to our table, links, their queues, routes, ip rules and sysctls. The kernel writes the port of
+ * the socket that caused a change into every message about it, so a socket filter lets only foreign ones through: our
+ * own batches, however large, do not wake us. What the kernel does by itself, as when a link goes, has the port 0; of
+ * that only what leaves something missing counts.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -64,9 +64,9 @@ static struct err *listen_to(struct nf_watch *w, struct nl *nl, int bus, uint32_
 struct err *nf_watch_open(const struct nf *nf, struct nf_watch **ret)
 {
     static const int of_rules[] = {NFNLGRP_NFTABLES},
-                     of_route[] = {RTNLGRP_LINK,         RTNLGRP_NEIGH,       RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
-                                   RTNLGRP_IPV4_ROUTE,   RTNLGRP_IPV6_ROUTE,  RTNLGRP_IPV4_RULE,   RTNLGRP_IPV6_RULE,
-                                   RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF};
+                     of_route[] = {RTNLGRP_LINK,         RTNLGRP_NEIGH,        RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
+                                   RTNLGRP_IPV4_ROUTE,   RTNLGRP_IPV6_ROUTE,   RTNLGRP_IPV4_RULE,   RTNLGRP_IPV6_RULE,
+                                   RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF, RTNLGRP_TC};
     struct nf_watch *w = mem_new(struct nf_watch);
     struct err *e = NULL;
 
@@ -220,6 +220,10 @@ static bool see_route(const struct nf_watch *w, const struct nlmsghdr *h)
                nl_attr_u32(h, sizeof(struct fib_rule_hdr), FRA_PRIORITY) == NF_PROXY_RULE_PRIORITY;
     case RTM_NEWNETCONF:
         return sysctl_wrong(w, h);
+    case RTM_NEWQDISC:
+    case RTM_DELQDISC:
+        return h->nlmsg_len >= NLMSG_LENGTH(sizeof(struct tcmsg)) &&
+               slot_of_index(w, (uint32_t)((const struct tcmsg *)body)->tcm_ifindex) != 0;
     default:
         return false;
     }

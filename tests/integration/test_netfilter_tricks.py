@@ -6,7 +6,7 @@ import struct
 import time
 
 import pytest
-from netlab import Server, ask, outcome, ping, udp_outcome
+from netlab import outcome, ping, udp_outcome
 from test_netfilter import (HOST4, HOST6, V4, V6, WORLD4, WORLD6, clean, container, lab, relay_socket,  # noqa: F401, the fixtures
                             rule)
 from test_netfilter_differential import TCP, UDP, End, checksum, payload, tag_of

@@ -95,6 +95,9 @@ static struct err *container(const json_t *j, struct owned *o)
     while (ways[way] && !str_eq(ways[way], text(j, "way_out", "open")))
         way++;
     o->c.way_out = (enum nf_egress)way;
+    o->c.limits = (struct nf_limits){.up = (uint64_t)json_integer_value(json_object_get(j, "up")),
+                                     .down = (uint64_t)json_integer_value(json_object_get(j, "down")),
+                                     .connections = (uint32_t)json_integer_value(json_object_get(j, "connections"))};
     o->c.group = (uint16_t)json_integer_value(json_object_get(j, "group"));
     o->c.kit_port_count = ports(json_object_get(j, "kit_ports"), o->kit_ports);
     o->c.kit_ports = o->kit_ports;

@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Limits of a container: member "limits" of record.host, an object of "up", "down" (bits a second) and "connections".
+ */
+#pragma once
+
+#include "agent/agent.h"
+
+struct nf_limits limits_of(const struct container *c);
