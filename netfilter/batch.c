@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <libnftnl/common.h>
+#include <limits.h>
 
 #include "base/str.h"
 
@@ -109,10 +110,11 @@ static struct err *read_answers(struct batch *b, uint32_t last_seq, bool *ret_ac
         for (; mnl_nlmsg_ok(h, left); h = mnl_nlmsg_next(h, &left)) {
             const struct nlmsgerr *answer_code = mnl_nlmsg_get_payload(h);
 
-            if (h->nlmsg_type != NLMSG_ERROR || (int32_t)(h->nlmsg_seq - b->first_seq) < 0)
+            if (h->nlmsg_type != NLMSG_ERROR || h->nlmsg_len < NLMSG_LENGTH(sizeof(int)) ||
+                (int32_t)(h->nlmsg_seq - b->first_seq) < 0)
                 continue; /* an answer to an older batch */
             if (answer_code->error && !first)
-                first = explain(b, h, -answer_code->error);
+                first = explain(b, h, answer_code->error == INT_MIN ? EIO : -answer_code->error);
             if (!answer_code->error && h->nlmsg_seq == last_seq)
                 *ret_acked = true;
         }
