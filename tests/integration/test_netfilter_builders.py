@@ -72,6 +72,10 @@ RULES = {
     "expr_tproxy": [[V4, TCP, {"tproxy": {"family": "ip", "addr": "192.0.2.1", "port": 443}}]],
     "expr_verdict": [[{"accept": None}], [{"drop": None}], [{"return": None}], [{"jump": {"target": "expr_counter"}}],
                      [{"goto": {"target": "expr_masquerade"}}]],
+    "expr_limit_over": [[{"limit": {"rate": 125000, "burst": 30000, "per": "second", "inv": True, "rate_unit": "bytes",
+                                    "burst_unit": "bytes"}}, {"drop": None}]],
+    "expr_connections_over": [[{"ct count": {"val": 20, "inv": True}}, {"drop": None}]],
+    "rule_dispatch": [[{"vmap": {"key": meta("iifname"), "data": "@limited"}}]],
     "match_interface": [[match(meta("iifname"), "eth0")], [match(meta("oifname"), "lo", "!=")]],
     "match_interface_prefix": [[match(meta("iifname"), "nd*")], [match(meta("oifname"), "nd*", "!=")]],
     "match_interface_set": [[match(meta("iifname"), "@confined")], [match(meta("oifname"), "@ready", "!=")]],
@@ -112,6 +116,7 @@ SETS = {
     "set_project": {"project_of": [["nd1", 0x10000]], "project_members": [{"concat": [0x10000, "nd1"]}]},
     "set_proxy": {"proxies": ["nd1"], "proxy_marks": [["nd1", 0x10300]]},
     "set_ready": {"ready": ["nd1"]},
+    "set_limited": {"limited": [["nd1", {"jump": {"target": "expr_counter"}}]]},
 }
 # Seen in all the rest: without them there is no table, no set, and nothing to be deleted.
 WHOLE = {"table_present", "table_absent", "sets_create", "sets_create_lists", "chain_delete"}

@@ -142,6 +142,14 @@ static void matches(void)
     RULE("set_mark", set_mark(r, true, 0x100, 0x100));
 }
 
+static void limits(void)
+{
+    CASE("expr_limit_over", expr_limit_over(r, 125000, 30000), expr_verdict(r, NF_DROP, NULL));
+    CASE("expr_connections_over", expr_connections_over(r, 20), expr_verdict(r, NF_DROP, NULL));
+    chain_plain(&cases, "rule_dispatch");
+    rule_dispatch(&cases, "rule_dispatch", NFT_META_IIFNAME, MAP_LIMITED);
+}
+
 static void chains(void)
 {
     chain_base(&cases, "chain_base", "filter", NF_INET_FORWARD, 3);
@@ -177,6 +185,7 @@ static void sets(void)
             set_project(&cases, change, &n, (uint16_t)slot);
             set_proxy(&cases, change, &n, 0x10300);
             set_ready(&cases, change, &n);
+            set_limited(&cases, change, &n, "expr_counter");
         }
 }
 
@@ -197,6 +206,7 @@ int main(void)
         rules();
         expressions();
         matches();
+        limits();
         chains();
         sets();
         e = batch_send(&batch);
