@@ -39,6 +39,31 @@ def test_a_refused_rule_is_named(node, box):
     assert node.post(path + "/reset").status == 200
 
 
+def test_a_start_names_the_container(node, box):
+    """One rule that the kernel refuses keeps the node from being up with another firewall than the recorded one; the log says whose it is."""
+    path = f"/api/v1/containers/{box}/firewall"
+    assert node.post(path + "/ingress", {"action": "drop", "protocol": "udp"}).status == 201
+    node.stop()
+    node.start("rule.ingress.0=error", wait=False)
+    assert node.process.wait(30) != 0
+    assert "container fw-box: slot 1: ingress rule 0: nftables refuses it" in node.log(), node.log()
+    node.start()
+    assert node.post(path + "/reset").status == 200
+
+
+def test_bytes_are_limited(node, box):
+    path = f"/api/v1/containers/{box}/firewall"
+    for n in range(500):
+        r = node.post(path + "/ingress", {"action": "drop", "protocol": "udp", "destination_port": str(n + 1), "description": "\U0001f6ab" * 255})
+        if r.status != 201:
+            break
+    listed = node.get(path + "/rules").data
+    assert (r.status, r.json["code"]) == (400, "CONTAINER_FIREWALL_BYTES_LIMIT"), r
+    assert r.data["current_bytes"] > r.data["limit"] == 262144 >= listed["byte_count"] and listed["rule_count"] == n
+    assert listed["byte_count"] > 262144 - 1400, "as full as it gets"
+    assert node.post(path + "/reset").status == 200
+
+
 def test_combinations_are_limited_before_they_are_made(node, box):
     path = f"/api/v1/containers/{box}/firewall"
     many = ",".join(f"10.0.0.{2 * n}" for n in range(45))

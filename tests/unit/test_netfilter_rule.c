@@ -87,6 +87,7 @@ static void test_everything_is_no_network(void **state)
     assert_string_equal(all->source, "0.0.0.0/0");
     assert_true(rule_same(all, none));
     assert_true(rule_same(ports, none));
+    assert_true(rule_id(ports) == rule_id(none) && rule_id(all) == rule_id(none));
 }
 
 static void test_errors_name_the_field(void **state)
@@ -158,7 +159,9 @@ static void test_duplicates(void **state)
 
     (void)state;
     assert_true(rule_same(a, b));
+    assert_true(rule_id(a) == rule_id(b));
     assert_false(rule_same(a, c));
+    assert_false(rule_id(a) == rule_id(c));
 }
 
 static bool matches(enum rule_filter_kind kind, const char *filter, const struct rule *r)
