@@ -32,12 +32,25 @@ static void change_end(struct change *ch)
     free(ch);
 }
 
-static void on_undone(void *owner, struct err *e)
+static void on_restored(void *owner, struct err *e)
 {
     struct change *ch = owner;
 
     ch->error = err_first(ch->error, e);
     change_end(ch);
+}
+
+/* A refused transaction leaves the old rules, but a table that was made anew meanwhile may have none. */
+static void on_undone(void *owner, struct err *e)
+{
+    struct change *ch = owner;
+    struct container *c = agent_find(ch->agent, ch->container_id);
+
+    ch->error = err_first(ch->error, e);
+    if (c && c->init_pid)
+        net_rules(ch->agent, c, false, ch, on_restored);
+    else
+        change_end(ch);
 }
 
 static void tell_rule(struct agent *a, struct store_tx *tx, const struct container *c, const char *what, int direction,

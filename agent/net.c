@@ -11,6 +11,7 @@
 #include "agent/project.h"
 #include "agent/proxy.h"
 #include "base/failpoint.h"
+#include "base/log.h"
 #include "base/str.h"
 
 enum net_verb { NET_UP, NET_RULES, NET_DOWN, NET_SYNC, NET_REPAIR, NET_PROJECT, NET_COUNTERS, NET_HITS };
@@ -142,10 +143,32 @@ static void after_sync(void *owner, struct err *e)
         lane_submit(t->agent->net_lane, run, t, after_retry);
 }
 
+/* The kernel has refused the whole table for one container's rules. That must not leave the others without one: it is
+ * closed instead, and nothing leaves it, until its rules are set again. False: there is no such container. */
+static bool without_culprit(struct net_task *t, const struct err *e)
+{
+    int slot = (int)json_integer_value(json_object_get(e->data, "slot"));
+    size_t i = 0;
+
+    while (i < t->count && t->list[i].slot != slot)
+        i++;
+    if (i == t->count || !(t->list[i].ingress_count + t->list[i].egress_count))
+        return false;
+    t->list[i].ingress_count = t->list[i].egress_count = 0;
+    t->list[i].closed = true;
+    t->list[i].way_out = NF_EGRESS_BLOCKED;
+    return true;
+}
+
 static void after_run(void *arg, struct err *e)
 {
     struct net_task *t = arg;
 
+    if (e && (t->verb == NET_SYNC || t->verb == NET_REPAIR) && without_culprit(t, e)) {
+        log_err(NULL, LOG_LEVEL_ERR, name_container(t->agent, e), "a container is closed for its firewall rules");
+        lane_submit(t->agent->net_lane, run, t, after_run);
+        return;
+    }
     if (e && e->code == ERR_NOT_FOUND && (t->verb == NET_UP || t->verb == NET_RULES || t->verb == NET_PROJECT)) {
         err_free(e);
         net_sync(t->agent, t, after_sync);

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The firewall of a container through a whole node."""
 import socket
+import subprocess
 
 import pytest
 from daemon import Daemon
-from world import BUILD, run
+from world import BUILD, run, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -39,16 +40,36 @@ def test_a_refused_rule_is_named(node, box):
     assert node.post(path + "/reset").status == 200
 
 
-def test_a_start_names_the_container(node, box):
-    """One rule that the kernel refuses keeps the node from being up with another firewall than the recorded one; the log says whose it is."""
+def test_a_refused_container_is_closed_and_the_rest_is_not(node, box):
+    """One container's rules that the kernel refuses leave neither the node down nor the others without a firewall."""
+    other = node.create("fw-other", hoody_kit=False)["id"]
+    addresses = [node.get(f"/api/v1/containers/{cid}").data["node"]["ipv4"] for cid in (box, other)]
+
+    def reached():
+        """Whose port 9 refuses, which shows that the packet came there."""
+        found = []
+        for address in addresses:
+            with socket.socket() as s:
+                s.settimeout(0.7)
+                try:
+                    s.connect((address, 9))
+                except OSError as e:
+                    found.append(isinstance(e, ConnectionRefusedError))
+        return found
+
     path = f"/api/v1/containers/{box}/firewall"
-    assert node.post(path + "/ingress", {"action": "drop", "protocol": "udp"}).status == 201
-    node.stop()
-    node.start("rule.ingress.0=error", wait=False)
-    assert node.process.wait(30) != 0
+    assert node.post(path + "/ingress", {"action": "allow", "protocol": "tcp"}).status == 201
+    wait_for(lambda: reached() == [True, True], 20, what="both")
+    node.restart("rule.ingress.0=error")
+    assert reached() == [False, True]
     assert "container fw-box: slot 1: ingress rule 0: nftables refuses it" in node.log(), node.log()
-    node.start()
+    subprocess.run(["nft", "flush", "ruleset"], check=True)
+    wait_for(lambda: "lists_1" in run("nft", "list", "tables"), 5, what="the repair")
+    assert reached() == [False, True], "the repair does the same"
+    node.restart()
+    assert reached() == [True, True]
     assert node.post(path + "/reset").status == 200
+    assert node.delete(other).status == 200
 
 
 def test_bytes_are_limited(node, box):
