@@ -15,6 +15,7 @@
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/rtnetlink.h>
+#include <stdio.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -99,6 +100,16 @@ static const char *text_of(const struct nlmsghdr *h, size_t header, uint16_t typ
     return a && mnl_attr_validate(a, MNL_TYPE_NUL_STRING) >= 0 ? mnl_attr_get_str(a) : NULL;
 }
 
+/* "in_7": 7; 0 for a chain that is not a container's. */
+static int slot_of_chain(const char *name)
+{
+    int slot = 0;
+
+    if (sscanf(name, "in_%d", &slot) == 1 || sscanf(name, "out_%d", &slot) == 1)
+        return slot;
+    return 0;
+}
+
 /* What a message says of our table. kind: of enum nf_tables_msg_types. */
 static void describe(const struct nlmsghdr *h, uint16_t kind, const char *table, struct nf_drift *d)
 {
@@ -126,7 +137,7 @@ static void describe(const struct nlmsghdr *h, uint16_t kind, const char *table,
     if (kind == NFT_MSG_DELTABLE && str_eq(name, table))
         *d = (struct nf_drift){0}; /* says it all */
     if (name)
-        nf_drift_add(d, 0, "%s %s %s", rows[i].object, name, rows[i].what);
+        nf_drift_add(d, slot_of_chain(name), "%s %s %s", rows[i].object, name, rows[i].what);
     else
         nf_drift_add(d, 0, "the table was changed");
 }

@@ -77,6 +77,7 @@ CASES = [
     ("nft flush chain inet {table} routed", "chain routed lost a rule", "table"),
     ("nft delete element inet {table} ready {{ {veth}1 }}", "set ready lost an element", "table"),
     ("nft add rule inet {table} routed drop", "chain routed got a rule", "table"),
+    ("nft add rule inet {table}_lists_1 in_1 drop", "chain in_1 got a rule", "nft list table inet {table}_lists_1"),
     ("ip rule del pref 100", "IPv4 ip rule 100", "ip rule"),
     ("ip -6 rule del pref 100", "IPv6 ip rule 100", "ip -6 rule"),
     ("ip route flush table 100", "IPv4 local route of table 100", "ip route show table 100"),
@@ -126,7 +127,7 @@ def test_put_right_within_a_second(node, box, world, fresh, command, word, look)
     new = events(node)[told:]
     assert len(new) == 1 and new[0]["state"] == "repaired" and new[0]["component"] == "network"
     assert word in [f["what"] for f in new[0]["found"]], new
-    if f"{node.veth}1" in word:
+    if f"{node.veth}1" in word or "in_1" in word:
         assert box["id"] in [f["container_id"] for f in new[0]["found"]]
 
 
