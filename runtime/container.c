@@ -136,11 +136,12 @@ struct err *job_do_destroy(const struct job *job, UNUSED void *args, UNUSED json
     if (!e)
         e = failpoint("destroy.stopped");
     if (!e)
-        e = ramdisk_unmount(job->target.run_dir, job->target.slot);
-    if (!e)
         e = subvolume_delete(job->target.pool, slot);
     if (!e)
         e = failpoint("destroy.moved");
+    /* After the root: a job that mounts it just now looks for the root afterwards. */
+    if (!e)
+        e = ramdisk_unmount(job->target.run_dir, job->target.slot);
     return e ? e : remove_tree(job->dir, RUN_DEPTH);
 }
 

@@ -23,6 +23,7 @@
 #include "runtime/idmap.h"
 #include "runtime/names.h"
 #include "storage/layout.h"
+#include "storage/subvolume.h"
 
 #define LAYERS_MAX 16 /* mounts upon mounts */
 
@@ -186,6 +187,20 @@ struct err *guest_share_ramdisk(const struct job *job, const char *project, int6
     return run_inside(init, &shared, tree);
 }
 
+/* A deletion may have come in between: it removes the root, then the ramdisk. What is mounted after that is ours to
+ * remove. */
+static struct err *check_still_there(const struct job *job)
+{
+    autofree char *rootfs = layout_rootfs(job->target.pool, job->target.slot);
+    struct err *e;
+
+    if (subvolume_exists(rootfs))
+        return NULL;
+    e = ramdisk_unmount(job->target.run_dir, job->target.slot);
+    (void)rmdir(job->dir);
+    return err_first(e, err_new(ERR_NOT_FOUND, "the container is gone"));
+}
+
 struct err *job_do_ramdisk_set(const struct job *job, void *args, UNUSED json_t **ret)
 {
     const struct job_ramdisk *a = args;
@@ -206,7 +221,7 @@ struct err *job_do_ramdisk_set(const struct job *job, void *args, UNUSED json_t 
                        : run_inside(init, &shared, -1);
     if (!e && a->bytes == 0)
         e = ramdisk_unmount(job->target.run_dir, job->target.slot);
-    return e;
+    return err_first(check_still_there(job), e);
 }
 
 static bool has(const json_t *list, const char *word)

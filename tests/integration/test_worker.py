@@ -359,6 +359,19 @@ def test_ramdisk_outlives_a_stop(node, slot):
     assert node.attach(slot, pid, "cat", "/ramdisk/note") == "kept\n"
 
 
+@pytest.mark.parametrize("point", ["ramdisk.mount", "ramdisk.mounted"])
+def test_a_ramdisk_that_comes_while_its_container_is_deleted(node, slot, point):
+    node.create(slot)
+    args = {"bytes": 1 << 20, "id_base": world.ID_BASE}
+    late = node.begin("ramdisk.set", slot, args, failpoint=f"{point}=sleep:700")
+    time.sleep(0.3)
+    node.job("container.destroy", slot)
+    with pytest.raises(frames.JobError) as info:
+        late.result()
+    assert info.value.code == "ERR_NOT_FOUND"
+    assert node.leftovers(slot) == []
+
+
 def test_kits_are_bound_read_only(node, slot):
     kit = f"{node.pool}/kits/demo-1.0"
     world.run("btrfs", "subvolume", "create", kit)
