@@ -512,6 +512,22 @@ def test_what_the_platforms_clients_send_is_accepted(node, box):
     assert node.call("POST", at(box, "/resume"), "{}", head).status == 200
 
 
+def test_what_only_this_node_has(node, box):
+    """Beside the platform's rows; each is tested on its own elsewhere."""
+    assert node.post(at(box, "/forwards"), {"protocol": "tcp", "host_port": 18080, "container_port": 80}).status == 201
+    assert len(node.get(at(box, "/forwards")).data["forwards"]) == 1
+    assert node.call("DELETE", at(box, "/forwards/tcp/18080")).data["forwards"] == []
+    project = node.container(box)["project_id"]
+    for path, body in ((at(box, "/limits"), {"up": 10000000}), (at(box, "/transparent-proxy"), {"enabled": False}),
+                       (f"/api/v1/projects/{project}/network", {"inter_container": False})):
+        for verb in ("PUT", "PATCH"):
+            assert node.call(verb, path, body).status == 200
+        assert body.items() <= node.get(path).data.items()
+    assert node.call("DELETE", at(box, "/limits")).data["up"] is None
+    assert node.get("/api/v1/node/storage").status == 200
+    assert node.post("/api/v1/node/storage/grow", {"size_bytes": node.loop_bytes + (256 << 20)}).status == 200
+
+
 def test_zz_every_operation_was_answered(node):
     """Streams are read elsewhere; authorize has no success on a node."""
     node.get("/healthz")
