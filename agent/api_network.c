@@ -30,6 +30,19 @@ static const struct json_field body_fields[] = {
 };
 static JSON_TABLE(body_table, NULL, body_fields);
 
+/* A relay talks with strangers: only what we know is handed on. */
+static json_t *udp_report(const json_t *said)
+{
+    const json_t *carried = json_object_get(said, "carried");
+
+    if (!json_is_object(said))
+        return json_null();
+    return json_pack("{s:o, s:I, s:I}", "carried",
+                     json_is_boolean(carried) ? json_boolean(json_is_true(carried)) : json_null(), "associations",
+                     json_integer_value(json_object_get(said, "associations")), "dropped",
+                     json_integer_value(json_object_get(said, "dropped")));
+}
+
 static json_t *report(const struct container *c)
 {
     const struct egress *eg = c->egress;
@@ -41,14 +54,14 @@ static json_t *report(const struct container *c)
                          "city", "region", "comment", "dns_servers", "status", "status_message", "configured_at",
                          "last_status_check", "remote_status");
     status = egress_status(c);
-    return json_pack("{s:s, s:b, s:s, s:s?, s:b, s:s?, s:s?, s:s?, s:s?, s:O, s:s, s:s?, s:o, s:o, s:{s:b, s:o}}",
+    return json_pack("{s:s, s:b, s:s, s:s?, s:b, s:s?, s:s?, s:s?, s:s?, s:O, s:s, s:s?, s:o, s:o, s:{s:b, s:o, s:o}}",
                      "container_id", c->record.id, "configured", true, "type", egress_type_words[eg->record.type],
                      "proxy", eg->record.proxy, "credentials_configured", eg->username != NULL, "country",
                      eg->record.country, "city", eg->record.city, "region", eg->record.region, "comment",
                      eg->record.comment, "dns_servers", eg->record.dns_servers, "status", status.word, "status_message",
                      status.problem, "configured_at", api_time(eg->record.configured_at), "last_status_check",
                      api_time(status.checked_at), "remote_status", "is_running", str_eq(status.word, "running"),
-                     "last_check", api_time(status.checked_at));
+                     "last_check", api_time(status.checked_at), "udp", udp_report(status.udp));
 }
 
 void network_get(struct api_call *call)

@@ -122,6 +122,7 @@ struct egress_status egress_status(const struct container *c)
         const struct relay_status r = relay_status(c);
 
         s.checked_at = r.checked_at;
+        s.udp = r.udp;
         if (!r.reachable) {
             s.word = "error";
             s.problem = r.problem;

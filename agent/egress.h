@@ -46,6 +46,7 @@ struct egress_status {
     const char *word;    /* "configured", "running", "stopped" or "error" */
     const char *problem; /* of an error, borrowed; else NULL */
     int64_t checked_at;  /* when that was found out; 0: never */
+    const json_t *udp;   /* as struct relay_status has it */
 };
 struct egress_status egress_status(const struct container *c);
 

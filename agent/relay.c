@@ -56,11 +56,11 @@ struct relay {
     int open_handles;
     bool closing;
     struct frame_reader reader;
-    int64_t up_since, retry_ms;
+    int64_t up_since, retry_ms, checked_at;
     bool known, reachable;
     char *problem; /* when it is not reachable */
-    int64_t checked_at;
-    void *owner; /* who waits */
+    json_t *udp;   /* what it said of datagrams last */
+    void *owner;   /* who waits */
     agent_done_fn *done;
     void *close_owner;
     void (*closed)(void *owner);
@@ -114,7 +114,8 @@ struct relay_status relay_status(const struct container *c)
         return (struct relay_status){.problem = "the relay does not run", .checked_at = clock_wall_ms()};
     if (!r->known)
         return (struct relay_status){.problem = "the proxy has not answered yet"};
-    return (struct relay_status){.reachable = r->reachable, .problem = r->problem, .checked_at = r->checked_at};
+    return (struct relay_status){
+        .reachable = r->reachable, .problem = r->problem, .checked_at = r->checked_at, .udp = r->udp};
 }
 
 static void on_event_recorded(void *owner, struct err *e)
@@ -192,6 +193,7 @@ static void on_closed(uv_handle_t *h)
         r->closed(r->close_owner);
     free(r->generation);
     free(r->problem);
+    json_decref(r->udp);
     free(r);
 }
 
@@ -298,9 +300,11 @@ static void take_frame(struct relay *r, const json_t *j)
         take_hello(r, hello);
     if (status && r->phase == UP) {
         autofree char *problem = problem_text(json_string_value(json_object_get(status, "problem")));
-        bool reachable = json_is_true(json_object_get(status, "reachable"));
 
-        learn(r, reachable ? NULL : problem, json_integer_value(json_object_get(status, "checked_at")));
+        json_decref(r->udp);
+        r->udp = json_incref(json_object_get(status, "udp"));
+        learn(r, json_is_true(json_object_get(status, "reachable")) ? NULL : problem,
+              json_integer_value(json_object_get(status, "checked_at")));
     }
     if (error) {
         autoerr e = err_from_json(error);

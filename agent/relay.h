@@ -26,5 +26,6 @@ struct relay_status {
     bool reachable;      /* the proxy works, as far as is known */
     const char *problem; /* else; borrowed */
     int64_t checked_at;  /* ms; 0: never */
+    const json_t *udp;   /* as it says of datagrams; borrowed; NULL: nothing */
 };
 struct relay_status relay_status(const struct container *c);

@@ -24,6 +24,7 @@ static void show(const json_t *data)
     static const char *const members[] = {
         "type", "proxy",   "credentials_configured", "status",           "status_message", "country", "region",
         "city", "comment", "configured_at",          "last_status_check"};
+    const json_t *udp = json_object_get(json_object_get(data, "remote_status"), "udp");
     json_t *server;
     size_t i;
 
@@ -35,6 +36,10 @@ static void show(const json_t *data)
         output_line(members[i], output_member(data, members[i]));
     json_array_foreach(json_object_get(data, "dns_servers"), i, server)
         output_line("dns_server", json_string_value(server));
+    if (json_is_object(udp)) {
+        output_line("udp_carried", output_member(udp, "carried"));
+        output_line("udp_dropped", output_member(udp, "dropped"));
+    }
 }
 
 static struct err *call(struct cli *cli, const char *method, const char *last, const json_t *body, json_t **ret)

@@ -23,17 +23,20 @@ enum handshake_state handshake_end(struct handshake *h, enum handshake_state sta
 }
 
 void handshake_init(struct handshake *h, enum proxy_kind kind, const char *username, const char *password,
-                    const struct sockaddr *target, bool probe)
+                    const struct sockaddr *target, enum handshake_use use)
 {
     h->kind = kind;
-    h->probe = probe;
+    h->use = use;
     h->username = username;
     h->password = password;
     h->step = 0;
     h->in_len = h->out_len = 0;
     h->problem[0] = '\0';
     memset(&h->target, 0, sizeof(h->target));
-    memcpy(&h->target, target, target->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
+    h->target.ss_family = target->sa_family;
+    if (use != HANDSHAKE_ASSOCIATE) /* else: we do not know yet from where we shall send */
+        memcpy(&h->target, target,
+               target->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
     if (kind == PROXY_SOCKS5)
         socks5_begin(h);
     else

@@ -22,9 +22,15 @@ enum handshake_state {
     HANDSHAKE_FAILED,  /* the proxy does not want us, or is none */
 };
 
+enum handshake_use {
+    HANDSHAKE_CONNECT,
+    HANDSHAKE_PROBE,     /* SOCKS5: done when the proxy has accepted us, without a target */
+    HANDSHAKE_ASSOCIATE, /* SOCKS5: for datagrams; of the target only the family counts */
+};
+
 struct handshake {
     enum proxy_kind kind;
-    bool probe; /* SOCKS5: done when the proxy has accepted us, without a target */
+    enum handshake_use use;
     const char *username, *password;
     struct sockaddr_storage target;
     int step;
@@ -36,6 +42,8 @@ struct handshake {
 /* Strings are borrowed until the end; username NULL: no credentials. target: AF_INET or AF_INET6. out has what to send
  * first. */
 void handshake_init(struct handshake *h, enum proxy_kind kind, const char *username, const char *password,
-                    const struct sockaddr *target, bool probe);
+                    const struct sockaddr *target, enum handshake_use use);
+/* Done with HANDSHAKE_ASSOCIATE: where datagrams go to, as the proxy says; false: it does not say an address. */
+bool handshake_bound(const struct handshake *h, struct sockaddr_storage *ret);
 /* *ret_used: how many of the bytes belong to the handshake; the rest, when it is done, is the target's. */
 enum handshake_state handshake_feed(struct handshake *h, const uint8_t *data, size_t len, size_t *ret_used);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "egress/handshake_internal.h"
+#include "egress/socks5_udp.h"
 
-enum { VERSION = 5, LOGIN_VERSION = 1, CONNECT = 1, NO_LOGIN = 0, LOGIN = 2, NO_METHOD = 0xff };
+enum { VERSION = 5, LOGIN_VERSION = 1, CONNECT = 1, ASSOCIATE = 3, NO_LOGIN = 0, LOGIN = 2, NO_METHOD = 0xff };
 enum { TYPE_IPV4 = 1, TYPE_NAME = 3, TYPE_IPV6 = 4 };
 enum step { METHOD, LOGGED_IN, CONNECTED };
 
@@ -40,9 +41,10 @@ static enum handshake_state ask(struct handshake *h)
     const struct sockaddr_in *v4 = (const struct sockaddr_in *)&h->target;
     const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&h->target;
     bool is_v4 = h->target.ss_family == AF_INET;
-    const uint8_t head[] = {VERSION, CONNECT, 0, is_v4 ? TYPE_IPV4 : TYPE_IPV6};
+    const uint8_t head[] = {VERSION, h->use == HANDSHAKE_ASSOCIATE ? ASSOCIATE : CONNECT, 0,
+                            is_v4 ? TYPE_IPV4 : TYPE_IPV6};
 
-    if (h->probe)
+    if (h->use == HANDSHAKE_PROBE)
         return HANDSHAKE_DONE;
     handshake_say(h, head, sizeof(head));
     if (is_v4)
@@ -113,4 +115,9 @@ enum handshake_state socks5_heard(struct handshake *h)
     if (h->in_len > 3 && h->in[3] != TYPE_IPV4 && h->in[3] != TYPE_IPV6 && h->in[3] != TYPE_NAME)
         return handshake_end(h, HANDSHAKE_FAILED, "the proxy's answer has an unknown address type");
     return h->in_len < answer_len(h) ? HANDSHAKE_MORE : answer(h);
+}
+
+bool handshake_bound(const struct handshake *h, struct sockaddr_storage *ret)
+{
+    return socks5_address(h->in + 3, h->in_len - 3, ret) != 0;
 }

@@ -133,12 +133,10 @@ void match_ct_status(struct nftnl_rule *r, uint32_t bits, bool is)
     match_ct_bits(r, NFT_CT_STATUS, bits, is);
 }
 
-void match_ct_reply(struct nftnl_rule *r)
+void match_ct_direction(struct nftnl_rule *r, uint8_t direction)
 {
-    const uint8_t reply = IP_CT_DIR_REPLY;
-
     expr_ct(r, NFT_CT_DIRECTION, REG_MAIN);
-    expr_cmp(r, REG_MAIN, NFT_CMP_EQ, &reply, sizeof(reply));
+    expr_cmp(r, REG_MAIN, NFT_CMP_EQ, &direction, sizeof(direction));
 }
 
 void match_mark(struct nftnl_rule *r, bool of_ct, uint32_t value, uint32_t mask)

@@ -26,7 +26,7 @@ void match_pool(struct nftnl_rule *r, enum match_side side, const struct net_pla
 void match_own_source(struct nftnl_rule *r, uint8_t nfproto, bool is);
 void match_ct_state(struct nftnl_rule *r, uint32_t states);         /* NF_CT_STATE_BIT()s, any of */
 void match_ct_status(struct nftnl_rule *r, uint32_t bits, bool is); /* IPS_* of conntrack, any of / none of */
-void match_ct_reply(struct nftnl_rule *r);
+void match_ct_direction(struct nftnl_rule *r, uint8_t direction);   /* enum ip_conntrack_dir */
 void match_mark(struct nftnl_rule *r, bool of_ct, uint32_t value, uint32_t mask);
 
 /* A whole rule: on by a verdict map of interfaces. */

@@ -48,7 +48,7 @@ struct nf_config {
 enum nf_egress {
     NF_EGRESS_OPEN,
     NF_EGRESS_BLOCKED, /* no way out */
-    NF_EGRESS_RELAYED, /* TCP and DNS go to the sockets of slot_net.relay4 and relay6, after its egress rules; they need
+    NF_EGRESS_RELAYED, /* TCP and UDP go to the sockets of slot_net.relay4 and relay6, after its egress rules; they need
                           not exist, then nothing goes */
 };
 

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <linux/fib_rules.h>
 #include <linux/netfilter/nf_conntrack_common.h>
+#include <linux/netfilter/nf_conntrack_tuple_common.h>
 #include <linux/rtnetlink.h>
 
 #include "netfilter/chain.h"
@@ -73,7 +74,7 @@ void proxy_marks(const struct nf *nf, const struct build *b)
     for (size_t i = 0; i < ARRAY_LEN(families); i++)
         mark_connection(b, families[i]);
     r = rule_begin(b, "mark");
-    match_ct_reply(r);
+    match_ct_direction(r, IP_CT_DIR_REPLY);
     match_mark(r, true, NF_MARK_CONTAINER, NF_MARK_MASK);
     expr_ct(r, NFT_CT_MARK, REG_MAIN);
     expr_meta_set(r, NFT_META_MARK, REG_MAIN);

@@ -17,6 +17,7 @@
 #include "netfilter/nf.h"
 
 #include <linux/netfilter/nf_conntrack_common.h>
+#include <linux/netfilter/nf_conntrack_tuple_common.h>
 #include <linux/netfilter_ipv4.h>
 #include <linux/rtnetlink.h>
 
@@ -140,6 +141,8 @@ static void to_relay(const struct build *b, uint8_t nfproto, uint8_t protocol, u
     const uint32_t local = RTN_LOCAL;
     struct nftnl_rule *r = rule_begin(b, "mark");
 
+    if (protocol == IPPROTO_UDP)
+        match_ct_direction(r, IP_CT_DIR_ORIGINAL); /* not answers to a proxy of this host */
     match_family(r, nfproto);
     match_protocol(r, protocol);
     if (port == NET_DNS_PORT) {
@@ -167,10 +170,15 @@ static void marks(const struct nf *nf, const struct build *b)
     skip_foreign(nf, b, "mark", NFT_META_IIFNAME);
     proxy_marks(nf, b);
     r = rule_begin(b, "mark");
-    match_ct_reply(r);
+    match_ct_direction(r, IP_CT_DIR_REPLY);
     match_mark(r, true, NF_CT_PROXIED, NF_MARK_MASK);
     set_mark(r, false, NF_MARK_REPLY, NF_MARK_MASK);
     pass(b, r);
+    /* Before sockets are looked for: a relay's that is not connected yet would be found for what is another one's. */
+    to_relay(b, NFPROTO_IPV4, IPPROTO_UDP, NET_DNS_PORT, MAP_RELAY4);
+    to_relay(b, NFPROTO_IPV6, IPPROTO_UDP, NET_DNS_PORT, MAP_RELAY6);
+    to_relay(b, NFPROTO_IPV4, IPPROTO_UDP, NET_RELAY_PORT, MAP_RELAY4);
+    to_relay(b, NFPROTO_IPV6, IPPROTO_UDP, NET_RELAY_PORT, MAP_RELAY6);
     for (size_t i = 0; i < ARRAY_LEN(protocols); i++) {
         r = rule_begin(b, "mark");
         match_protocol(r, protocols[i]);
@@ -183,8 +191,6 @@ static void marks(const struct nf *nf, const struct build *b)
         set_mark(r, false, NF_MARK_REPLY, NF_MARK_MASK);
         pass(b, r);
     }
-    to_relay(b, NFPROTO_IPV4, IPPROTO_UDP, NET_DNS_PORT, MAP_RELAY4);
-    to_relay(b, NFPROTO_IPV6, IPPROTO_UDP, NET_DNS_PORT, MAP_RELAY6);
     to_relay(b, NFPROTO_IPV4, IPPROTO_TCP, NET_RELAY_PORT, MAP_RELAY4);
     to_relay(b, NFPROTO_IPV6, IPPROTO_TCP, NET_RELAY_PORT, MAP_RELAY6);
     chain_base(b, "mark_proxied", "filter", NF_INET_LOCAL_OUT, NF_IP_PRI_MANGLE);

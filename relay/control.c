@@ -69,6 +69,7 @@ static void obey(struct stream *s, const json_t *command)
         for (size_t i = 0; i < ARRAY_LEN(r->tcp_fd); i++) {
             close(r->tcp_fd[i]);
             close(r->udp_fd[i]);
+            close(r->datagram_fd[i]);
         }
         _exit(0);
     }

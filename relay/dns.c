@@ -10,7 +10,6 @@
 #include <sys/socket.h>
 
 #include "base/clock.h"
-#include "base/str.h"
 #include "relay/upstream.h"
 
 enum { ANSWER_MS = 6000, TICK_MS = 500, BATCH = 64 };
@@ -214,8 +213,8 @@ static void pump(struct dns *d)
     if (!q)
         return;
     if (!d->upstream)
-        d->upstream =
-            upstream_open(d->relay, (const struct sockaddr *)&d->relay->servers[d->server], false, &events, d);
+        d->upstream = upstream_open(d->relay, (const struct sockaddr *)&d->relay->servers[d->server], HANDSHAKE_CONNECT,
+                                    &events, d);
     if (!d->opened || d->writing)
         return;
     d->writing = q->sent = true;
@@ -225,18 +224,6 @@ static void pump(struct dns *d)
 }
 
 /* --- from the container */
-
-static bool is_client(const struct dns *d, const struct sockaddr_storage *from)
-{
-    const struct relay_settings *s = &d->relay->settings;
-    char text[INET6_ADDRSTRLEN] = "";
-
-    if (from->ss_family == AF_INET)
-        uv_ip4_name((const struct sockaddr_in *)from, text, sizeof(text));
-    else
-        uv_ip6_name((const struct sockaddr_in6 *)from, text, sizeof(text));
-    return str_eq(text, from->ss_family == AF_INET ? s->client4 : s->client6);
-}
 
 static bool read_asked(struct msghdr *m, struct query *q)
 {
@@ -299,7 +286,7 @@ static void on_readable(uv_poll_t *poll, int status, int events_)
 
         if (n < 0)
             break;
-        if (!(m.msg_flags & MSG_TRUNC) && is_client(d, &q.from) && read_asked(&m, &q) &&
+        if (!(m.msg_flags & MSG_TRUNC) && address_is_client(d->relay, &q.from) && read_asked(&m, &q) &&
             dns_is_query(message, (size_t)n))
             accept_query(d, &q, message, (size_t)n);
     }

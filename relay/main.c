@@ -20,7 +20,7 @@ static struct err *begin(struct relay *r)
     if (!e)
         e = setup_privileged(r);
     if (!e)
-        e = setup_drop(r);
+        e = setup_drop(r, false);
     if (!e && uv_loop_init(&r->loop) != 0)
         e = err_new(ERR_INTERNAL, "no loop");
     if (!e) {
@@ -29,7 +29,9 @@ static struct err *begin(struct relay *r)
     }
     if (!e)
         e = tunnels_start(r);
-    return e ? e : dns_start(r);
+    if (!e)
+        e = dns_start(r);
+    return e ? e : udp_start(r);
 }
 
 static void report(const struct err *e)
@@ -41,7 +43,8 @@ static void report(const struct err *e)
 
 int main(void)
 {
-    static struct relay r = {.tcp_fd = {-1, -1}, .udp_fd = {-1, -1}, .control_fd = -1};
+    static struct relay r = {
+        .tcp_fd = {-1, -1}, .udp_fd = {-1, -1}, .control_fd = -1, .datagram_fd = {-1, -1}, .broker_fd = -1};
     struct err *e;
 
     signal(SIGPIPE, SIG_IGN);

@@ -50,7 +50,7 @@ void probe_now(struct relay *r)
     struct probe *p = r->probe;
 
     if (!p->trying)
-        p->trying = upstream_open(r, (const struct sockaddr *)&r->servers[0], true, &events, p);
+        p->trying = upstream_open(r, (const struct sockaddr *)&r->servers[0], HANDSHAKE_PROBE, &events, p);
 }
 
 void probe_note(struct relay *r, const char *problem)
@@ -75,8 +75,8 @@ json_t *probe_status(const struct relay *r)
 
     if (!p->known)
         return NULL;
-    return json_pack("{s:{s:b, s:s?, s:I}}", "status", "reachable", p->problem == NULL, "problem", p->problem,
-                     "checked_at", (json_int_t)p->checked_at);
+    return json_pack("{s:{s:b, s:s?, s:I, s:o}}", "status", "reachable", p->problem == NULL, "problem", p->problem,
+                     "checked_at", (json_int_t)p->checked_at, "udp", udp_status(r));
 }
 
 static void on_tick(uv_timer_t *timer)

@@ -19,12 +19,15 @@ enum {
     RELAY_TUNNELS_MAX = 1024,
     RELAY_QUERIES_MAX = 256,
     RELAY_CONTROLS_MAX = 8,
+    RELAY_ASSOCIATIONS_MAX = 128, /* sources of datagrams */
+    RELAY_FLOWS_MAX = 512,        /* and to whom they send */
     RELAY_BUFFER = 16384,
     RELAY_SERVERS_MAX = 4,
     RELAY_DNS_PORT = 53,
 };
 
 struct dns;
+struct udp;
 struct probe;
 struct control;
 
@@ -36,23 +39,37 @@ struct relay {
     size_t server_count;
     /* Made while it has the rights to; index 0 is IPv4, 1 IPv6. */
     int tcp_fd[2], udp_fd[2], control_fd;
+    /* For datagrams, PROXY_SOCKS5 only: what takes them, and the stream to the broker. */
+    int datagram_fd[2], broker_fd;
 
     uv_tcp_t listeners[2];
     size_t tunnels;
     struct dns *dns;
+    struct udp *udp; /* NULL: the proxy is of a kind that cannot carry datagrams */
     struct probe *probe;
     struct control *control;
 };
 
-/* setup.c: sockets, cgroup, limits; then the rights go for good. */
+/* setup.c: sockets, cgroup, limits; then the rights go for good. keep_raw: but for CAP_NET_RAW. */
 MUST_USE struct err *setup_privileged(struct relay *r);
-MUST_USE struct err *setup_drop(const struct relay *r);
+MUST_USE struct err *setup_drop(const struct relay *r, bool keep_raw);
+
+/* address.c */
+bool address_is_client(const struct relay *r, const struct sockaddr_storage *sa);      /* the container's */
+bool address_is_own(const struct relay *r, const struct sockaddr_storage *sa);         /* what we listen at */
+bool address_same(const struct sockaddr_storage *a, const struct sockaddr_storage *b); /* with the ports */
+socklen_t address_len(const struct sockaddr_storage *sa);
 
 /* tunnel.c */
 MUST_USE struct err *tunnels_start(struct relay *r);
 
 /* dns.c */
 MUST_USE struct err *dns_start(struct relay *r);
+
+/* udp.c */
+MUST_USE struct err *udp_start(struct relay *r);
+/* {"carried": true | false | null, not known yet, "associations", "dropped"}; null for other kinds of proxies. */
+json_t *udp_status(const struct relay *r);
 
 /* probe.c: what is known of the proxy. note: what a connection through it has just found out; problem NULL: it works.
  * */

@@ -2,20 +2,23 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "base/cgroup.h"
 #include "base/fd.h"
 #include "base/str.h"
+#include "relay/broker.h"
 #include "relay/relay.h"
 #include "relay/tls.h"
 
-/* Two for each tunnel, and some for the rest. */
-enum { FDS = 2 * RELAY_TUNNELS_MAX + 128 };
+/* Two for each tunnel and association, one for each flow, and some for the rest. */
+enum { FDS = 2 * RELAY_TUNNELS_MAX + 2 * RELAY_ASSOCIATIONS_MAX + RELAY_FLOWS_MAX + 128 };
 
 static struct err *set(int fd, int level, int option, const char *what)
 {
@@ -45,9 +48,12 @@ static struct err *listening(const char *address, int64_t port, int kind, int *r
     if (!e)
         e = is_v4 ? set(fd, IPPROTO_IP, IP_TRANSPARENT, "IP_TRANSPARENT")
                   : set(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, "IPV6_TRANSPARENT");
-    if (!e && kind == SOCK_DGRAM)
+    if (!e && kind == SOCK_DGRAM && port == RELAY_DNS_PORT)
         e = is_v4 ? set(fd, IPPROTO_IP, IP_PKTINFO, "IP_PKTINFO")
                   : set(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, "IPV6_RECVPKTINFO");
+    else if (!e && kind == SOCK_DGRAM)
+        e = is_v4 ? set(fd, IPPROTO_IP, IP_RECVORIGDSTADDR, "IP_RECVORIGDSTADDR")
+                  : set(fd, IPPROTO_IPV6, IPV6_RECVORIGDSTADDR, "IPV6_RECVORIGDSTADDR");
     if (!e && bind(fd, (struct sockaddr *)&sa, is_v4 ? sizeof(*v4) : sizeof(*v6)) < 0)
         e = err_errno(errno, "cannot use %s port %d of '%s'", kind == SOCK_STREAM ? "TCP" : "UDP", (int)port, address);
     if (!e)
@@ -130,6 +136,8 @@ struct err *setup_privileged(struct relay *r)
         e = listening(addresses[i], s->listen_port, SOCK_STREAM, &r->tcp_fd[i]);
         if (!e)
             e = listening(addresses[i], RELAY_DNS_PORT, SOCK_DGRAM, &r->udp_fd[i]);
+        if (!e && s->kind == PROXY_SOCKS5)
+            e = listening(addresses[i], s->listen_port, SOCK_DGRAM, &r->datagram_fd[i]);
     }
     if (!e)
         e = control_socket(s->socket, &r->control_fd);
@@ -137,10 +145,20 @@ struct err *setup_privileged(struct relay *r)
         e = read_servers(r);
     if (!e && s->kind == PROXY_HTTPS)
         e = tls_context(s->ca_file, &r->tls);
+    if (!e && s->kind == PROXY_SOCKS5)
+        e = broker_start(r);
     return e;
 }
 
-struct err *setup_drop(const struct relay *r)
+static bool keep_only_raw(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2] = {{.effective = 1u << CAP_NET_RAW, .permitted = 1u << CAP_NET_RAW}};
+
+    return syscall(SYS_capset, &header, data) == 0;
+}
+
+struct err *setup_drop(const struct relay *r, bool keep_raw)
 {
     const struct rlimit no_core = {0, 0}, fds = {FDS, FDS};
     const gid_t gid = (gid_t)r->settings.gid;
@@ -151,8 +169,12 @@ struct err *setup_drop(const struct relay *r)
     for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
         if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
             return err_errno(errno, "PR_CAPBSET_DROP");
+    if (keep_raw && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+        return err_errno(errno, "PR_SET_KEEPCAPS");
     if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
         return err_errno(errno, "cannot become the relay's account");
+    if (keep_raw && !keep_only_raw())
+        return err_errno(errno, "capset");
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
         return err_errno(errno, "prctl");
     if (setuid(0) == 0) /* never */

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One TCP connection of the container: what it was sent to is the address of our end. */
-#include <arpa/inet.h>
-
-#include "base/str.h"
 #include "relay/upstream.h"
 
 enum { BACKLOG = 128, KEEPALIVE_S = 60, HALF_CLOSED_MS = 600000 };
@@ -201,33 +198,20 @@ static void open_upstream(struct tunnel *t)
 {
     const struct sockaddr_storage *to = t->is_dns ? &t->relay->servers[t->server] : &t->target;
 
-    t->upstream = upstream_open(t->relay, (const struct sockaddr *)to, false, &events, t);
+    t->upstream = upstream_open(t->relay, (const struct sockaddr *)to, HANDSHAKE_CONNECT, &events, t);
 }
 
 /* --- beginning */
 
-static bool is_address(const struct sockaddr_storage *sa, const char *text)
-{
-    char have[INET6_ADDRSTRLEN];
-
-    if (sa->ss_family == AF_INET)
-        inet_ntop(AF_INET, &((const struct sockaddr_in *)sa)->sin_addr, have, sizeof(have));
-    else
-        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)sa)->sin6_addr, have, sizeof(have));
-    return str_eq(have, text);
-}
-
 /* From the container, and not to ourselves: then it did not come by the rules. */
 static bool is_welcome(const struct tunnel *t)
 {
-    const struct relay_settings *s = &t->relay->settings;
-    bool v4 = t->target.ss_family == AF_INET;
     struct sockaddr_storage peer = {0};
     int len = sizeof(peer);
 
     return t->relay->tunnels <= RELAY_TUNNELS_MAX &&
-           uv_tcp_getpeername(&t->client, (struct sockaddr *)&peer, &len) == 0 &&
-           is_address(&peer, v4 ? s->client4 : s->client6) && !is_address(&t->target, v4 ? s->listen4 : s->listen6);
+           uv_tcp_getpeername(&t->client, (struct sockaddr *)&peer, &len) == 0 && address_is_client(t->relay, &peer) &&
+           !address_is_own(t->relay, &t->target);
 }
 
 static void on_connection(uv_stream_t *listener, int status)

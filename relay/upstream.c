@@ -408,7 +408,7 @@ static void on_looked_up(uv_getaddrinfo_t *req, int status, struct addrinfo *fou
     release(u);
 }
 
-struct upstream *upstream_open(struct relay *r, const struct sockaddr *target, bool probe,
+struct upstream *upstream_open(struct relay *r, const struct sockaddr *target, enum handshake_use use,
                                const struct upstream_events *events, void *owner)
 {
     const struct relay_settings *s = &r->settings;
@@ -419,7 +419,7 @@ struct upstream *upstream_open(struct relay *r, const struct sockaddr *target, b
     u->relay = r;
     u->events = events;
     u->owner = owner;
-    handshake_init(&u->handshake, (enum proxy_kind)s->kind, s->username, s->password, target, probe);
+    handshake_init(&u->handshake, (enum proxy_kind)s->kind, s->username, s->password, target, use);
     if (r->tls)
         u->tls = tls_new(r->tls, s->host);
     snprintf(port, sizeof(port), "%lld", (long long)s->port);
@@ -430,4 +430,30 @@ struct upstream *upstream_open(struct relay *r, const struct sockaddr *target, b
     if (uv_getaddrinfo(&r->loop, &u->lookup, on_looked_up, s->host, port, &hints) != 0)
         abort(); /* only for arguments that are wrong, or without memory */
     return u;
+}
+
+/* A proxy that says no address, or 0.0.0.0, means its own. */
+static bool is_unspecified(const struct sockaddr_storage *sa)
+{
+    if (sa->ss_family == AF_INET)
+        return ((const struct sockaddr_in *)sa)->sin_addr.s_addr == INADDR_ANY;
+    return IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)sa)->sin6_addr);
+}
+
+bool upstream_bound(const struct upstream *u, struct sockaddr_storage *ret)
+{
+    struct sockaddr_storage proxy = {0};
+    int len = sizeof(proxy);
+    in_port_t port;
+
+    if (!handshake_bound(&u->handshake, ret))
+        return false;
+    port = ((const struct sockaddr_in *)ret)->sin_port; /* same place in both families */
+    if (is_unspecified(ret)) {
+        if (uv_tcp_getpeername(&u->tcp, (struct sockaddr *)&proxy, &len) != 0)
+            return false;
+        *ret = proxy;
+        ((struct sockaddr_in *)ret)->sin_port = port;
+    }
+    return port != 0 && !is_refused_address(u->relay, (const struct sockaddr *)ret);
 }

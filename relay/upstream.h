@@ -21,9 +21,12 @@ struct upstream_events {
     void (*ended)(void *owner, bool broken); /* nothing more comes; broken: nothing can be sent either */
 };
 
-/* probe: only as far as needed to see that the proxy works with us. */
-struct upstream *upstream_open(struct relay *r, const struct sockaddr *target, bool probe,
+/* HANDSHAKE_PROBE: only as far as needed to see that the proxy works with us. HANDSHAKE_ASSOCIATE: no bytes follow;
+ * datagrams may be sent to upstream_bound as long as the connection lives. */
+struct upstream *upstream_open(struct relay *r, const struct sockaddr *target, enum handshake_use use,
                                const struct upstream_events *events, void *owner);
+/* After opened with HANDSHAKE_ASSOCIATE; false: the proxy names no place, or one that relays do not send to. */
+bool upstream_bound(const struct upstream *u, struct sockaddr_storage *ret);
 /* Copies; one write at a time, `written` tells of its end. */
 void upstream_write(struct upstream *u, const uint8_t *data, size_t len);
 void upstream_resume(struct upstream *u);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What an upstream proxy says. First byte: kind, login, family, probe; second: how it is cut; then the words. */
+/* What an upstream proxy says. First byte: kind, login, family, use; second: how it is cut; then the words. */
 #include <arpa/inet.h>
 
 #include "egress/handshake.h"
@@ -20,7 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     cut = (size_t)data[1] + 1;
     handshake_init(h, (enum proxy_kind)(data[0] % PROXY_KIND_MAX), data[0] & 4 ? "user" : NULL,
                    data[0] & 4 ? "password" : NULL,
-                   data[0] & 8 ? (const struct sockaddr *)&v6 : (const struct sockaddr *)&v4, data[0] & 16);
+                   data[0] & 8 ? (const struct sockaddr *)&v6 : (const struct sockaddr *)&v4,
+                   (enum handshake_use)((data[0] >> 4) % 3));
     for (size_t at = 2; at < len && state == HANDSHAKE_MORE; at += cut) {
         size_t n = MIN(cut, len - at), used = 0;
 

@@ -94,7 +94,7 @@ RULES = {
                                 "!=")]],
     "match_ct_state": [[match(ct("state"), ["established", "related"], "in")], [match(ct("state"), "invalid", "in")]],
     "match_ct_status": [[match(ct("status"), "dnat", "in")], [match(ct("status"), "dnat", "!")]],
-    "match_ct_reply": [[match(ct("direction"), "reply")]],
+    "match_ct_direction": [[match(ct("direction"), "reply")], [match(ct("direction"), "original")]],
     "match_mark": [[match(masked(meta("mark"), 0xff00), 0x100)], [match(masked(ct("mark"), 0x100), 0x100)]],
     "set_mark": [[  # nft(8) keeps the bits that are set anyway
         mangle(meta("mark"), {"|": [masked(meta("mark"), 0xffff01ff), 0x100]})],

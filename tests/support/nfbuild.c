@@ -6,6 +6,7 @@
  */
 #include <arpa/inet.h>
 #include <linux/netfilter/nf_conntrack_common.h>
+#include <linux/netfilter/nf_conntrack_tuple_common.h>
 #include <linux/rtnetlink.h>
 #include <stdio.h>
 
@@ -135,7 +136,8 @@ static void matches(void)
     RULE("match_ct_state", match_ct_state(r, NF_CT_STATE_INVALID_BIT));
     CASE("match_ct_status", match_ct_status(r, IPS_DST_NAT, true));
     RULE("match_ct_status", match_ct_status(r, IPS_DST_NAT, false));
-    CASE("match_ct_reply", match_ct_reply(r));
+    CASE("match_ct_direction", match_ct_direction(r, IP_CT_DIR_REPLY));
+    RULE("match_ct_direction", match_ct_direction(r, IP_CT_DIR_ORIGINAL));
     CASE("match_mark", match_mark(r, false, 0x100, 0xff00));
     RULE("match_mark", match_mark(r, true, 0x100, 0x100));
     CASE("set_mark", set_mark(r, false, 0x100, 0xff00));

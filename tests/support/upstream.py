@@ -81,12 +81,19 @@ def splice(a, b):
                     (other.unwrap if isinstance(other, ssl.SSLSocket) else lambda o=other: o.shutdown(socket.SHUT_WR))()
 
 
+def socks_address(host, port):
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return bytes([4 if ":" in host else 1]) + socket.inet_pton(family, host) + struct.pack("!H", port)
+
+
 class Proxy(Service):
     """kind socks5, http or https; login (user, password) or None. It connects from `source`, and knows what it was asked."""
 
     def __init__(self, space, address, port, kind, source, login=None, certificate=None):
         self.kind, self.source, self.login = kind, source, login
         self.asked, self.logins = [], []
+        self.associations, self.datagrams = [], []  # open ones; (target, length) of what was sent
+        self.carries, self.bound, self.strangers = True, None, False  # UDP at all; a lie; datagrams of others, too
         self.context = None
         if certificate:
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -98,6 +105,9 @@ class Proxy(Service):
             c = self.context.wrap_socket(c, server_side=True)
         target = self._socks5(c) if self.kind == "socks5" else self._http(c)
         if not target:
+            return
+        if target == "udp":
+            self._associate(c)
             return
         self.asked.append(target)
         try:
@@ -128,10 +138,54 @@ class Proxy(Service):
             c.sendall(b"\1\0" if (user, password) == self.login else b"\1\1")
             if (user, password) != self.login:
                 return None
-        kind = exactly(c, 4)[3]
+        _, command, _, kind = exactly(c, 4)
         family = {1: socket.AF_INET, 4: socket.AF_INET6}[kind]
         address = socket.inet_ntop(family, exactly(c, 4 if kind == 1 else 16))
-        return address, struct.unpack("!H", exactly(c, 2))[0]
+        port, = struct.unpack("!H", exactly(c, 2))
+        return "udp" if command == 3 else (address, port)
+
+    def _associate(self, c):
+        if not self.carries:
+            c.sendall(b"\5\7\0\1\0\0\0\0\0\0")
+            return
+        relay = self.space.socket(self.address, socket.SOCK_DGRAM)
+        relay.bind((self.address, 0))
+        out = {}
+        for six, source in enumerate(self.source):
+            out[six] = self.space.socket(source, socket.SOCK_DGRAM)
+            out[six].bind((source, 0))
+        host, port = self.bound or relay.getsockname()
+        c.sendall(b"\5\0\0" + socks_address(host, port))
+        self.associations.append(c)
+        try:
+            self._datagrams(c, relay, out)
+        finally:
+            self.associations.remove(c)
+            for s in (relay, *out.values()):
+                s.close()
+
+    def _datagrams(self, c, relay, out):
+        client = None
+        while True:
+            for s in select.select([c, relay, *out.values()], [], [])[0]:
+                if s is c:
+                    if not c.recv(100):
+                        return
+                    continue
+                data, peer = s.recvfrom(65536)
+                if s is not relay:
+                    relay.sendto(b"\0\0\0" + socks_address(*peer[:2]) + data, client)
+                    continue
+                client, six = peer, data[3] == 4
+                at = 20 if six else 8
+                host = socket.inet_ntop(socket.AF_INET6 if six else socket.AF_INET, data[4:at])
+                port, = struct.unpack("!H", data[at:at + 2])
+                self.datagrams.append(((host, port), len(data) - at - 2))
+                out[six].sendto(data[at + 2:], (host, port))
+                if self.strangers:
+                    for what in (b"", b"\0\0\0\3\1x\0\1hello", b"\0\0\1" + data[3:], b"\0\0\0\4short",
+                                 b"\0\0\0" + socks_address("203.0.113.5", 53) + b"stranger"):
+                        relay.sendto(what, client)
 
     def _http(self, c):
         head = b""

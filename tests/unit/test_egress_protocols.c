@@ -9,6 +9,7 @@
 #include "egress/dns.h"
 #include "egress/handshake.h"
 #include "egress/proxy_url.h"
+#include "egress/socks5_udp.h"
 
 /* --- URLs */
 
@@ -125,7 +126,7 @@ static struct handshake *begin(enum proxy_kind kind, const char *username, bool 
     const struct sockaddr_in6 six = target6();
 
     handshake_init(h, kind, username, username ? "pass" : NULL,
-                   v6 ? (const struct sockaddr *)&six : (const struct sockaddr *)&v4, false);
+                   v6 ? (const struct sockaddr *)&six : (const struct sockaddr *)&v4, HANDSHAKE_CONNECT);
     return h;
 }
 
@@ -174,10 +175,68 @@ static void test_socks5_probe_ends_at_the_login(void **state)
     struct handshake *h = mem_new(struct handshake);
 
     (void)state;
-    handshake_init(h, PROXY_SOCKS5, "u", "p", (const struct sockaddr *)&v4, true);
+    handshake_init(h, PROXY_SOCKS5, "u", "p", (const struct sockaddr *)&v4, HANDSHAKE_PROBE);
     assert_int_equal(HEAR(h, "\5\2"), HANDSHAKE_MORE);
     assert_int_equal(HEAR(h, "\1\0"), HANDSHAKE_DONE);
     free(h);
+}
+
+static void test_socks5_associate(void **state)
+{
+    const struct sockaddr_in6 v6 = target6();
+    struct handshake *h = mem_new(struct handshake);
+    struct sockaddr_storage bound;
+
+    (void)state;
+    handshake_init(h, PROXY_SOCKS5, NULL, NULL, (const struct sockaddr *)&v6, HANDSHAKE_ASSOCIATE);
+    SAID(h, "\5\1\0");
+    assert_int_equal(HEAR(h, "\5\0"), HANDSHAKE_MORE);
+    SAID(h, "\5\3\0\4\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    assert_int_equal(HEAR(h, "\5\0\0\1\300\0\2\7\20\341"), HANDSHAKE_DONE);
+    assert_true(handshake_bound(h, &bound));
+    assert_int_equal(bound.ss_family, AF_INET);
+    assert_int_equal(((struct sockaddr_in *)&bound)->sin_port, htons(4321));
+    assert_int_equal(((struct sockaddr_in *)&bound)->sin_addr.s_addr, htonl(0xc0000207));
+    handshake_init(h, PROXY_SOCKS5, NULL, NULL, (const struct sockaddr *)&v6, HANDSHAKE_ASSOCIATE);
+    HEAR(h, "\5\0");
+    assert_int_equal(HEAR(h, "\5\0\0\3\4name\1\2"), HANDSHAKE_DONE);
+    assert_false(handshake_bound(h, &bound));
+    handshake_init(h, PROXY_SOCKS5, NULL, NULL, (const struct sockaddr *)&v6, HANDSHAKE_ASSOCIATE);
+    HEAR(h, "\5\0");
+    assert_int_equal(HEAR(h, "\5\7\0\1\0\0\0\0\0\0"), HANDSHAKE_REFUSED);
+    assert_non_null(strstr(h->problem, "command not supported"));
+    free(h);
+}
+
+static size_t parse(const char *data, size_t len, struct sockaddr_storage *ret)
+{
+    return socks5_udp_parse((const uint8_t *)data, len, ret);
+}
+#define PARSE(literal, ret) parse(literal, sizeof(literal) - 1, ret)
+
+static void test_socks5_datagrams(void **state)
+{
+    const struct sockaddr_in v4 = target4();
+    const struct sockaddr_in6 v6 = target6();
+    static const char whole[] = "\0\0\0\4\40\1\15\270\0\0\0\0\0\0\0\0\0\0\0\1\1\273";
+    uint8_t head[SOCKS5_UDP_HEAD_MAX];
+    struct sockaddr_storage from;
+
+    (void)state;
+    assert_int_equal(socks5_udp_head((const struct sockaddr *)&v4, head), 10);
+    assert_memory_equal(head, "\0\0\0\1\300\0\2\1\1\273", 10);
+    assert_int_equal(socks5_udp_head((const struct sockaddr *)&v6, head), 22);
+    assert_memory_equal(head, whole, 22);
+    assert_int_equal(PARSE("\0\0\0\1\300\0\2\1\1\273data", &from), 10);
+    assert_memory_equal(&from, &v4, sizeof(v4));
+    assert_int_equal(PARSE("\0\0\0\1\300\0\2\1\1\273", &from), 10); /* an empty datagram */
+    assert_int_equal(parse(whole, 22, &from), 22);
+    assert_memory_equal(&from, &v6, sizeof(v6));
+    for (size_t len = 0; len < 22; len++)
+        assert_int_equal(parse(whole, len, &from), 0);
+    assert_int_equal(PARSE("\0\0\1\1\300\0\2\1\1\273data", &from), 0); /* a fragment */
+    assert_int_equal(PARSE("\0\0\0\3\4name\0\65data", &from), 0);
+    assert_int_equal(PARSE("\0\0\0\2\300\0\2\1\1\273data", &from), 0);
 }
 
 static void test_http(void **state)
@@ -362,6 +421,8 @@ int main(void)
         cmocka_unit_test(test_bad_urls),
         cmocka_unit_test(test_socks5),
         cmocka_unit_test(test_socks5_probe_ends_at_the_login),
+        cmocka_unit_test(test_socks5_associate),
+        cmocka_unit_test(test_socks5_datagrams),
         cmocka_unit_test(test_http),
         cmocka_unit_test(test_hostile_answers),
         cmocka_unit_test(test_answers_without_end),
