@@ -10,9 +10,10 @@
  *
  * What a packet meets, first match wins:
  *
- * - from a container: anti-spoof (interface, MAC, address), relayed: to the relay's socket; confined: drop;
- *   established, its egress rules, then out
- * - to a container: established, not ready: drop, proxied: accept, kit port: drop, its ingress rules, accept
+ * - from a container: anti-spoof (interface, MAC, address), over its rate: drop; relayed: to the relay's socket;
+ *   confined: drop; to 169.254.0.0/16: drop; established, too many connections: drop; its egress rules, then out
+ * - to a container: established, from one of another group: drop, not ready: drop, proxied: accept, kit port: drop, too
+ *   many connections: drop; its ingress rules, accept
  * - to the host: established, relayed: its egress rules, then the relay; ICMP, host_tcp_ports, host_udp_ports, drop
  *
  * Proxied traffic is what leaves this host's own sockets with the mark 0x200/0xff00, or from an address which is not
