@@ -150,6 +150,27 @@ static struct err *known_slot(const struct nf *nf, int slot)
     return err_new(ERR_LIMIT, "the address pools have no place for container %d", slot);
 }
 
+/* What the link needs before the rules let its packets come. */
+static struct err *link_begin(struct nf *nf, const struct slot_net *n, const struct nf_container *c)
+{
+    struct err *e = c->proxy ? proxy_begin(nf, n) : NULL;
+
+    if (!e && (c->limits.down || nf->known[c->slot].limits.down))
+        e = shape_link(nf, n, c->limits.down);
+    return e;
+}
+
+/* As it was, when the rules are refused. */
+static void link_undo(struct nf *nf, const struct slot_net *n, const struct nf_container *c)
+{
+    const struct known *k = &nf->known[c->slot];
+
+    if (c->proxy && !k->proxy)
+        err_ignore(proxy_end(nf, n));
+    if (c->limits.down != k->limits.down)
+        err_ignore(shape_link(nf, n, k->limits.down));
+}
+
 struct err *nf_container_set(struct nf *nf, const struct nf_container *container)
 {
     struct batch batch;
@@ -161,8 +182,7 @@ struct err *nf_container_set(struct nf *nf, const struct nf_container *container
     if (e)
         return e;
     slot_net_init(&nf->plan, container->slot, &n);
-    if (container->proxy) /* before its packets may come */
-        e = proxy_begin(nf, &n);
+    e = link_begin(nf, &n, container);
     if (container->ingress_count || container->egress_count)
         (void)hits_collect(nf, container->slot, &hits); /* without: they count from 0 */
     batch_init(&batch, &nf->rules);
@@ -172,10 +192,10 @@ struct err *nf_container_set(struct nf *nf, const struct nf_container *container
         e = batch_send(&batch);
     batch_clear(&batch);
     hits_clear(&hits);
-    if (e && container->proxy && !nf->known[container->slot].proxy)
-        err_ignore(proxy_end(nf, &n));
-    if (e)
+    if (e) {
+        link_undo(nf, &n, container);
         return e;
+    }
     if (nf->known[container->slot].way_out != container->way_out)
         e = conntrack_flush(nf, &n, CONNTRACK_BEGUN, NULL, 0);
     if (nf->known[container->slot].group && nf->known[container->slot].group != container->group)
@@ -183,8 +203,6 @@ struct err *nf_container_set(struct nf *nf, const struct nf_container *container
     e = err_first(e, forward_flush(nf, &n, container));
     if (nf->known[container->slot].proxy && !container->proxy)
         e = err_first(e, proxy_end(nf, &n));
-    if (container->limits.down || nf->known[container->slot].limits.down)
-        e = err_first(e, shape_link(nf, &n, container->limits.down));
     remember(nf, container);
     return e;
 }

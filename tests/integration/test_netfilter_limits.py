@@ -172,3 +172,17 @@ def test_a_foreign_change_is_noticed(lab):
     assert lab.drive("changed", timeout_ms=1000)["host"]
     lab.drive("repair", table=False, containers=[limited, container(2)])
     assert json.loads(lab.host.exec("tc", "-j", "qdisc", "show", "dev", "nd1").stdout)[0]["options"]["rate"] == 10 * MBIT
+
+
+def test_a_refusal_leaves_the_limits_as_they_were(lab):
+    os.environ["NODED_FAILPOINT"] = "rule.egress.0=error"
+    drive = Drive(os.path.join(BUILD, "nfdrive"), lab.host)
+    del os.environ["NODED_FAILPOINT"]
+    drive("open")
+    drive("sync", containers=[container(1, up=10 * MBIT, down=10 * MBIT), container(2)])
+    for change in ({}, {"up": 30 * MBIT, "down": 30 * MBIT}):
+        assert "error" in drive.raw("set", **container(1, egress=[rule("drop")], **change))
+        text = tables(lab.host)
+        assert "rate over 1250000 bytes/second" in text and "rate over 3750000" not in text
+        assert json.loads(lab.host.exec("tc", "-j", "qdisc", "show", "dev", "nd1").stdout)[0]["options"]["rate"] == 10 * MBIT
+    drive.close()
