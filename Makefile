@@ -2,7 +2,7 @@
 # The newcomer's door. Everything below installs what it needs on Debian 12 and can be run again at any time.
 #   make run     build, start a node of its own, show the main job on real containers
 #   make check   build and run all tests
-#   make bench   figures side by side with LXD, and the latency of the API under load, the firewall beside 1000 containers
+#   make bench   figures side by side with LXD, the latency of the API, the firewall, the storage
 #   make install put the programs, units and manuals into the system
 BUILD := build/release
 MAKEFLAGS += --no-print-directory
@@ -30,6 +30,7 @@ bench: build
 	@bench/run --build $(BUILD)
 	@bench/latency --build $(BUILD)
 	@bench/firewall --build $(BUILD)
+	@bench/storage --build $(BUILD)
 
 install: build
 	@cmake --install $(BUILD)

@@ -24,7 +24,7 @@ def own_sysfs():
 class Lxd:
     name = "lxd"
 
-    def __init__(self, image):
+    def __init__(self, image, pool_gib=6):
         self.dir = tempfile.mkdtemp(prefix="noded-bench-lxd-")
         os.makedirs("/run/lxc", exist_ok=True)
         self.env = {**os.environ, "LXD_DIR": self.dir, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
@@ -34,7 +34,7 @@ class Lxd:
         self.process = subprocess.Popen(["/usr/bin/lxd", "--group", "root"], env=self.env, stdout=self.log, stderr=self.log,
                                         stdin=subprocess.DEVNULL)
         wait_for(self.answers, 60, 0.1, "lxd")
-        self.call("POST", "/1.0/storage-pools", {"name": "bench", "driver": "btrfs", "config": {"size": "6GiB"}})
+        self.call("POST", "/1.0/storage-pools", {"name": "bench", "driver": "btrfs", "config": {"size": f"{pool_gib}GiB"}})
         self.call("PUT", "/1.0/profiles/default", {"devices": {
             "root": {"type": "disk", "path": "/", "pool": "bench"},
             "eth0": {"type": "nic", "nictype": "p2p", "name": "eth0"}}})
@@ -102,6 +102,9 @@ class Lxd:
         self.call("POST", "/1.0/instances", {"name": name, "profiles": ["default"],
                                            "source": {"type": "copy", "source": f"{source}/{snap}"}})
         self.start(name)
+
+    def snapshot_delete(self, name, snap):
+        self.call("DELETE", f"/1.0/instances/{name}/snapshots/{snap}")
 
     def delete(self, name):
         self.call("DELETE", f"/1.0/instances/{name}")

@@ -6,8 +6,8 @@ from daemon import PROJECT, Daemon
 class Node:
     name = "noded"
 
-    def __init__(self, kits=False):
-        self.node = Daemon(kits=kits, loop_bytes=6 << 30).start()
+    def __init__(self, kits=False, loop_bytes=6 << 30):
+        self.node = Daemon(kits=kits, loop_bytes=loop_bytes).start()
         self.ids = {}
 
     def _ok(self, reply):
@@ -33,6 +33,14 @@ class Node:
         made = self._ok(self.node.post(f"/api/v1/containers/{self.ids[source]}/copy?wait=true",
                                        {"target_project_id": PROJECT, "source_snapshot": snap, "name": name}))
         self.ids[name] = made["id"]
+
+    def step_ms(self, name, step):
+        """Of the operation that made it, as its status log says."""
+        logs = self.node.get(f"/api/v1/containers/{self.ids[name]}/status-logs?limit=100").data["logs"]
+        return next(log["metadata"]["steps_ms"][step] for log in logs if step in (log["metadata"] or {}).get("steps_ms", {}))
+
+    def snapshot_delete(self, name, snap):
+        self._ok(self.node.call("DELETE", f"/api/v1/containers/{self.ids[name]}/snapshots/{snap}"))
 
     def delete(self, name):
         self._ok(self.node.delete(self.ids.pop(name)))
