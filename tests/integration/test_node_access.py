@@ -45,6 +45,12 @@ def test_the_roles_get_in(node, name):
     assert connect(node, name=name).startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.parametrize("name,status", [("operator", 404), ("control-plane", 403)])
+def test_what_is_for_operators_only(node, name, status):
+    answer = connect(node, name=name, path=f"/api/v1/containers/{'0' * 24}/transparent-proxy")
+    assert answer.startswith(f"HTTP/1.1 {status}".encode()), answer
+
+
 def test_no_certificate(node):
     with pytest.raises((ssl.SSLError, ConnectionError)):
         assert connect(node, name=None) == b""
