@@ -31,27 +31,13 @@
 
 enum { ND_FIRST = 133, ND_LAST = 137, ND_SOLICITATION = 135 }; /* ICMPv6 types of neighbour discovery */
 
-static void pass(const struct build *b, struct nftnl_rule *r)
-{
-    expr_verdict(r, NF_ACCEPT, NULL);
-    rule_end(b, r, NULL);
-}
-
-/* why: shown by nft(8) beside the counter. */
-static void drop(const struct build *b, struct nftnl_rule *r, const char *why)
-{
-    expr_counter(r);
-    expr_verdict(r, NF_DROP, NULL);
-    rule_end(b, r, why);
-}
-
 /* "if it is not a container's, we have nothing to say" */
 static void skip_foreign(const struct nf *nf, const struct build *b, const char *name, uint32_t key)
 {
     struct nftnl_rule *r = rule_begin(b, name);
 
     match_interface_prefix(r, key, nf->plan.prefix, false);
-    pass(b, r);
+    rule_pass(b, r);
 }
 
 static void by_state(const struct build *b, const char *name)
@@ -59,18 +45,10 @@ static void by_state(const struct build *b, const char *name)
     struct nftnl_rule *r = rule_begin(b, name);
 
     match_ct_state(r, CT_OPEN);
-    pass(b, r);
+    rule_pass(b, r);
     r = rule_begin(b, name);
     match_ct_state(r, NF_CT_STATE_INVALID_BIT);
-    drop(b, r, "invalid");
-}
-
-/* interface and what stands at offset of a header, as one key. */
-static void match_owned(struct nftnl_rule *r, uint32_t base, uint32_t offset, uint32_t len, const char *set, bool is)
-{
-    expr_meta(r, NFT_META_IIFNAME, REG_QUARTER(0));
-    expr_payload(r, base, offset, len, REG_QUARTER(4));
-    expr_lookup(r, REG_QUARTER(0), set, false, !is);
+    rule_drop(b, r, "invalid");
 }
 
 static void drop_to4(const struct build *b, const char *name, uint32_t network, uint32_t span, const char *why)
@@ -80,7 +58,7 @@ static void drop_to4(const struct build *b, const char *name, uint32_t network, 
 
     match_family(r, NFPROTO_IPV4);
     match_network4(r, MATCH_DESTINATION, &range);
-    drop(b, r, why);
+    rule_drop(b, r, why);
 }
 
 /* Addresses of relays are names for rules. A packet that has one as its destination was made by hand, to be found a
@@ -94,7 +72,7 @@ static void no_relays(const struct build *b, const char *name)
     r = rule_begin(b, name);
     match_family(r, NFPROTO_IPV6);
     match_network6(r, MATCH_DESTINATION, &discard, 64);
-    drop(b, r, "a relay's address");
+    rule_drop(b, r, "a relay's address");
 }
 
 static void antispoof(const struct nf *nf, const struct build *b)
@@ -106,30 +84,32 @@ static void antispoof(const struct nf *nf, const struct build *b)
     chain_base(b, name, "filter", NF_INET_PRE_ROUTING, NF_IP_PRI_RAW);
     skip_foreign(nf, b, name, NFT_META_IIFNAME);
     r = rule_begin(b, name);
-    match_owned(r, NFT_PAYLOAD_LL_HEADER, 6, 6, SET_HARDWARE, false);
-    drop(b, r, "not its MAC");
+    expr_meta(r, NFT_META_IIFNAME, REG_QUARTER(0));
+    expr_payload(r, NFT_PAYLOAD_LL_HEADER, 6, 6, REG_QUARTER(4));
+    expr_lookup(r, REG_QUARTER(0), SET_HARDWARE, false, true);
+    rule_drop(b, r, "not its MAC");
     no_relays(b, name);
     rule_dispatch(b, name, NFT_META_IIFNAME, MAP_LIMITED);
     r = rule_begin(b, name);
     match_family(r, NFPROTO_IPV4);
-    match_owned(r, NFT_PAYLOAD_NETWORK_HEADER, 12, 4, SET_ADDRESSES4, true);
-    pass(b, r);
+    match_own_source(r, NFPROTO_IPV4, true);
+    rule_pass(b, r);
     r = rule_begin(b, name);
     match_family(r, NFPROTO_IPV6);
-    match_owned(r, NFT_PAYLOAD_NETWORK_HEADER, 8, 16, SET_ADDRESSES6, true);
-    pass(b, r);
+    match_own_source(r, NFPROTO_IPV6, true);
+    rule_pass(b, r);
     r = rule_begin(b, name);
     match_family(r, NFPROTO_IPV6);
     match_network6(r, MATCH_SOURCE, &link_local, 64);
-    pass(b, r);
+    rule_pass(b, r);
     r = rule_begin(b, name); /* duplicate address detection has no source yet */
     match_family(r, NFPROTO_IPV6);
     match_network6(r, MATCH_SOURCE, &unspecified, 128);
     match_protocol(r, IPPROTO_ICMPV6);
     match_icmp(r, 0, ND_SOLICITATION);
-    pass(b, r);
+    rule_pass(b, r);
     proxy_antispoof(nf, b);
-    drop(b, rule_begin(b, name), "not its address");
+    rule_drop(b, rule_begin(b, name), "not its address");
 }
 
 /* A container whose way out is a relay: its packets get the relay's socket. Without a relay no rule matches and the
@@ -156,7 +136,7 @@ static void to_relay(const struct build *b, uint8_t nfproto, uint8_t protocol, u
     expr_value(r, REG_PORT, &big_port, sizeof(big_port));
     expr_tproxy(r, nfproto, REG_ADDRESS, REG_PORT);
     set_mark(r, false, NF_MARK_REPLY, NF_MARK_MASK);
-    pass(b, r);
+    rule_pass(b, r);
 }
 
 static void marks(const struct nf *nf, const struct build *b)
@@ -173,7 +153,7 @@ static void marks(const struct nf *nf, const struct build *b)
     match_ct_direction(r, IP_CT_DIR_REPLY);
     match_mark(r, true, NF_CT_PROXIED, NF_MARK_MASK);
     set_mark(r, false, NF_MARK_REPLY, NF_MARK_MASK);
-    pass(b, r);
+    rule_pass(b, r);
     /* Before sockets are looked for: a relay's that is not connected yet would be found for what is another one's. */
     to_relay(b, NFPROTO_IPV4, IPPROTO_UDP, NET_DNS_PORT, MAP_RELAY4);
     to_relay(b, NFPROTO_IPV6, IPPROTO_UDP, NET_DNS_PORT, MAP_RELAY6);
@@ -189,7 +169,7 @@ static void marks(const struct nf *nf, const struct build *b)
         expr_fib_type(r, NFTA_FIB_F_DADDR, REG_MAIN); /* to this host it gets anyway, by the rules for that */
         expr_cmp(r, REG_MAIN, NFT_CMP_NEQ, &local, sizeof(local));
         set_mark(r, false, NF_MARK_REPLY, NF_MARK_MASK);
-        pass(b, r);
+        rule_pass(b, r);
     }
     to_relay(b, NFPROTO_IPV4, IPPROTO_TCP, NET_RELAY_PORT, MAP_RELAY4);
     to_relay(b, NFPROTO_IPV6, IPPROTO_TCP, NET_RELAY_PORT, MAP_RELAY6);
@@ -218,7 +198,7 @@ static void offered(const struct build *b, const char *name, uint8_t protocol, c
 
         match_protocol(r, protocol);
         match_port(r, MATCH_DESTINATION, &port);
-        pass(b, r);
+        rule_pass(b, r);
     }
 }
 
@@ -230,7 +210,7 @@ static void host_input(const struct nf *nf, const struct build *b)
     /* New connections to a relay meet the egress rules here: the addresses are still those that the container used. */
     chain_plain(b, "relayed");
     ask(b, "relayed");
-    pass(b, rule_begin(b, "relayed"));
+    rule_pass(b, rule_begin(b, "relayed"));
     chain_base(b, name, "filter", NF_INET_LOCAL_IN, NF_IP_PRI_FILTER);
     skip_foreign(nf, b, name, NFT_META_IIFNAME);
     by_state(b, name);
@@ -240,13 +220,13 @@ static void host_input(const struct nf *nf, const struct build *b)
     rule_end(b, r, NULL);
     r = rule_begin(b, name);
     match_protocol(r, IPPROTO_ICMP);
-    pass(b, r);
+    rule_pass(b, r);
     r = rule_begin(b, name);
     match_protocol(r, IPPROTO_ICMPV6);
-    pass(b, r);
+    rule_pass(b, r);
     offered(b, name, IPPROTO_TCP, nf->host_tcp_ports, nf->host_tcp_port_count);
     offered(b, name, IPPROTO_UDP, nf->host_udp_ports, nf->host_udp_port_count);
-    drop(b, rule_begin(b, name), "not offered to containers");
+    rule_drop(b, rule_begin(b, name), "not offered to containers");
 }
 
 static void closed_unless_ready(const struct build *b, const char *name)
@@ -254,7 +234,7 @@ static void closed_unless_ready(const struct build *b, const char *name)
     struct nftnl_rule *r = rule_begin(b, name);
 
     match_interface_set(r, NFT_META_OIFNAME, SET_READY, false, true);
-    drop(b, r, "not ready");
+    rule_drop(b, r, "not ready");
 }
 
 /* One set for all containers and not rules in each: the kernel checks every rule of the table at every change. */
@@ -266,7 +246,7 @@ static void kit_ports(const struct build *b, const char *name)
     expr_meta(r, NFT_META_OIFNAME, REG_QUARTER(0));
     expr_payload(r, NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, REG_QUARTER(4));
     expr_lookup(r, REG_QUARTER(0), SET_KIT_PORTS, false, false);
-    drop(b, r, "kit port");
+    rule_drop(b, r, "kit port");
 }
 
 static void host_output(const struct nf *nf, const struct build *b)
@@ -283,19 +263,19 @@ static void host_output(const struct nf *nf, const struct build *b)
     match_protocol(r, IPPROTO_ICMPV6);
     expr_payload(r, NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1, REG_MAIN);
     expr_range(r, REG_MAIN, &nd_first, &nd_last, 1);
-    pass(b, r);
+    rule_pass(b, r);
     closed_unless_ready(b, name);
     r = rule_begin(b, name);
     match_mark(r, false, NF_MARK_PROXIED, NF_MARK_MASK);
-    pass(b, r);
+    rule_pass(b, r);
     r = rule_begin(b, name); /* a source address that is not ours: a transparent socket */
     expr_fib_type(r, NFTA_FIB_F_SADDR, REG_MAIN);
     expr_cmp(r, REG_MAIN, NFT_CMP_NEQ, &local, sizeof(local));
-    pass(b, r);
+    rule_pass(b, r);
     r = rule_begin(b, name);
     expr_meta(r, NFT_META_SKUID, REG_MAIN);
     expr_lookup(r, REG_MAIN, SET_PROXY_UIDS, false, false);
-    pass(b, r);
+    rule_pass(b, r);
     kit_ports(b, name);
     ask(b, name);
 }
@@ -328,7 +308,7 @@ static void apart(const struct nf *nf, const struct build *b, const char *name)
     r = rule_begin(b, name);
     match_ct_status(r, IPS_DST_NAT, false); /* a forward is open to containers as to all */
     match_interface_prefix(r, NFT_META_IIFNAME, nf->plan.prefix, true);
-    drop(b, r, "between containers");
+    rule_drop(b, r, "between containers");
 }
 
 static void routed(const struct nf *nf, const struct build *b)
@@ -338,12 +318,12 @@ static void routed(const struct nf *nf, const struct build *b)
     chain_plain(b, "proxied");
     by_state(b, "proxied");
     closed_unless_ready(b, "proxied");
-    pass(b, rule_begin(b, "proxied"));
+    rule_pass(b, rule_begin(b, "proxied"));
     chain_plain(b, "routed_from");
     proxy_routed(nf, b);
     r = rule_begin(b, "routed_from"); /* before established ones pass */
     match_interface_set(r, NFT_META_IIFNAME, SET_CONFINED, false, false);
-    drop(b, r, "confined");
+    rule_drop(b, r, "confined");
     drop_to4(b, "routed_from", LINK_LOCAL4, IN_CLASSB_HOST, "link-local");
     by_state(b, "routed_from");
     ask(b, "routed_from");
@@ -391,25 +371,19 @@ static void to_itself(const struct build *b, uint8_t nfproto, uint32_t offset, u
 
 static void source_nat(const struct nf *nf, const struct build *b)
 {
-    const uint32_t first = ntohl(nf->plan.ipv4.s_addr);
-    const struct rule_range pool = {first, first | (UINT32_MAX >> nf->plan.ipv4_length)};
-    struct nftnl_rule *r;
+    static const uint8_t families[] = {NFPROTO_IPV4, NFPROTO_IPV6};
 
     chain_base(b, "source_nat", "nat", NF_INET_POST_ROUTING, NF_IP_PRI_NAT_SRC);
     to_itself(b, NFPROTO_IPV4, 12, 4, SET_ADDRESSES4);
     to_itself(b, NFPROTO_IPV6, 8, 16, SET_ADDRESSES6);
-    r = rule_begin(b, "source_nat");
-    leaves_by_uplink(nf, r);
-    match_family(r, NFPROTO_IPV4);
-    match_network4(r, MATCH_SOURCE, &pool);
-    expr_masquerade(r);
-    rule_end(b, r, NULL);
-    r = rule_begin(b, "source_nat");
-    leaves_by_uplink(nf, r);
-    match_family(r, NFPROTO_IPV6);
-    match_network6(r, MATCH_SOURCE, &nf->plan.ipv6, nf->plan.ipv6_length);
-    expr_masquerade(r);
-    rule_end(b, r, NULL);
+    for (size_t i = 0; i < ARRAY_LEN(families); i++) {
+        struct nftnl_rule *r = rule_begin(b, "source_nat");
+
+        leaves_by_uplink(nf, r);
+        match_pool(r, MATCH_SOURCE, &nf->plan, families[i]);
+        expr_masquerade(r);
+        rule_end(b, r, NULL);
+    }
 }
 
 void table_delete(const struct nf *nf, const struct build *b)
