@@ -62,7 +62,7 @@ static struct err *set_size(int fd, const char *file, int64_t bytes, bool *ret_g
     if (st.st_size >= bytes)
         return NULL;
     if (ftruncate(fd, bytes) < 0)
-        return err_errno(errno, "cannot resize '%s'", file);
+        return err_recode(err_errno(errno, "cannot resize '%s'", file), errno == EFBIG ? ERR_INVALID : ERR_HOST);
     *ret_grown = true;
     return NULL;
 }
@@ -198,6 +198,8 @@ struct err *pool_grow(const char *pool, const char *loop_file, int64_t bytes)
     if (!mounted || !loop_is_ours(mounted))
         return err_new(ERR_WRONG_STATE, "the pool '%s' is not mounted from '%s'", pool, loop_file);
     e = set_size(backing, loop_file, bytes, &grown);
+    if (e && e->code == ERR_INVALID) /* more than the file system below has numbers for */
+        return err_at(e, "size_bytes");
     if (!e && !grown)
         return err_field("size_bytes", "the pool has that size already; it cannot be made smaller");
     if (!e)

@@ -183,7 +183,7 @@ def test_grow(node, box):
     before = storage(node)["total_bytes"]
     r = node.post("/api/v1/node/storage/grow", {"size_bytes": before - MIB})
     assert (r.status, r.json["field"]) == (400, "size_bytes")
-    for body, field in (({}, "size_bytes"), ({"size_bytes": 1}, "size_bytes"), ({"size_bytes": "1G"}, "size_bytes")):
+    for body, field in (({}, "size_bytes"), ({"size_bytes": 1}, "size_bytes"), ({"size_bytes": 1 << 60}, "size_bytes"), ({"size_bytes": "1G"}, "size_bytes")):
         r = node.post("/api/v1/node/storage/grow", body)
         assert (r.status, r.json["field"]) == (400, field)
     done = subprocess.run([*ctl, "storage", "grow", "3G"], capture_output=True, text=True, timeout=60)
