@@ -56,7 +56,7 @@ def lab():
         for slot in (1, 2):
             drive("link_create", slot=slot)
             lab.container(slot)
-        lab.c1, lab.c2 = lab.containers[1], lab.containers[2]
+        lab.drive, lab.c1, lab.c2 = drive, lab.containers[1], lab.containers[2]
         load(lab, INVALID)
         services += [Web(lab.c1, address, SERVICE) for address in ("0.0.0.0", "::")]
         services += [Datagrams(lab.c1, address, 443) for address in ("0.0.0.0", "::")]
@@ -189,6 +189,19 @@ def test_udp(lab, proxy, client, family):
     who = exchange(lab, proxy, client, family)
     assert who == own[family] if seen else is_hosts(who)
     assert drops(lab) == before
+
+
+@pytest.mark.parametrize("way", ["blocked", "relayed"])
+@pytest.mark.parametrize("proxy", [p for p in PROXIES if p[0] == "nginx-stream"], ids=name_of, indirect=True)
+def test_a_service_without_a_way_out_answers(lab, proxy, way):
+    """Its network configuration runs: the relay, if there is one, is not given what is for the proxy."""
+    lab.drive("set", slot=1, kit_ports=[SERVICE], way_out=way)
+    try:
+        for family in (4, 6):
+            assert ask(lab, proxy, "outside", family)["peer"] == WORLD[family]
+            assert exchange(lab, proxy, "outside", family) == WORLD[family]
+    finally:
+        lab.drive("set", slot=1, kit_ports=[SERVICE])
 
 
 def test_without_the_fallback_there_is_an_end(lab, tmp_path):
