@@ -14,7 +14,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 
-#define REMOVE_MS 2000
+#define REMOVE_MS 10000 /* a killed process may still wait for a slow disk */
 #define PAUSE_MS 2
 
 #define autoplaces __attribute__((cleanup(cgroup_places_done))) struct cgroup_places

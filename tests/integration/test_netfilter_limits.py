@@ -99,7 +99,8 @@ def test_a_limit_holds_for_what_is_established(lab):
                 left = 5000000
                 while left:
                     left -= len(far.recv(65536))
-                assert 3 < time.monotonic() - begun < 6, "40 Mbit at 10 a second"
+                # 40 Mbit at 10 a second; what a second and the burst allow goes at once.
+                assert 2.7 < time.monotonic() - begun < 8
 
 
 def hold(stack, space, address, port, count):
