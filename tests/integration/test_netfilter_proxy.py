@@ -126,22 +126,17 @@ def test_the_service_sees_the_client(lab, proxy, family):
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_udp(lab, tmp_path, family):
-    for path in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        os.chmod(path, 0o755)
-    p = Proxy("nginx-stream", str(tmp_path), {"ipv4": BOX[4], "ipv6": BOX[6]}, enter=["ip", "netns", "exec", lab.p.name])
-    try:
-        for space, own in ((lab.world, WORLD[family]), (lab.c2, OTHER[family]), (lab.c1, PROXY[family])):
-            with space.socket(HOST[family], socket.SOCK_DGRAM) as s:
-                if space is lab.world:
-                    s.bind((own, 0))
-                s.connect((HOST[family], 443))
-                s.settimeout(2)
-                for i in range(5):
-                    s.send(bytes([i]) * (200 * i + 1))
-                    assert {s.recv(4096), s.recv(4096)} == {own.encode(), bytes([i]) * (200 * i + 1)}
-    finally:
-        p.stop()
+@pytest.mark.parametrize("proxy", ["nginx-stream"], indirect=True)
+def test_udp(lab, proxy, family):
+    for space, own in ((lab.world, WORLD[family]), (lab.c2, OTHER[family]), (lab.c1, PROXY[family])):
+        with space.socket(HOST[family], socket.SOCK_DGRAM) as s:
+            if space is lab.world:
+                s.bind((own, 0))
+            s.connect((HOST[family], 443))
+            s.settimeout(2)
+            for i in range(5):
+                s.send(bytes([i]) * (200 * i + 1))
+                assert {s.recv(4096), s.recv(4096)} == {own.encode(), bytes([i]) * (200 * i + 1)}
 
 
 @pytest.mark.parametrize("family", [4, 6])
