@@ -10,8 +10,8 @@
 #include "netfilter/nf.h"
 #include "netfilter/set.h"
 
-/* To this the kernel adds what the rate allows in a second (net/netfilter/nft_limit.c): so much may be sent at once after
- * a silence. */
+/* To this the kernel adds what the rate allows in a second (net/netfilter/nft_limit.c): so much may be sent at once
+ * after a silence. */
 #define BURST(rate) MAX((rate) / 10, UINT64_C(131072))
 
 struct limit_names {
