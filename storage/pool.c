@@ -62,7 +62,7 @@ static struct err *set_size(int fd, const char *file, int64_t bytes, bool *ret_g
     if (st.st_size >= bytes)
         return NULL;
     if (ftruncate(fd, bytes) < 0)
-        return err_recode(err_errno(errno, "cannot resize '%s'", file), errno == EFBIG ? ERR_INVALID : ERR_HOST);
+        return err_errno(errno, "cannot resize '%s'", file);
     *ret_grown = true;
     return NULL;
 }
@@ -186,6 +186,19 @@ static char *mounted_device(const char *pool)
     return device;
 }
 
+/* Blocks are taken when they are written, but a pool that promises more than there is cannot keep it. */
+static struct err *check_room(int backing, const char *loop_file, int64_t bytes)
+{
+    struct statfs below;
+
+    if (fstatfs(backing, &below) < 0)
+        return err_errno(errno, "'%s'", loop_file);
+    if (bytes / below.f_bsize <= (int64_t)below.f_blocks)
+        return NULL;
+    return err_field("size_bytes", "the file system that '%s' is on has %lld MiB", loop_file,
+                     (long long)below.f_blocks * below.f_bsize >> 20);
+}
+
 struct err *pool_grow(const char *pool, const char *loop_file, int64_t bytes)
 {
     autofd int backing = open(loop_file, O_RDWR | O_CLOEXEC), device = -1;
@@ -197,9 +210,9 @@ struct err *pool_grow(const char *pool, const char *loop_file, int64_t bytes)
         return err_errno(errno, "cannot open '%s'", loop_file);
     if (!mounted || !loop_is_ours(mounted))
         return err_new(ERR_WRONG_STATE, "the pool '%s' is not mounted from '%s'", pool, loop_file);
-    e = set_size(backing, loop_file, bytes, &grown);
-    if (e && e->code == ERR_INVALID) /* more than the file system below has numbers for */
-        return err_at(e, "size_bytes");
+    e = check_room(backing, loop_file, bytes);
+    if (!e)
+        e = set_size(backing, loop_file, bytes, &grown);
     if (!e && !grown)
         return err_field("size_bytes", "the pool has that size already; it cannot be made smaller");
     if (!e)

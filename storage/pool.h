@@ -15,8 +15,8 @@ struct pool_info {
  * file that is smaller than loop_bytes is grown, never shrunk. Repeatable. */
 MUST_USE struct err *pool_open(const char *pool, const char *loop_file, int64_t loop_bytes);
 /* Lets the file and the file system in it grow to so many bytes, while it is in use. ERR_INVALID, field "size_bytes":
- * the file is larger already; ERR_WRONG_STATE: the pool is not mounted from it. A crash in between is completed by
- * the next pool_open. */
+ * the file is larger already, or the file system that it is on is smaller; ERR_WRONG_STATE: the pool is not mounted
+ * from it. A crash in between is completed by the next pool_open. */
 MUST_USE struct err *pool_grow(const char *pool, const char *loop_file, int64_t bytes);
 /* Unmounts what pool_open mounted; an operator's own mount stays. ERR_WRONG_STATE while a process uses it. Other mounts
  * of what is in the pool (containers' roots) do not hold it: the caller looks for those. */
