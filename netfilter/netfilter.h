@@ -103,7 +103,10 @@ DEFINE_AUTO(struct nf, nf_close)
 
 /* Makes the kernel as told, whatever was there: the whole table in one transaction, ip rules, routes, sysctls; links of
  * ours whose slot is not listed are deleted. Established connections are not disturbed. Rules that were there before
- * with the same effect go on counting, as long as the old table can be read; so they do in nf_container_set. */
+ * with the same effect go on counting, as long as the old table can be read; so they do in nf_container_set.
+ * The kernel asks the new base chains before the old ones, each by the generation of that moment: a packet that is
+ * between them when the generation changes, about a microsecond, meets neither, and what it begins is established. In
+ * nf_container_set there is no such moment: its base chains stay. */
 MUST_USE struct err *nf_sync(struct nf *nf, const struct nf_container *containers, size_t count);
 
 /* New or replaced, in one transaction; idempotent. When the way out is another one than before, connections that the
