@@ -13,6 +13,8 @@ static void table_message(const struct build *b, uint16_t type, uint16_t flags)
         abort();
     nftnl_table_set_str(t, NFTNL_TABLE_NAME, b->table);
     nftnl_table_set_u32(t, NFTNL_TABLE_FAMILY, NFPROTO_INET);
+    if (type == NFT_MSG_NEWTABLE)
+        nftnl_table_set_u32(t, NFTNL_TABLE_FLAGS, 0); /* awake, whoever sent it to sleep */
     h = batch_begin(b->batch, type, flags, "the table");
     nftnl_table_nlmsg_build_payload(h, t);
     batch_end(b->batch, h);
@@ -29,6 +31,15 @@ void table_absent(const struct build *b)
     /* Added first, so that the deletion cannot fail for want of a table. */
     table_message(b, NFT_MSG_NEWTABLE, NLM_F_CREATE);
     table_message(b, NFT_MSG_DELTABLE, 0);
+}
+
+/* A deletion that names neither chain nor rule takes all of the table. */
+void table_flush(const struct build *b)
+{
+    struct nlmsghdr *h = batch_begin(b->batch, NFT_MSG_DELRULE, 0, "the rules of the table");
+
+    mnl_attr_put_strz(h, NFTA_RULE_TABLE, b->table);
+    batch_end(b->batch, h);
 }
 
 static struct nftnl_chain *chain_named(const struct build *b, const char *name)

@@ -6,6 +6,7 @@
 
 void table_present(const struct build *b);
 void table_absent(const struct build *b); /* whether it was there or not */
+void table_flush(const struct build *b);  /* no rule is left in any chain */
 
 /* A base chain: the hook's packets pass it at this priority; what it does not decide goes on. */
 void chain_base(const struct build *b, const char *name, const char *type, uint32_t hook, int priority);

@@ -4,6 +4,7 @@
 #include "base/str.h"
 #include "netfilter/expr.h"
 #include "netfilter/hits.h"
+#include "netfilter/refill.h"
 
 static void *copy_of(const void *from, size_t count, size_t size)
 {
@@ -91,24 +92,47 @@ void nf_close(struct nf *nf)
     free(nf);
 }
 
-static struct err *sync_table(struct nf *nf, const struct nf_container *containers, size_t count)
+/* there: what is kept and filled; NULL: the tables are made anew. */
+static struct err *rebuild(struct nf *nf, const struct nf_container *containers, size_t count, const struct hits *hits,
+                           struct refill *there)
 {
     struct batch batch;
-    struct hits hits = {0};
-    const struct build b = {.batch = &batch, .table = nf->table, .hits = &hits};
+    const struct build b = {.batch = &batch, .table = nf->table, .hits = hits};
     struct err *e = NULL;
+
+    batch_init(&batch, &nf->rules);
+    if (there)
+        refill_begin(nf, there, &b);
+    else
+        table_delete(nf, &b);
+    table_create(nf, &b);
+    for (size_t i = 0; !e && i < count; i++)
+        e = plan_container(nf, &b, &containers[i]);
+    if (!e && there && !refill_end(there, &b))
+        e = err_new(ERR_CONFLICT, "what is in the tables cannot be kept");
+    if (!e)
+        e = batch_send(&batch);
+    batch_clear(&batch);
+    return e;
+}
+
+static struct err *sync_table(struct nf *nf, const struct nf_container *containers, size_t count)
+{
+    struct refill there = {0};
+    struct hits hits = {0};
+    struct err *e;
 
     (void)hits_collect(nf, 0, &hits); /* without: they count from 0 */
     remember_nothing(nf);
-    batch_init(&batch, &nf->rules);
-    table_replace(nf, &b);
-    for (size_t i = 0; !e && i < count; i++)
-        e = plan_container(nf, &b, &containers[i]);
-    if (!e)
-        e = batch_send(&batch);
+    e = refill_read(nf, &there) == 0 ? rebuild(nf, containers, count, &hits, &there)
+                                     : err_new(ERR_HOST, "cannot read what is in the tables");
+    if (e) { /* another version's shape, or somebody has put other things in their place */
+        err_free(e);
+        e = rebuild(nf, containers, count, &hits, NULL);
+    }
     for (size_t i = 0; !e && i < count; i++)
         remember(nf, &containers[i]);
-    batch_clear(&batch);
+    refill_clear(&there);
     hits_clear(&hits);
     return e;
 }

@@ -104,9 +104,9 @@ DEFINE_AUTO(struct nf, nf_close)
 /* Makes the kernel as told, whatever was there: the whole table in one transaction, ip rules, routes, sysctls; links of
  * ours whose slot is not listed are deleted. Established connections are not disturbed. Rules that were there before
  * with the same effect go on counting, as long as the old table can be read; so they do in nf_container_set.
- * The kernel asks the new base chains before the old ones, each by the generation of that moment: a packet that is
- * between them when the generation changes, about a microsecond, meets neither, and what it begins is established. In
- * nf_container_set there is no such moment: its base chains stay. */
+ * No packet meets half of the rules, or none: chains and sets stay and are filled anew. Only when something in our
+ * tables has another shape - of another version, or somebody else's doing - they are replaced, and a packet that is
+ * between an old base chain and its successor in that microsecond may meet neither, see refill.c. */
 MUST_USE struct err *nf_sync(struct nf *nf, const struct nf_container *containers, size_t count);
 
 /* New or replaced, in one transaction; idempotent. When the way out is another one than before, connections that the

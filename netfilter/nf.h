@@ -56,8 +56,8 @@ struct nf {
 
 struct build;
 
-/* table.c: our table with sets, base chains and their rules; an old one goes in the same transaction. */
-void table_replace(const struct nf *nf, const struct build *b);
+/* table.c: our tables with sets, base chains and their rules; what is there must be empty, see refill.h. */
+void table_create(const struct nf *nf, const struct build *b);
 void table_delete(const struct nf *nf, const struct build *b);
 
 /* lists.c: the tables with the containers' chains. Those of a slot are in lists_of(): valid as long as nf. */

@@ -124,12 +124,21 @@ const struct nlattr *nl_attr_inside(const struct nlattr *parent, uint16_t type)
     return s.found;
 }
 
-uint32_t nl_attr_u32(const struct nlmsghdr *message, size_t header, uint16_t type)
+static uint32_t number(const struct nlattr *a)
 {
-    const struct nlattr *a = nl_attr(message, header, type);
     uint32_t n = 0;
 
     if (a && mnl_attr_get_payload_len(a) == sizeof(n))
         memcpy(&n, mnl_attr_get_payload(a), sizeof(n));
     return n;
+}
+
+uint32_t nl_attr_u32(const struct nlmsghdr *message, size_t header, uint16_t type)
+{
+    return number(nl_attr(message, header, type));
+}
+
+uint32_t nl_attr_u32_inside(const struct nlattr *parent, uint16_t type)
+{
+    return number(nl_attr_inside(parent, type));
 }

@@ -32,6 +32,7 @@ const struct nlattr *nl_attr(const struct nlmsghdr *message, size_t header, uint
 const struct nlattr *nl_attr_inside(const struct nlattr *parent, uint16_t type);
 /* Its four bytes as a number of the host's order; 0 when there is none. */
 uint32_t nl_attr_u32(const struct nlmsghdr *message, size_t header, uint16_t type);
+uint32_t nl_attr_u32_inside(const struct nlattr *parent, uint16_t type);
 
 static inline uint32_t nl_align(uint32_t len)
 {

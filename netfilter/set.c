@@ -95,6 +95,24 @@ static void create(const struct build *b, const struct set_kind *kind, uint32_t 
     nftnl_set_free(s);
 }
 
+void set_flush(const struct build *b, const char *name)
+{
+    struct nlmsghdr *h = batch_begin(b->batch, NFT_MSG_DELSETELEM, 0, "the elements of a set");
+
+    mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_TABLE, b->table);
+    mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_SET, name);
+    batch_end(b->batch, h);
+}
+
+void set_delete(const struct build *b, const char *name)
+{
+    struct nlmsghdr *h = batch_begin(b->batch, NFT_MSG_DELSET, 0, "a set");
+
+    mnl_attr_put_strz(h, NFTA_SET_TABLE, b->table);
+    mnl_attr_put_strz(h, NFTA_SET_NAME, name);
+    batch_end(b->batch, h);
+}
+
 void sets_create(const struct build *b)
 {
     for (uint32_t i = 0; i < ARRAY_LEN(kinds); i++)

@@ -29,6 +29,9 @@ struct nf_forward;
 void sets_create(const struct build *b);
 /* Both maps of a table of lists. */
 void sets_create_lists(const struct build *b, int which);
+/* Of any set of the table. One that is deleted must not be used by a rule. */
+void set_flush(const struct build *b, const char *name);
+void set_delete(const struct build *b, const char *name);
 void set_add_uid(const struct build *b, uint32_t uid);
 
 /* The elements that every container has, but SET_READY. Adding what is there changes nothing; deleting needs it to be

@@ -392,9 +392,8 @@ void table_delete(const struct nf *nf, const struct build *b)
     lists_delete(nf, b);
 }
 
-void table_replace(const struct nf *nf, const struct build *b)
+void table_create(const struct nf *nf, const struct build *b)
 {
-    table_delete(nf, b);
     table_present(b);
     sets_create(b);
     for (size_t i = 0; i < nf->proxy_uid_count; i++)

@@ -406,6 +406,8 @@ def test_replacing_rules_is_atomic(lab):
     thread.start()
     for n in range(100):
         lab.drive("set", **variants[n % 2])
+        if n % 10 == 0:
+            lab.drive("sync", containers=[variants[n % 2], container(2)])
     stop.set()
     thread.join()
     time.sleep(0.3)

@@ -120,6 +120,8 @@ SETS = {
 }
 # Seen in all the rest: without them there is no table, no set, and nothing to be deleted.
 WHOLE = {"table_present", "table_absent", "sets_create", "sets_create_lists", "chain_delete"}
+# What they leave of a table that had two chains with rules and two maps with elements.
+EMPTYING = {"table_flush", "set_flush", "set_delete"}
 
 
 @pytest.fixture(scope="module")
@@ -149,13 +151,19 @@ def test_rules(listed, builder):
 
 @pytest.mark.parametrize("builder", SETS)
 def test_sets(listed, builder):
-    have = {s["name"]: s.get("elem", []) for s in objects(listed, "set", "map")}
+    have = {s["name"]: s.get("elem", []) for s in objects(listed, "set", "map") if s["table"] != "emptied"}
     assert {name: have[name] for name in SETS[builder]} == SETS[builder]
 
 
+def test_an_emptied_table(listed):
+    mine = [(kind, item) for kind in ("chain", "rule", "map", "set") for item in objects(listed, kind) if item["table"] == "emptied"]
+    assert [(kind, item["name"], item.get("elem")) for kind, item in mine] == [
+        ("chain", "in_1", None), ("chain", "out_1", None), ("map", "to_container", None)]
+
+
 def test_the_whole(listed):
-    assert {t["name"] for t in objects(listed, "table")} == {"cases", "cases_lists_1"}
-    chains = {c["name"]: c for c in objects(listed, "chain")}
+    assert {t["name"] for t in objects(listed, "table")} == {"cases", "cases_lists_1", "emptied"}
+    chains = {c["name"]: c for c in objects(listed, "chain") if c["table"] != "emptied"}
     assert set(chains) == {*RULES, "in_1", "out_1"}, "neither one that was deleted nor one of the table before"
     base = chains["chain_base"]
     assert (base["type"], base["hook"], base["prio"], base["policy"]) == ("filter", "forward", 3, "accept")
@@ -167,4 +175,4 @@ def test_every_public_builder_has_its_case():
     for header in HEADERS:
         with open(f"{REPOSITORY}/netfilter/{header}", encoding="utf-8") as f:
             public |= set(re.findall(r"^(?:void|struct nftnl_rule \*) ?\*?(\w+)\(", f.read(), re.M))
-    assert public == {*RULES, *SETS, *WHOLE}
+    assert public == {*RULES, *SETS, *WHOLE, *EMPTYING}

@@ -18,6 +18,7 @@
 static struct batch batch;
 static const struct build cases = {.batch = &batch, .table = "cases"};
 static const struct build lists = {.batch = &batch, .table = "cases_lists_1"};
+static const struct build empty = {.batch = &batch, .table = "emptied"};
 static const uint32_t five = 5, seven = 7, zero = 0, local = RTN_LOCAL;
 static const uint8_t one = 1;
 static struct net_plan plan;
@@ -191,6 +192,24 @@ static void sets(void)
         }
 }
 
+/* A table that had everything once. */
+static void emptied(void)
+{
+    struct slot_net n;
+
+    slot_net_init(&plan, 1, &n);
+    table_present(&empty);
+    sets_create_lists(&empty, 2);
+    chain_plain(&empty, "in_1");
+    chain_plain(&empty, "out_1");
+    rule_drop(&empty, rule_begin(&empty, "in_1"), NULL);
+    rule_drop(&empty, rule_begin(&empty, "out_1"), NULL);
+    set_lists(&empty, SET_ADD, &n, "in_1", "out_1");
+    table_flush(&empty);
+    set_flush(&empty, MAP_TO_CONTAINER);
+    set_delete(&empty, MAP_FROM_CONTAINER);
+}
+
 int main(void)
 {
     struct nl nl = {0};
@@ -211,6 +230,7 @@ int main(void)
         limits();
         chains();
         sets();
+        emptied();
         e = batch_send(&batch);
         batch_clear(&batch);
         nl_close(&nl);
