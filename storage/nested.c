@@ -30,10 +30,10 @@ static void nested_clear(struct nested *n)
     free(n->ids);
 }
 
-static struct err *list(const char *subvolume, size_t max, struct nested *ret)
+/* what: for messages. Takes over the iterator. */
+static struct err *collect(enum btrfs_util_error rc, struct btrfs_util_subvolume_iterator *it, const char *what,
+                           size_t max, struct nested *ret)
 {
-    struct btrfs_util_subvolume_iterator *it = NULL;
-    enum btrfs_util_error rc = btrfs_util_create_subvolume_iterator(subvolume, 0, 0, &it);
     char *path;
     uint64_t id;
 
@@ -49,7 +49,23 @@ static struct err *list(const char *subvolume, size_t max, struct nested *ret)
     btrfs_util_destroy_subvolume_iterator(it);
     if (rc == BTRFS_UTIL_OK || rc == BTRFS_UTIL_ERROR_STOP_ITERATION)
         return NULL;
-    return err_errno(errno, "cannot list the subvolumes below '%s'", subvolume);
+    return err_errno(errno, "cannot list the subvolumes below '%s'", what);
+}
+
+static struct err *list(const char *subvolume, size_t max, struct nested *ret)
+{
+    struct btrfs_util_subvolume_iterator *it = NULL;
+    enum btrfs_util_error rc = btrfs_util_create_subvolume_iterator(subvolume, 0, 0, &it);
+
+    return collect(rc, it, subvolume, max, ret);
+}
+
+static struct err *list_fd(int subvolume, size_t max, struct nested *ret)
+{
+    struct btrfs_util_subvolume_iterator *it = NULL;
+    enum btrfs_util_error rc = btrfs_util_create_subvolume_iterator_fd(subvolume, 0, 0, &it);
+
+    return collect(rc, it, "a subvolume", max, ret);
 }
 
 struct err *nested_exist(const char *subvolume, bool *ret)
@@ -161,6 +177,63 @@ struct err *nested_snapshot(const char *src, const char *dst)
     for (size_t i = 0; !e && i < n.count; i++)
         if (readonly[i])
             e = set_readonly(to, n.paths[i], true);
+    return e;
+}
+
+/* Only a placeholder; a directory of that name that somebody has made is left. */
+static struct err *remove_place(int root, const char *path)
+{
+    autofree char *dir = str_dup(path);
+    char *slash = strrchr(dir, '/');
+    const char *name = slash ? path + (slash - dir) + 1 : path;
+    autofd int parent = -1;
+    struct stat st;
+
+    *(slash ? slash : dir) = '\0';
+    parent = open_below(root, dir);
+    if (parent < 0)
+        return is_missing(errno) ? NULL : err_errno(errno, "subvolume '%s'", path);
+    if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_ino != BTRFS_EMPTY_SUBVOL_DIR_OBJECTID)
+        return NULL;
+    return unlinkat(parent, name, AT_REMOVEDIR) < 0 ? err_errno(errno, "subvolume '%s'", path) : NULL;
+}
+
+struct err *nested_remove_places(int src, int dst)
+{
+    __attribute__((cleanup(nested_clear))) struct nested n = {0};
+    struct err *e = list_fd(src, NESTED_MAX + 1, &n);
+
+    for (size_t i = 0; !e && i < n.count; i++)
+        e = remove_place(dst, n.paths[i]);
+    return e;
+}
+
+struct err *nested_each(const char *root, nested_each_fn *each, void *owner)
+{
+    __attribute__((cleanup(nested_clear))) struct nested n = {0};
+    struct err *e = list(root, NESTED_MAX + 1, &n);
+
+    if (!e && n.count > NESTED_MAX)
+        return err_new(ERR_LIMIT, "there are more than %d subvolumes below '%s'", NESTED_MAX, root);
+    for (size_t i = 0; !e && i < n.count; i++) {
+        autofree char *path = str_fmt("%s/%s", root, n.paths[i]);
+        bool readonly = false;
+
+        if (btrfs_util_get_subvolume_read_only(path, &readonly) != BTRFS_UTIL_OK)
+            return err_errno(errno, "subvolume '%s'", path);
+        e = each(owner, n.paths[i], readonly);
+    }
+    return e;
+}
+
+struct err *nested_set_readonly(const char *root, bool to)
+{
+    __attribute__((cleanup(nested_clear))) struct nested n = {0};
+    autofd int fd = open(root, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    struct err *e = fd < 0 ? err_errno(errno, "'%s'", root) : list(root, NESTED_MAX + 1, &n);
+
+    for (size_t i = 0; !e && i < n.count; i++)
+        e = set_readonly(fd, n.paths[i], to);
     return e;
 }
 

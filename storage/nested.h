@@ -23,3 +23,15 @@ MUST_USE struct err *nested_snapshot(const char *src, const char *dst);
 /* Destroys a subvolume with all that are nested below it, read-only ones too. Missing is success. Nobody else may reach
  * it any more. */
 MUST_USE struct err *nested_destroy(const char *subvolume);
+
+/* dst is a fresh snapshot of src (both open). Where src has nested subvolumes, dst has empty directories that no call
+ * but rmdir changes: they are removed. */
+MUST_USE struct err *nested_remove_places(int src, int dst);
+
+/* Calls each for every subvolume below root (a path; nobody else may change it), parents before what is in them, with
+ * its path relative to root. */
+typedef struct err *nested_each_fn(void *owner, const char *path, bool readonly);
+MUST_USE struct err *nested_each(const char *root, nested_each_fn *each, void *owner);
+
+/* All that are nested below root become read-only, or writable; root itself stays as it is. */
+MUST_USE struct err *nested_set_readonly(const char *root, bool readonly);

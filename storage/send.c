@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "storage/send.h"
+
+#include <btrfsutil.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/btrfs.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/mem.h"
+
+enum { PIECE = 128 * 1024, PIPE_SIZE = 1 << 20 };
+
+struct sending {
+    int fd, in, out; /* the subvolume; both ends of the pipe */
+    uint64_t parent;
+    pid_t pid;
+};
+
+static void sending_clear(struct sending *s)
+{
+    fd_closep(&s->fd);
+    fd_closep(&s->in);
+    fd_closep(&s->out);
+}
+
+static struct err *open_readonly(const char *path, int *ret)
+{
+    autofd int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    bool readonly = false;
+
+    if (fd < 0)
+        return err_errno(errno, "'%s'", path);
+    if (btrfs_util_get_subvolume_read_only_fd(fd, &readonly) != BTRFS_UTIL_OK)
+        return err_errno(errno, "subvolume '%s'", path);
+    if (!readonly)
+        return err_new(ERR_WRONG_STATE, "the subvolume '%s' is not read-only", path);
+    *ret = fd_steal(&fd);
+    return NULL;
+}
+
+static struct err *prepare(const char *subvolume, const char *parent, struct sending *s)
+{
+    autofd int other = -1;
+    int ends[2];
+    struct err *e = open_readonly(subvolume, &s->fd);
+
+    if (!e && parent)
+        e = open_readonly(parent, &other);
+    if (!e && parent && btrfs_util_subvolume_id_fd(other, &s->parent) != BTRFS_UTIL_OK)
+        e = err_errno(errno, "subvolume '%s'", parent);
+    if (e)
+        return e;
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return err_errno(errno, "pipe");
+    s->in = ends[0];
+    s->out = ends[1];
+    (void)fcntl(s->out, F_SETPIPE_SZ, PIPE_SIZE);
+    return NULL;
+}
+
+/* The ioctl writes until it is over, so it has a process of its own. The parent is a clone source, too: what was copied
+ * within the subvolume since needs no data. */
+static NORETURN void ask_kernel(const struct sending *s)
+{
+    struct btrfs_ioctl_send_args args = {.send_fd = s->out, .parent_root = s->parent};
+    uint64_t clones[1] = {s->parent};
+
+    if (s->parent) {
+        args.clone_sources = (__u64 *)clones;
+        args.clone_sources_count = 1;
+    }
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+        _exit(errno);
+    _exit(ioctl(s->fd, BTRFS_IOC_SEND, &args) < 0 ? errno : 0);
+}
+
+static struct err *pass_on(const struct sending *s, send_sink_fn *sink, void *owner)
+{
+    autofree char *buf = mem_new_array(char, PIECE);
+
+    for (;;) {
+        ssize_t n = read(s->in, buf, PIECE);
+        struct err *e;
+
+        if (n == 0)
+            return NULL;
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return err_errno(errno, "cannot read the stream of a subvolume");
+        e = sink(owner, buf, (size_t)n);
+        if (e)
+            return e;
+    }
+}
+
+struct err *send_stream(const char *subvolume, const char *parent, send_sink_fn *sink, void *owner)
+{
+    __attribute__((cleanup(sending_clear))) struct sending s = {.fd = -1, .in = -1, .out = -1};
+    struct err *e = prepare(subvolume, parent, &s);
+    int status = 0;
+
+    if (e)
+        return e;
+    s.pid = fork();
+    if (s.pid < 0)
+        return err_errno(errno, "fork");
+    if (s.pid == 0)
+        ask_kernel(&s);
+    close(fd_steal(&s.out));
+    e = pass_on(&s, sink, owner);
+    if (e)
+        (void)kill(s.pid, SIGKILL);
+    while (waitpid(s.pid, &status, 0) < 0 && errno == EINTR)
+        continue;
+    if (!e && WIFSIGNALED(status))
+        e = err_new(ERR_HOST, "sending the subvolume '%s' was cut by signal %d", subvolume, WTERMSIG(status));
+    else if (!e && WEXITSTATUS(status) != 0)
+        e = err_errno(WEXITSTATUS(status), "cannot send the subvolume '%s'", subvolume);
+    return e;
+}
