@@ -54,7 +54,7 @@ static const struct ini_row rows[] = {
     ROW("images", "default", INI_STRING, default_image, "debian/13", "Image of a container that names none."),
     ROW("kits", "dir", INI_STRING, kits_dir, "", "Bundles, *.kit; empty: kits in state_dir."),
     ROW("kits", "public_key", INI_STRING, kits_public_key, "/etc/noded/kits.pub",
-        "Key that must have signed a bundle."),
+        "Keys (PEM) of which one must have signed a bundle."),
     ROW("kits", "enabled", INI_LIST, kits_enabled, "", "Kits of the suite by name; empty: all that are installed."),
     ROW("network", "table", INI_STRING, table, "noded", "Name of the nftables table (family inet)."),
     ROW("network", "veth_prefix", INI_STRING, veth_prefix, "nd", "First letters of the interface names, 1..6."),

@@ -41,6 +41,7 @@ static const struct json_field record_fields[] = {
     R(BOOL, ai),
     R(BOOL, hoody_kit),
     R(BOOL, dev_kit),
+    R(BOOL, kits_linked),
     R(BOOL, autostart),
     R(BOOL, ramdisk),
     R(JSON, environment, .required = true, .has_type = true, .type = JSON_OBJECT, .unhashed = true), /* env_revision */

@@ -40,6 +40,7 @@ struct container_record {
     int status;                                       /* enum container_status */
     bool wanted_running;                              /* what the owner asked for last */
     bool ai, hoody_kit, dev_kit, autostart, ramdisk;
+    bool kits_linked;    /* the root has the links to `kits`; else a start makes them */
     json_t *environment; /* object of strings */
     json_t *realm_ids;   /* array */
     json_t *kits;        /* array of {"name", "version"} */

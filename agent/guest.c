@@ -68,6 +68,7 @@ void guest_files_lost(struct container *c)
 {
     lost(c, GUEST_ENVIRONMENT);
     lost(c, GUEST_SSH_KEY);
+    c->record.kits_linked = false;
 }
 
 void guest_mounts_lost(struct container *c)
@@ -272,6 +273,8 @@ json_t *guest_start_files(const struct container *c, int64_t ret_revisions[GUEST
         json_object_set(files, "environment", r->environment);
     if (guest_is_pending(c, GUEST_SSH_KEY))
         json_object_set_new(files, "ssh_public_key", r->ssh_public_key ? json_string(r->ssh_public_key) : json_null());
+    if (!r->kits_linked)
+        json_object_set(files, "kits", r->kits);
     if (json_object_size(files) > 0)
         return files;
     json_decref(files);
@@ -293,6 +296,8 @@ void guest_started(struct agent *a, struct container *c, const int64_t revisions
         note_environment(a, tx, c, revisions[GUEST_ENVIRONMENT], json_string_value(error));
     if (json_is_true(json_object_get(result, "ssh_written")))
         note_ssh_key(c, revisions[GUEST_SSH_KEY]);
+    if (json_is_true(json_object_get(result, "kits_written")))
+        c->record.kits_linked = true;
     if (!json_is_string(json_object_get(result, "ramdisk_error")))
         c->record.ramdisk_applied_revision = revisions[GUEST_RAMDISK];
     record_put(tx, c);

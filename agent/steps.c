@@ -87,6 +87,7 @@ void step_rootfs(struct operation *op)
         .seed = seed,
     };
 
+    op->container->record.kits_linked = true; /* by the seed */
     step_job(op, JOB_CREATE, &args);
 }
 

@@ -91,4 +91,5 @@ cli_fn cmd_share_list, cmd_share_incoming, cmd_share_create, cmd_share_delete, c
 cli_fn cmd_events, cmd_runtime, cmd_images;
 cli_fn cmd_server_commands, cmd_server_exec, cmd_server_log, cmd_server_runtime;
 cli_fn cmd_storage_show, cmd_storage_grow;
+cli_fn cmd_kit_build, cmd_kit_verify;
 cli_fn cmd_pki_init, cmd_completion;

@@ -146,6 +146,16 @@ static const struct cli_option exec_options[] = {
     {"yes", CLI_FLAG, NULL, "confirm a command that asks for it"},
     {0},
 };
+static const struct cli_option kit_build_options[] = {
+    {"key", CLI_VALUE, "FILE", "private ed25519 key that signs (PEM) [kits.key]"},
+    {"out", CLI_VALUE, "DIR", "where NAME-VERSION.kit goes [.]"},
+    {"version-by-content", CLI_FLAG, NULL, "add the beginning of the payload's digest to the version"},
+    {0},
+};
+static const struct cli_option kit_verify_options[] = {
+    {"public-key", CLI_VALUE, "FILE", "keys of which one must have signed it [/etc/noded/kits.pub]"},
+    {0},
+};
 static const struct cli_option pki_options[] = {
     {"dir", CLI_VALUE, "DIR", "where to [/etc/noded/pki]"},
     {"host", CLI_LIST, "NAME", "name or address of the server; may be repeated"},
@@ -223,6 +233,8 @@ const struct cli_command cli_commands[] = {
     {"server runtime", "", 0, 0, "Load, memory and storage of the server", cmd_server_runtime, NULL},
     {"storage show", "", 0, 0, "Room in the pool, and who uses it", cmd_storage_show, NULL},
     {"storage grow", "SIZE", 1, 1, "Let the pool's file grow to a size", cmd_storage_grow, NULL},
+    {"kit build", "DIR", 1, 1, "Make a signed kit bundle of kit.json and tree/", cmd_kit_build, kit_build_options},
+    {"kit verify", "FILE...", 1, -1, "Check bundles as a node would", cmd_kit_verify, kit_verify_options},
     {"pki init", "", 0, 0, "Make a CA and certificates for development", cmd_pki_init, pki_options},
     {"completion", "bash", 1, 1, "Print the completion script", cmd_completion, NULL},
 };

@@ -75,7 +75,8 @@ struct job_sync {
 };
 extern const struct json_table job_sync_table;
 
-/* container.start -> {"init_pid", "environment_error": CODE|null, "ssh_written": bool, "ramdisk_error": text|null}:
+/* container.start -> {"init_pid", "environment_error": CODE|null, "ssh_written": bool, "kits_written": bool,
+ * "ramdisk_error": text|null}:
  * writes what `files` has into the root, mounts the ramdisk when wanted, starts by liblxc, and reads the environment
  * back from inside. Already running: only init_pid. What could not be written does not keep the container from
  * starting. */
@@ -89,8 +90,8 @@ struct job_start {
     int64_t ramdisk_bytes; /* 0: none */
     char *ramdisk_project; /* whose shared ramdisk it has too; NULL: none */
     json_t *kits;          /* array of {"name", "version"}: bind-mounted read-only */
-    json_t *files;         /* {"environment": object, "ssh_public_key": string|null}, both optional; NULL: none */
-    json_t *shares;        /* array of struct share_mount, or NULL */
+    json_t *files;  /* {"environment": object, "ssh_public_key": string|null, "kits": array}, all optional; NULL */
+    json_t *shares; /* array of struct share_mount, or NULL */
 };
 extern const struct json_table job_start_table;
 

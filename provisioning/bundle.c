@@ -27,10 +27,26 @@ static struct err *already_there(const char *pool, const json_t *manifest, bool 
     if (e)
         return e;
     if (!json_equal(old, manifest))
-        return err_reason(err_new(ERR_CONFLICT, "kit %s %s is installed with other content", name, version),
-                          "KIT_CONFLICT");
+        return err_reason(err_new(ERR_CONFLICT, "it is installed with other content"), "KIT_CONFLICT");
     *ret = true;
     return NULL;
+}
+
+/* Whatever is installed may be together in a container. */
+static struct err *check_clashes(const char *pool, const json_t *manifest)
+{
+    autojson installed = NULL;
+    const json_t *other;
+    size_t i;
+    struct err *e = bundle_list(pool, &installed);
+
+    json_array_foreach(installed, i, other)
+    {
+        if (!e && !str_eq(json_string_value(json_object_get(other, "name")),
+                          json_string_value(json_object_get(manifest, "name"))))
+            e = manifest_check_clash(manifest, other);
+    }
+    return e;
 }
 
 static struct err *unpack_kit(const char *temporary, const char *file, const char *public_key, json_t **ret)
@@ -79,9 +95,28 @@ struct err *bundle_install(const char *pool, const char *file, const char *publi
     if (!e)
         e = already_there(pool, manifest, &there);
     if (!e && !there)
+        e = check_clashes(pool, manifest);
+    if (!e && !there)
         e = install_new(pool, file, public_key, manifest);
+    if (e && manifest)
+        e = err_wrap(e, "kit %s %s", json_string_value(json_object_get(manifest, "name")),
+                     json_string_value(json_object_get(manifest, "version")));
     if (e)
-        return err_wrap(e, "kit");
+        return e;
     *ret_manifest = steal(&manifest);
     return NULL;
+}
+
+struct err *bundle_remove(const char *pool, const char *name, const char *version)
+{
+    autofree char *kits = layout_kits(pool), *path = NULL;
+    autofd int lock = -1;
+    struct err *e = install_begin(pool, kits, &lock);
+
+    if (!e && (!manifest_is_name(name) || !manifest_is_version(version)))
+        e = err_new(ERR_INVALID, "not the name and version of a kit");
+    if (e)
+        return e;
+    path = layout_kit(pool, name, version);
+    return subvolume_delete(pool, path);
 }

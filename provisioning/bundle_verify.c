@@ -7,9 +7,7 @@
 #include <archive_entry.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/pem.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -20,7 +18,7 @@
 #include "provisioning/unpack.h"
 
 #define MANIFEST_MAX (256 * 1024)
-#define SIGNATURE_LEN 64
+#define SIGNATURE_MAX 96
 #define BLOCK 65536
 
 static const struct unpack_rules kit_rules = {.max_entries = 20000, .max_bytes = 1024LL * 1024 * 1024};
@@ -55,47 +53,6 @@ static struct err *open_file(const char *file, int *ret_fd)
         return err_new(ERR_TOO_LARGE, "bundle '%s' is too large", file);
     *ret_fd = fd_steal(&fd);
     return NULL;
-}
-
-static struct err *load_key(const char *path, EVP_PKEY **ret)
-{
-    autofree char *pem = NULL;
-    size_t len = 0;
-    struct err *e = fd_read_file(path, 16384, &pem, &len);
-    EVP_PKEY *key;
-    BIO *bio;
-
-    if (e)
-        return err_wrap(e, "public key of the kits");
-    bio = BIO_new_mem_buf(pem, (int)len);
-    key = bio ? PEM_read_bio_PUBKEY(bio, NULL, NULL, NULL) : NULL;
-    BIO_free(bio);
-    if (!key || EVP_PKEY_get_id(key) != EVP_PKEY_ED25519) {
-        EVP_PKEY_free(key);
-        ERR_clear_error();
-        return err_new(ERR_INVALID, "'%s' is no ed25519 public key", path);
-    }
-    *ret = key;
-    return NULL;
-}
-
-static struct err *check_signature(const char *public_key, const char *data, size_t len, const char *sig,
-                                   size_t sig_len)
-{
-    EVP_PKEY *key = NULL;
-    EVP_MD_CTX *ctx;
-    struct err *e = load_key(public_key, &key);
-    bool good;
-
-    if (e)
-        return e;
-    ctx = EVP_MD_CTX_new();
-    good = ctx && sig_len == SIGNATURE_LEN && EVP_DigestVerifyInit(ctx, NULL, NULL, NULL, key) == 1 &&
-           EVP_DigestVerify(ctx, (const unsigned char *)sig, sig_len, (const unsigned char *)data, len) == 1;
-    EVP_MD_CTX_free(ctx);
-    EVP_PKEY_free(key);
-    ERR_clear_error();
-    return good ? NULL : err_reason(err_new(ERR_FORBIDDEN, "the bundle's signature is not valid"), "KIT_SIGNATURE");
 }
 
 static struct err *bad(const char *text)
@@ -192,8 +149,10 @@ static struct err *finish_payload(struct reader *r, const struct manifest *m)
         snprintf(hex + 2 * (size_t)i, 3, "%02x", sum[i]);
     if (r->payload_seen != json_integer_value(json_object_get(m->payload, "size")) ||
         !str_eq(hex, json_string_value(json_object_get(m->payload, "sha256"))))
-        return err_reason(err_new(ERR_FORBIDDEN, "the bundle's payload is not the one that was signed"),
-                          "KIT_SIGNATURE");
+        return err_reason(err_new(ERR_FORBIDDEN,
+                                  "payload.tar.zst: it is not the one that was signed: payload.sha256 is %s",
+                                  json_string_value(json_object_get(m->payload, "sha256"))),
+                          "KIT_DIGEST");
     if (archive_read_next_header(r->outer, &entry) != ARCHIVE_EOF)
         return bad("has more entries than it may");
     return NULL;
@@ -210,9 +169,9 @@ static struct err *read_head(struct reader *r, const char *public_key, char **re
     struct err *e = read_entry(r, "manifest.json", MANIFEST_MAX, &text, &len);
 
     if (!e)
-        e = read_entry(r, "manifest.sig", SIGNATURE_LEN, &sig, &sig_len);
+        e = read_entry(r, "manifest.sig", SIGNATURE_MAX, &sig, &sig_len);
     if (!e)
-        e = check_signature(public_key, text, len, sig, sig_len);
+        e = bundle_check_signature(public_key, text, len, sig, sig_len);
     if (!e)
         e = json_parse(text, len, "manifest", &j);
     if (!e)
@@ -221,7 +180,7 @@ static struct err *read_head(struct reader *r, const char *public_key, char **re
         return e;
     e = expect_entry(r, "payload.tar.zst", BUNDLE_PAYLOAD_MAX, &size);
     if (!e && size != json_integer_value(json_object_get(ret_m->payload, "size")))
-        e = err_new(ERR_INVALID, "the payload's size is not the one in the manifest");
+        e = err_reason(err_field("payload.size", "payload.tar.zst has another one"), "KIT_DIGEST");
     if (e) {
         json_table_clear(&manifest_table, ret_m);
         return e;
@@ -250,31 +209,37 @@ static struct err *unpack_payload(struct reader *r, int dir_fd)
     else if (archive_read_open(inner, r, NULL, read_payload, NULL) != ARCHIVE_OK)
         e = bad("has a payload that is no tar archive");
     else
-        e = unpack_archive(inner, files, &kit_rules, NULL);
+        e = err_wrap(err_reason(unpack_archive(inner, files, &kit_rules, NULL), "KIT_PAYLOAD"), "payload.tar.zst");
     archive_read_free(inner);
     return e;
 }
 
-struct err *bundle_verify(const char *file, const char *public_key, json_t **ret_manifest)
+static struct err *verify(int fd, const char *public_key, json_t **ret_manifest)
 {
-    autofd int fd = -1;
     autojson j = NULL;
     struct reader r = {0};
     struct manifest m = {0};
-    struct err *e = open_file(file, &fd);
+    struct err *e = reader_open(&r, fd);
 
-    if (!e)
-        e = reader_open(&r, fd);
     if (!e)
         e = read_head(&r, public_key, NULL, NULL, &j, &m);
     if (!e)
         e = finish_payload(&r, &m);
     json_table_clear(&manifest_table, &m);
     reader_done(&r);
-    if (e)
-        return err_wrap(e, "'%s'", file);
-    *ret_manifest = steal(&j);
-    return NULL;
+    if (!e)
+        *ret_manifest = steal(&j);
+    return e;
+}
+
+struct err *bundle_verify(const char *file, const char *public_key, json_t **ret_manifest)
+{
+    autofd int fd = -1;
+    struct err *e = open_file(file, &fd);
+
+    if (!e)
+        e = verify(fd, public_key, ret_manifest);
+    return err_wrap(e, "'%s'", file);
 }
 
 /* Every unit the manifest names must be there as a plain file. */
@@ -289,13 +254,43 @@ static struct err *check_units_present(int dir_fd, const struct manifest *m)
         struct stat st;
 
         if (fstatat(dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
-            return err_new(ERR_INVALID, "the payload has no file units/%s", json_string_value(unit));
+            return err_field("units", "the payload has no file units/%s", json_string_value(unit));
     }
     return NULL;
 }
 
+/* What the manifest says of its services becomes a part of the kit's files. */
+static struct err *write_dropins(int dir_fd, const struct manifest *m)
+{
+    const struct confined_owner owner = {geteuid(), getegid()};
+    struct err *e = NULL;
+    const json_t *j;
+    size_t i;
+
+    json_array_foreach(m->services, i, j)
+    {
+        struct manifest_service s = {0};
+        autofree char *text = NULL, *dir = NULL, *path = NULL;
+
+        if (!e)
+            e = manifest_service_load(j, m, &s);
+        if (e)
+            break;
+        text = manifest_render_dropin(&s);
+        dir = str_fmt("files/units/%s.d", s.unit);
+        path = str_fmt("%s/" MANIFEST_DROPIN, dir);
+        if (text)
+            e = confined_mkdirs(dir_fd, dir, 0755, owner);
+        if (!e && text)
+            e = confined_write(dir_fd, path, text, strlen(text), 0644, owner);
+        json_table_clear(&manifest_service_table, &s);
+    }
+    return e;
+}
+
 struct err *bundle_unpack(const char *file, const char *public_key, int dir_fd, json_t **ret_manifest)
 {
+    const struct confined_owner owner = {geteuid(), getegid()}; /* a kit may be looked at by anybody */
     autofree char *text = NULL;
     autofd int fd = -1;
     autojson verified = NULL;
@@ -303,10 +298,10 @@ struct err *bundle_unpack(const char *file, const char *public_key, int dir_fd, 
     struct reader r = {0};
     struct manifest m = {0};
     size_t len = 0;
-    struct err *e = bundle_verify(file, public_key, &verified);
+    struct err *e = open_file(file, &fd);
 
     if (!e)
-        e = open_file(file, &fd);
+        e = verify(fd, public_key, &verified);
     if (!e)
         e = reader_open(&r, fd);
     if (!e)
@@ -318,7 +313,9 @@ struct err *bundle_unpack(const char *file, const char *public_key, int dir_fd, 
     if (!e)
         e = check_units_present(dir_fd, &m);
     if (!e)
-        e = confined_write(dir_fd, "manifest.json", text, len, 0644, (struct confined_owner){0, 0});
+        e = write_dropins(dir_fd, &m);
+    if (!e)
+        e = confined_write(dir_fd, "manifest.json", text, len, 0644, owner);
     json_table_clear(&manifest_table, &m);
     reader_done(&r);
     if (e)

@@ -107,24 +107,18 @@ char *env_render_profile(const json_t *environment)
     return text;
 }
 
-char *env_render_manager(const json_t *environment)
+void env_write_settings(FILE *out, const char *setting, const json_t *environment)
 {
     const char *key;
     const json_t *value;
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
 
-    if (!out)
-        abort();
-    fprintf(out, "# Set through the platform; written anew with every change.\n[Manager]\n");
     json_object_foreach((json_t *)(uintptr_t)environment, key, value)
     {
         const char *p = json_string_value(value);
 
         if (!env_is_key(key) || !p || str_has_control(p))
             continue;
-        fprintf(out, "DefaultEnvironment=\"%s=", key);
+        fprintf(out, "%s=\"%s=", setting, key);
         for (; *p; p++) {
             if (*p == '"' || *p == '\\')
                 fputc('\\', out);
@@ -134,6 +128,18 @@ char *env_render_manager(const json_t *environment)
         }
         fprintf(out, "\"\n");
     }
+}
+
+char *env_render_manager(const json_t *environment)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+
+    if (!out)
+        abort();
+    fprintf(out, "# Set through the platform; written anew with every change.\n[Manager]\n");
+    env_write_settings(out, "DefaultEnvironment", environment);
     if (fclose(out) != 0)
         abort();
     return text;

@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdio.h>
 
 #include "base/err.h"
 
@@ -23,6 +24,9 @@ char *env_render_profile(const json_t *environment);
 /* A drop-in of systemd's system.conf: units that it starts after it has read this have the variables. The caller frees
  * it. */
 char *env_render_manager(const json_t *environment);
+
+/* A line SETTING="KEY=VALUE" for each variable, as systemd reads it; what has control characters is left out. */
+void env_write_settings(FILE *out, const char *setting, const json_t *environment);
 
 /* Writes the files. container_id NULL: the line HOODY_CONTAINER_ID stays as it is. Reasons of errors:
  * ENV_BLOCK_MALFORMED (our part of /etc/environment has no end), ENV_HOST_CONFIG_TOO_LARGE (the file is too large to be

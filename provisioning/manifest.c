@@ -2,6 +2,7 @@
 #include "base/str.h"
 #include "provisioning/bundle.h"
 #include "provisioning/env.h"
+#include "provisioning/unpack.h"
 
 #define NAME_CHARS "abcdefghijklmnopqrstuvwxyz0123456789-"
 #define VERSION_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.+-"
@@ -10,6 +11,7 @@
 #define UNITS_MAX 64
 #define SERVICES_MAX 64
 #define ENVIRONMENT_MAX 64
+#define DIRECTORIES_MAX 64
 
 bool manifest_is_name(const char *s)
 {
@@ -21,8 +23,7 @@ bool manifest_is_version(const char *s)
     return str_is_made_of(s, VERSION_CHARS, KIT_NAME_MAX) && s[0] >= '0' && s[0] <= '9';
 }
 
-/* "hoody-....service" and the like: a kit cannot take the place of a unit of the system. */
-static bool is_unit(const char *s)
+bool manifest_is_unit(const char *s)
 {
     static const char *const kinds[] = {".service", ".socket", ".timer", ".path", ".target"};
     size_t len = s ? strlen(s) : 0;
@@ -38,14 +39,12 @@ static bool is_unit(const char *s)
     return false;
 }
 
-static bool is_user(const char *s)
+static bool is_image(const char *s)
 {
-    return str_is_made_of(s, NAME_CHARS "_", 32) && s[0] != '-';
-}
+    const char *slash = strchr(s, '/');
 
-static bool is_health_path(const char *s)
-{
-    return s[0] == '/' && strlen(s) <= 256 && !str_has_control(s) && !strchr(s, ' ');
+    return slash && s[0] >= 'a' && s[0] <= 'z' && slash[1] && strchr(slash + 1, '/') == NULL &&
+           str_is_made_of(s, NAME_CHARS "./", 64);
 }
 
 static bool is_sha256(const char *s)
@@ -64,19 +63,11 @@ static const struct json_field manifest_fields[] = {
     F_JSON(struct manifest, units, .required = true, .has_type = true, .type = JSON_ARRAY),
     F_JSON(struct manifest, services, .required = true, .has_type = true, .type = JSON_ARRAY),
     F_JSON(struct manifest, environment, .nullable = true, .has_type = true, .type = JSON_OBJECT),
+    F_JSON(struct manifest, directories, .nullable = true, .has_type = true, .type = JSON_ARRAY),
+    F_STRING(struct manifest, minimum_image, .nullable = true, .valid = is_image,
+             .rule = "must be an image's name such as \"debian/13\""),
 };
 JSON_TABLE(manifest_table, "manifest", manifest_fields);
-
-static const struct json_field service_fields[] = {
-    F_STRING(struct manifest_service, slug, .required = true, .valid = manifest_is_name,
-             .rule = "must be 1 to 32 of a-z, 0-9 and '-'"),
-    F_INT(struct manifest_service, port, .required = true, .min = 1, .max = 65535, .rule = "must be 1 to 65535"),
-    F_STRING(struct manifest_service, protocol, .required = true, .min = 1, .max = 16),
-    F_STRING(struct manifest_service, unit, .required = true, .valid = is_unit, .rule = "must name a unit of the kit"),
-    F_STRING(struct manifest_service, user, .nullable = true, .valid = is_user, .rule = "must be an account name"),
-    F_STRING(struct manifest_service, health, .nullable = true, .valid = is_health_path, .rule = "must be a path"),
-};
-JSON_TABLE(manifest_service_table, "services", service_fields);
 
 struct payload {
     char *sha256;
@@ -97,62 +88,68 @@ static struct err *check_units(const json_t *units)
         return err_field("units", "at most %d", UNITS_MAX);
     json_array_foreach(units, i, unit)
     {
-        if (!json_is_string(unit) || !is_unit(json_string_value(unit)))
+        if (!json_is_string(unit) || !manifest_is_unit(json_string_value(unit)))
             return err_field("units", "must be names such as \"hoody-x.service\"");
     }
     return NULL;
 }
 
-static bool has_unit(const json_t *units, const char *name)
+/* Below the kit's own state directory. */
+static struct err *check_directories(const json_t *directories)
 {
-    const json_t *unit;
+    const json_t *path;
     size_t i;
 
-    json_array_foreach(units, i, unit)
+    if (json_array_size(directories) > DIRECTORIES_MAX)
+        return err_field("directories", "at most %d", DIRECTORIES_MAX);
+    json_array_foreach((json_t *)(uintptr_t)directories, i, path)
     {
-        if (str_eq(json_string_value(unit), name))
-            return true;
-    }
-    return false;
-}
+        const char *text = json_string_value(path);
+        char clean[UNPACK_PATH_SIZE];
+        struct err *e =
+            text && !str_has_control(text) ? unpack_path(text, clean) : err_new(ERR_INVALID, "an entry is no path");
 
-static struct err *check_services(const json_t *services, const json_t *units)
-{
-    const json_t *service;
-    size_t i;
-
-    if (json_array_size(services) > SERVICES_MAX)
-        return err_field("services", "at most %d", SERVICES_MAX);
-    json_array_foreach(services, i, service)
-    {
-        struct manifest_service s = {0};
-        struct err *e = json_table_load(&manifest_service_table, service, &s, NULL);
-
-        if (e)
-            return e;
-        if (!str_eq(s.protocol, "http"))
-            e = err_field("services.protocol", "must be \"http\"");
-        else if (!has_unit(units, s.unit))
-            e = err_field("services.unit", "must name a unit of the kit");
-        json_table_clear(&manifest_service_table, &s);
-        if (e)
-            return e;
+        if (!e && clean[0])
+            continue;
+        err_ignore(e);
+        return err_reason(
+            err_field("directories", "'%.200s' is no path below the kit's own directory", text ? text : "(no text)"),
+            "KIT_PATH");
     }
     return NULL;
 }
 
-static struct err *check_environment(json_t *environment)
+static struct err *check_services(const struct manifest *m)
+{
+    const json_t *service;
+    size_t i;
+
+    if (json_array_size(m->services) > SERVICES_MAX)
+        return err_field("services", "at most %d", SERVICES_MAX);
+    json_array_foreach(m->services, i, service)
+    {
+        struct manifest_service s = {0};
+        struct err *e = manifest_service_load(service, m, &s);
+
+        json_table_clear(&manifest_service_table, &s);
+        if (e)
+            return err_wrap(e, "service %zu", i + 1);
+    }
+    return NULL;
+}
+
+struct err *manifest_check_environment(const char *field, json_t *environment)
 {
     const char *key;
     json_t *value;
 
     if (json_object_size(environment) > ENVIRONMENT_MAX)
-        return err_field("environment", "at most %d variables", ENVIRONMENT_MAX);
+        return err_field(field, "at most %d variables", ENVIRONMENT_MAX);
     json_object_foreach(environment, key, value)
     {
         if (!env_is_key(key) || !json_is_string(value) || strlen(json_string_value(value)) > 4096 ||
             str_has_control(json_string_value(value)))
-            return err_field("environment", "must be names with short texts");
+            return err_field(field, "must be names with short texts");
     }
     return NULL;
 }
@@ -171,10 +168,16 @@ struct err *manifest_load(const json_t *j, struct manifest *ret)
     if (!e)
         e = check_units(ret->units);
     if (!e)
-        e = check_services(ret->services, ret->units);
+        e = check_services(ret);
     if (!e)
-        e = check_environment(ret->environment);
-    if (e)
+        e = manifest_check_environment("environment", ret->environment);
+    if (!e)
+        e = check_directories(ret->directories);
+    if (!e)
+        e = manifest_check_clash(j, NULL);
+    if (e) {
+        e = err_wrap(e, "kit %s %s", ret->name, ret->version);
         json_table_clear(&manifest_table, ret);
+    }
     return e;
 }

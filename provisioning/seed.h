@@ -27,3 +27,8 @@ MUST_USE struct err *seed_rootfs(int rootfs_fd, const struct seed *seed, const c
 
 /* root's and user's authorized_keys. Only the line that was seeded before is replaced; NULL removes it. */
 MUST_USE struct err *seed_ssh_key(int rootfs_fd, const char *ssh_public_key);
+
+/* Where the node's kits are bound in a container, below its root. */
+#define KITS_MOUNT "hoody/.kits"
+/* The kits of a container, as in struct seed, instead of those that it had; also while it runs. */
+MUST_USE struct err *seed_kit_links(int rootfs_fd, const json_t *kits, const char *pool);

@@ -16,7 +16,6 @@
 #include "base/fd.h"
 #include "base/str.h"
 
-#define DEPTH_MAX 64
 #define XATTR_MAX 65536
 #define ID_MAX 65535
 
@@ -36,56 +35,6 @@ struct unpack {
     size_t dir_count, dir_size;
     int64_t entries, bytes;
 };
-
-struct err *unpack_path(const char *entry, char ret[UNPACK_PATH_SIZE])
-{
-    size_t used = 0;
-    int depth = 0;
-
-    if (!entry || *entry == '/')
-        return err_new(ERR_INVALID, "an entry has an absolute path or none");
-    if (strlen(entry) >= UNPACK_PATH_SIZE)
-        return err_new(ERR_INVALID, "an entry's path is too long");
-    ret[0] = '\0';
-    while (*entry) {
-        size_t len = strcspn(entry, "/");
-        const char *part = entry;
-
-        entry += len + strspn(entry + len, "/");
-        if (len == 1 && part[0] == '.')
-            continue;
-        if (len == 2 && part[0] == '.' && part[1] == '.')
-            return err_new(ERR_INVALID, "an entry's path has '..'");
-        if (len > 255 || ++depth > DEPTH_MAX)
-            return err_new(ERR_INVALID, "an entry's path is too deep");
-        used += (size_t)snprintf(ret + used, UNPACK_PATH_SIZE - used, "%s%.*s", used ? "/" : "", (int)len, part);
-    }
-    return NULL;
-}
-
-bool unpack_link_inside(const char *path, const char *target)
-{
-    int level = 0;
-
-    if (*target == '/' || !*target)
-        return false;
-    for (const char *p = path; *p; p++)
-        if (*p == '/')
-            level++;
-    while (*target) {
-        size_t len = strcspn(target, "/");
-
-        if (len == 2 && target[0] == '.' && target[1] == '.') {
-            if (--level < 0)
-                return false;
-        } else if (len && !(len == 1 && target[0] == '.')) {
-            level++;
-        }
-        target += len;
-        target += strspn(target, "/");
-    }
-    return true;
-}
 
 /* Opens a directory part by part from the root, never through a symlink; with `make`, makes what is missing. */
 static int walk(int root, const char *path, bool make)
@@ -242,7 +191,7 @@ static struct err *make_dir(struct unpack *u, const char *path, const char *name
     fd = openat(*path ? u->parent : u->root, *path ? name : ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return err_recode(err_errno(errno, "cannot open it"), ERR_INVALID);
-    if (fchown(fd, w->uid, w->gid) < 0)
+    if ((w->uid || w->gid) && fchown(fd, w->uid, w->gid) < 0)
         return err_errno(errno, "owner");
     if (u->dir_count == u->dir_size) {
         u->dir_size = u->dir_size ? u->dir_size * 2 : 256;
@@ -264,7 +213,7 @@ static struct err *make_symlink(struct unpack *u, struct archive_entry *entry, c
         return err_new(ERR_INVALID, "its link target leads outside");
     if (symlinkat(target, u->parent, name) < 0)
         return err_recode(err_errno(errno, "cannot make it"), errno == EEXIST ? ERR_INVALID : ERR_HOST);
-    if (fchownat(u->parent, name, w->uid, w->gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+    if (((w->uid || w->gid) && fchownat(u->parent, name, w->uid, w->gid, AT_SYMLINK_NOFOLLOW) < 0) ||
         utimensat(u->parent, name, times, AT_SYMLINK_NOFOLLOW) < 0)
         return err_errno(errno, "owner and time");
     return NULL;

@@ -129,6 +129,10 @@ void guest_write_files(const struct job *job, const json_t *files, json_t *ret)
         e = seed_ssh_key(fd, json_string_value(key));
         json_object_set_new(ret, "ssh_written", json_boolean(!e));
     }
+    if (!e && json_object_get(files, "kits")) {
+        e = seed_kit_links(fd, json_object_get(files, "kits"), job->target.pool);
+        json_object_set_new(ret, "kits_written", json_boolean(!e));
+    }
     err_ignore(e); /* without a root there is no start either */
 }
 

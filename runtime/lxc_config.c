@@ -7,6 +7,7 @@
 
 #include "base/str.h"
 #include "provisioning/ramdisk.h"
+#include "provisioning/seed.h"
 #include "runtime/rootfs.h"
 #include "runtime/shares.h"
 #include "storage/layout.h"
@@ -176,12 +177,10 @@ static const char *const machine_mounts[] = {
 
 static struct err *fill_mounts(struct lxc_container *c, const struct job *job, const struct job_start *args)
 {
-    autofree char *shares = NULL;
+    autofree char *shares = NULL, *kits = NULL;
     struct err *e;
-    json_t *kit;
-    size_t i;
 
-    for (i = 0; i < ARRAY_LEN(machine_mounts); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(machine_mounts); i++) {
         e = set(c, "lxc.mount.entry", machine_mounts[i]);
 
         if (e)
@@ -199,22 +198,10 @@ static struct err *fill_mounts(struct lxc_container *c, const struct job *job, c
     e = set_new(c, "lxc.mount.entry", str_fmt("%s hoody/shares none rbind,create=dir 0 0", shares));
     if (e)
         return e;
-    json_array_foreach(args->kits, i, kit)
-    {
-        const char *name = json_string_value(json_object_get(kit, "name"));
-        const char *version = json_string_value(json_object_get(kit, "version"));
-        autofree char *dir = NULL, *source = NULL, *target = NULL;
-
-        if (!layout_name_ok(name) || !layout_name_ok(version))
-            return err_field("kits", "has a kit without a valid name and version");
-        dir = layout_kit(job->target.pool, name, version);
-        source = str_fmt("%s/files", dir);
-        target = str_fmt("hoody/kits/%s", name);
-        e = add_mount(c, source, target, "bind,ro,nosuid,nodev,create=dir");
-        if (e)
-            return e;
-    }
-    return NULL;
+    if (json_array_size(args->kits) == 0)
+        return NULL;
+    kits = layout_kits(job->target.pool);
+    return add_mount(c, kits, KITS_MOUNT, "bind,ro,nosuid,nodev,create=dir");
 }
 
 struct err *lxc_config_fill(struct lxc_container *c, const struct job *job, const struct job_start *args)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """noded-worker against the real thing: btrfs, liblxc, systemd in the container."""
 import ctypes
+import json
 import os
 import socket
 import subprocess
@@ -378,8 +379,11 @@ def test_kits_are_bound_read_only(node, slot):
     os.mkdir(kit + "/files")
     with open(kit + "/files/hello", "w", encoding="ascii") as f:
         f.write("hello from the kit\n")
+    with open(kit + "/manifest.json", "w", encoding="ascii") as f:
+        json.dump({"format": 1, "name": "demo", "version": "1.0", "units": [], "services": [],
+                   "payload": {"sha256": "0" * 64, "size": 1}}, f)
     try:
-        node.create(slot)
+        node.create(slot, seed=node.seed(slot, kits=[{"name": "demo", "version": "1.0"}]))
         pid = node.start(slot, kits=[{"name": "demo", "version": "1.0"}])
         assert node.attach(slot, pid, "cat", "/hoody/kits/demo/hello") == "hello from the kit\n"
         with pytest.raises(subprocess.CalledProcessError):

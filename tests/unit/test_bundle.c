@@ -22,7 +22,7 @@ struct entry {
 
 /* What is changed about a good bundle. */
 struct twist {
-    bool wrong_key, wrong_sum, wrong_size, no_signature, swapped, extra, cut_off, manifest_changed, not_zstd;
+    bool wrong_key, wrong_sum, wrong_size, no_signature, swapped, extra, cut_off, manifest_changed, not_zstd, named_key;
     const char *manifest_key, *manifest_value;
 };
 
@@ -114,19 +114,22 @@ static char *make_bundle(const struct entry *entries, size_t count, const struct
     autofree char *payload = mem_alloc(PAYLOAD_MAX, 1);
     size_t size = make_payload(entries, count, !t->not_zstd, payload);
     autofree char *manifest = make_manifest(payload, size, t);
-    char *file = str_fmt("%s/x.kit", dir), signature[64];
+    char *file = str_fmt("%s/x.kit", dir), signature[96];
+    size_t signature_len = t->named_key ? 96 : 64, raw_len = 32;
     struct archive *a = archive_write_new();
 
-    sign(manifest, t, signature);
+    if (t->named_key)
+        EVP_PKEY_get_raw_public_key(t->wrong_key ? other_key : key, (unsigned char *)signature, &raw_len);
+    sign(manifest, t, signature + signature_len - 64);
     if (t->manifest_changed)
         *strchr(manifest, '1') = '2';
     archive_write_set_format_ustar(a);
     assert_int_equal(archive_write_open_filename(a, file), ARCHIVE_OK);
     if (t->swapped && !t->no_signature)
-        add_bytes(a, "manifest.sig", signature, 64);
+        add_bytes(a, "manifest.sig", signature, signature_len);
     add_bytes(a, "manifest.json", manifest, strlen(manifest));
     if (!t->swapped && !t->no_signature)
-        add_bytes(a, "manifest.sig", signature, 64);
+        add_bytes(a, "manifest.sig", signature, signature_len);
     add_bytes(a, "payload.tar.zst", payload, size);
     if (t->extra)
         add_bytes(a, "more", "x", 1);
@@ -194,6 +197,67 @@ static void test_signature(UNUSED void **state)
     twist_is(&(struct twist){.wrong_sum = true}, ERR_FORBIDDEN);
     twist_is(&(struct twist){.wrong_size = true}, ERR_INVALID);
     twist_is(&(struct twist){.no_signature = true}, ERR_INVALID);
+}
+
+/* Refused, and by name. */
+static void twist_says(const struct twist *t, const char *reason, const char *text)
+{
+    autofree char *file = make_bundle(NULL, 0, t);
+    struct err *e = unpack(file);
+
+    if (!e || !strstr(err_message(e), text) || (reason && !str_eq(e->reason, reason)))
+        fail_msg("%s %s: %s", reason, text, err_message(e));
+    assert_non_null(strstr(err_message(e), text));
+    if (reason)
+        assert_string_equal(e->reason, reason);
+    err_free(e);
+}
+
+#define SERVICE(more) "{\"slug\":\"a\",\"protocol\":\"http\",\"unit\":\"hoody-x.service\"," more "}"
+#define SERVICES(list)                                                                                                 \
+    &(struct twist)                                                                                                    \
+    {                                                                                                                  \
+        .manifest_key = "services", .manifest_value = "[" list "]"                                                     \
+    }
+
+static void test_named(UNUSED void **state)
+{
+    twist_says(&(struct twist){.wrong_key = true}, "KIT_SIGNATURE", "manifest.sig");
+    twist_says(&(struct twist){.wrong_key = true, .named_key = true}, "KIT_KEY_UNKNOWN", "manifest.sig");
+    twist_says(&(struct twist){.manifest_changed = true, .named_key = true}, "KIT_SIGNATURE", "manifest.sig");
+    twist_says(&(struct twist){.wrong_sum = true, .named_key = true}, "KIT_DIGEST", "payload.sha256");
+    twist_says(&(struct twist){.wrong_size = true}, "KIT_DIGEST", "payload.size");
+    twist_says(&(struct twist){.manifest_key = "directories", .manifest_value = "[\"ok\", \"a/../../b\"]"}, "KIT_PATH",
+               "kit x 1: directories: 'a/../../b'");
+    twist_says(&(struct twist){.manifest_key = "directories", .manifest_value = "[\"/etc\"]"}, "KIT_PATH", "'/etc'");
+    twist_says(&(struct twist){.manifest_key = "units", .manifest_value = "[\"../hoody-x.service\"]"}, NULL, "units");
+    twist_says(&(struct twist){.manifest_key = "minimum_image", .manifest_value = "\"../13\""}, NULL,
+               "manifest.minimum_image");
+    twist_says(SERVICES(SERVICE("\"port\":80") "," SERVICE("\"port\":90")), "KIT_CLASH", "services.slug");
+    twist_says(SERVICES(SERVICE("\"port\":80,\"port_last\":90") ",{\"slug\":\"b\",\"protocol\":\"http\",\"unit\":"
+                                                                "\"hoody-x.service\",\"port\":85}"),
+               "KIT_CLASH", "services.port: 85 of 'a' is a port of 'b'");
+    twist_says(SERVICES(SERVICE("\"port\":80,\"port_last\":79")), NULL, "services.port_last");
+    twist_says(SERVICES(SERVICE("\"port\":80,\"port_last\":9000")), NULL, "services.port_last");
+    twist_says(SERVICES(SERVICE("\"port\":80,\"capabilities\":[\"CAP_SYS_MODULE\"]")), NULL, "CAP_SYS_MODULE");
+    twist_says(SERVICES(SERVICE("\"port\":80,\"after\":[\"ssh.service\"]")), NULL, "services.after");
+    twist_says(SERVICES(SERVICE("\"port\":80,\"environment\":{\"A\":\"x\\ny\"}")), NULL, "services.environment");
+}
+
+static void test_dropin(UNUSED void **state)
+{
+    const struct twist t = {.manifest_key = "services",
+                            .manifest_value = "[" SERVICE(
+                                "\"port\":80,\"user\":\"user\",\"environment\":{\"A\":\"50% \\\"x\\\"\"},"
+                                "\"capabilities\":[\"CAP_NET_BIND_SERVICE\"],\"after\":[\"hoody-y.service\"]") "]"};
+    autofree char *file = make_bundle(NULL, 0, &t), *path = NULL, *text = NULL;
+
+    assert_ok(unpack(file));
+    path = str_fmt("%s/target/files/units/hoody-x.service.d/" MANIFEST_DROPIN, dir);
+    assert_ok(fd_read_file(path, 4096, &text, NULL));
+    assert_non_null(strstr(text, "[Unit]\nAfter=hoody-y.service\n[Service]\nEnvironment=\"A=50%% \\\"x\\\"\"\n"
+                                 "CapabilityBoundingSet=CAP_NET_BIND_SERVICE\n"
+                                 "AmbientCapabilities=CAP_NET_BIND_SERVICE\n"));
 }
 
 static void test_shape(UNUSED void **state)
@@ -332,7 +396,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good),    cmocka_unit_test(test_signature),    cmocka_unit_test(test_shape),
         cmocka_unit_test(test_entries), cmocka_unit_test(test_through_link), cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_paths),
+        cmocka_unit_test(test_paths),   cmocka_unit_test(test_named),        cmocka_unit_test(test_dropin),
+
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
