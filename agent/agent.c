@@ -136,7 +136,7 @@ void agent_job(struct agent *a, enum job_kind kind, int64_t slot, const void *ar
     const struct job_target target = {
         .pool = a->config->pool, .run_dir = a->config->run_dir, .cgroup = a->config->cgroup, .slot = slot};
 
-    workers_run(a->workers, kind, job_request(kind, &target, args), extra_ms, owner, done);
+    workers_run(a->workers, kind, job_request(kind, &target, args), extra_ms, NULL, owner, done);
 }
 
 /* A container whose deletion is on its way to the disk would come back with the first, and the others refer to it. */

@@ -81,7 +81,7 @@ static void start_job(struct down *d, enum job_kind kind, int64_t slot, const vo
         .pool = d->config->pool, .run_dir = d->config->run_dir, .cgroup = d->config->cgroup, .slot = slot};
 
     d->pending++;
-    workers_run(d->workers, kind, job_request(kind, &target, args), extra_ms, d, done);
+    workers_run(d->workers, kind, job_request(kind, &target, args), extra_ms, NULL, d, done);
 }
 
 /* --- stages */

@@ -21,6 +21,7 @@ struct worker {
     enum job_kind kind;
     json_t *request;
     int64_t deadline_ms;
+    struct worker_io io;
     void *owner;
     worker_done_fn *done;
     struct err *start_error;
@@ -137,6 +138,13 @@ static void close_all(struct worker *w)
     uv_close((uv_handle_t *)&w->sock_poll, on_handle_closed);
 }
 
+static void tell_progress(const struct worker *w, const json_t *progress)
+{
+    if (w->io.progress)
+        w->io.progress(w->owner, json_integer_value(json_object_get(progress, "done")),
+                       json_integer_value(json_object_get(progress, "total")));
+}
+
 /* Takes what can be read now; the last result frame counts. */
 static void drain(struct worker *w)
 {
@@ -154,8 +162,7 @@ static void drain(struct worker *w)
             if (!frame)
                 break;
             if (json_object_get(frame, "progress")) {
-                log_debug(NULL, "%s: %s", job_info(w->kind)->name,
-                          json_string_value(json_object_get(frame, "progress")));
+                tell_progress(w, json_object_get(frame, "progress"));
                 json_decref(frame);
             } else {
                 json_decref(w->result);
@@ -236,8 +243,11 @@ static struct err *launch(struct worker *w)
     s.path = w->owner_set->program;
     s.argv = argv;
     s.fd3 = pair[1];
+    s.fd4 = w->io.stream;
     e = spawn_start(&s, &w->pid, &w->pidfd);
     close(pair[1]);
+    fd_closep(&w->io.stream);
+    w->io.stream = -1;
     if (e) {
         close(pair[0]);
         return e;
@@ -291,14 +301,15 @@ static void start_waiting(struct workers *set)
     }
 }
 
-void workers_run(struct workers *set, enum job_kind kind, json_t *request, int64_t extra_ms, void *owner,
-                 worker_done_fn *done)
+void workers_run(struct workers *set, enum job_kind kind, json_t *request, int64_t extra_ms, const struct worker_io *io,
+                 void *owner, worker_done_fn *done)
 {
     struct worker *w = mem_new(struct worker);
 
     *w = (struct worker){.owner_set = set,
                          .kind = kind,
                          .request = request,
+                         .io = io ? *io : (struct worker_io){.stream = -1},
                          .owner = owner,
                          .done = done,
                          .deadline_ms = job_info(kind)->deadline_ms + extra_ms,

@@ -15,9 +15,16 @@ struct workers;
 typedef void worker_done_fn(void *owner, struct err *e, json_t *result);
 
 struct workers *workers_new(uv_loop_t *loop, const char *program, size_t max_running);
-/* Takes over the request (job_request). extra_ms is added to the deadline of the kind. */
-void workers_run(struct workers *w, enum job_kind kind, json_t *request, int64_t extra_ms, void *owner,
-                 worker_done_fn *done);
+/* What a job has besides its request. */
+struct worker_io {
+    int stream; /* an fd that the job reads or writes, taken over; -1: none */
+    /* Something has been done of a total (0: not known); may be NULL. */
+    void (*progress)(void *owner, int64_t done, int64_t total);
+};
+
+/* Takes over the request (job_request). extra_ms is added to the deadline of the kind. io may be NULL. */
+void workers_run(struct workers *w, enum job_kind kind, json_t *request, int64_t extra_ms, const struct worker_io *io,
+                 void *owner, worker_done_fn *done);
 size_t workers_count(const struct workers *w); /* running and waiting */
 /* Frees it; nothing may run or wait. */
 void workers_free(struct workers *w);

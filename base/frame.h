@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Frames between noded and noded-worker: 4 bytes length (little endian), then that many bytes of JSON. One request,
- * then any number of progress frames {"progress": "..."}, then one result frame {"ok": ...} or {"error": {...}}.
+ * then any number of progress frames {"progress": {...}}, then one result frame {"ok": ...} or {"error": {...}}.
  */
 #pragma once
 

@@ -23,6 +23,8 @@ static int set_up(const struct spawn *s, posix_spawn_file_actions_t *actions, po
     /* dup2 of an fd onto itself clears CLOEXEC in the child, so 0..3 need no special case. */
     if (s->fd3 >= 0)
         rc |= posix_spawn_file_actions_adddup2(actions, s->fd3, 3);
+    if (s->fd4 >= 0)
+        rc |= posix_spawn_file_actions_adddup2(actions, s->fd4, 4);
     if (s->stdin_fd >= 0)
         rc |= posix_spawn_file_actions_adddup2(actions, s->stdin_fd, 0);
     else
@@ -33,7 +35,7 @@ static int set_up(const struct spawn *s, posix_spawn_file_actions_t *actions, po
         rc |= posix_spawn_file_actions_addopen(actions, 1, "/dev/null", O_WRONLY, 0);
     if (s->stderr_fd >= 0)
         rc |= posix_spawn_file_actions_adddup2(actions, s->stderr_fd, 2);
-    rc |= posix_spawn_file_actions_addclosefrom_np(actions, s->fd3 >= 0 ? 4 : 3);
+    rc |= posix_spawn_file_actions_addclosefrom_np(actions, s->fd4 >= 0 ? 5 : s->fd3 >= 0 ? 4 : 3);
     return rc;
 }
 

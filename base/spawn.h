@@ -14,12 +14,13 @@ struct spawn {
     const char *const *argv; /* NULL-terminated */
     const char *const *envp; /* NULL-terminated; NULL = the caller's environment */
     int fd3;                 /* becomes fd 3, or -1; must not be 3 itself when CLOEXEC matters (it is handled) */
+    int fd4;                 /* becomes fd 4, or -1; needs an fd3 and must not be 3 */
     int stdin_fd, stdout_fd, stderr_fd; /* -1 = /dev/null (stderr: inherited) */
 };
 
 #define SPAWN_INIT                                                                                                     \
     {                                                                                                                  \
-        .fd3 = -1, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1                                                    \
+        .fd3 = -1, .fd4 = -1, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1                                         \
     }
 
 /* Starts it in a session of its own with default signals. The caller owns the pidfd and must reap. */

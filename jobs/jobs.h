@@ -4,7 +4,7 @@
  * interface between the two programs.
  *
  * Request frame:  {"job": NAME, "target": {struct job_target}, "args": {struct of the job}}
- * Result frame:   {"ok": {...}} or {"error": {...}}; before it any number of {"progress": "text"}.
+ * Result frame:   {"ok": {...}} or {"error": {...}}; before it any number of {"progress": {"done", "total"}}.
  *
  * Every job can be repeated: what is already done is left as it is, what is already gone counts as removed. That is
  * what makes recovery after a crash a matter of asking again.

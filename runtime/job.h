@@ -6,13 +6,18 @@
 
 struct job {
     struct job_target target;
-    char *name; /* of the container for liblxc and in the run directory: "c<slot>"; NULL when the job is about none */
-    char *dir;  /* <run_dir>/c<slot>, or NULL */
+    char *name;  /* of the container for liblxc and in the run directory: "c<slot>"; NULL when the job is about none */
+    char *dir;   /* <run_dir>/c<slot>, or NULL */
+    int channel; /* where frames go */
+    int stream;  /* bytes that it reads or writes; -1: none */
 };
 
 /* args is the struct that belongs to the job's kind; the function may clear it early to save memory. *ret is the
  * result's JSON, the caller's; left NULL it becomes {}. */
 typedef struct err *(*job_fn)(const struct job *job, void *args, json_t **ret);
+
+/* Tells noded how far the job has got; what cannot be told is not. */
+void job_progress(const struct job *job, int64_t done, int64_t total);
 
 struct err *job_do_pool_open(const struct job *job, void *args, json_t **ret);
 struct err *job_do_pool_grow(const struct job *job, void *args, json_t **ret);

@@ -33,12 +33,29 @@ static struct err *check_target(const struct job_target *t, bool has_slot)
     return NULL;
 }
 
+/* Out of the way of what a start does with low numbers. */
+static int stream_fd(void)
+{
+    int fd = fcntl(WORKER_STREAM_FD, F_DUPFD_CLOEXEC, CHANNEL_FD_MIN);
+
+    if (fd >= 0)
+        (void)close(WORKER_STREAM_FD);
+    return fd;
+}
+
+void job_progress(const struct job *job, int64_t done, int64_t total)
+{
+    autojson frame = json_pack("{s:{s:I, s:I}}", "progress", "done", (json_int_t)done, "total", (json_int_t)total);
+
+    err_ignore(frame_send(job->channel, frame));
+}
+
 /* Takes over the request: it is freed before the job runs. */
-static struct err *run(const struct worker_row *row, enum job_kind kind, json_t *request, json_t **ret)
+static struct err *run(const struct worker_row *row, enum job_kind kind, int channel, json_t *request, json_t **ret)
 {
     const struct json_table *table = job_info(kind)->args;
     autofree void *args = mem_alloc(1, MAX(row->args_size, 1));
-    struct job job = {0};
+    struct job job = {.channel = channel, .stream = stream_fd()};
     struct err *e = json_table_load(&job_target_table, json_object_get(request, "target"), &job.target, NULL);
 
     if (!e)
@@ -57,6 +74,7 @@ static struct err *run(const struct worker_row *row, enum job_kind kind, json_t 
     json_table_clear(&job_target_table, &job.target);
     free(job.name);
     free(job.dir);
+    fd_closep(&job.stream);
     return e;
 }
 
@@ -68,7 +86,7 @@ static struct err *dispatch(const struct worker_row *rows, int channel, json_t *
     struct err *e;
 
     if (kind != JOB_KIND_MAX && rows[kind].run)
-        return run(&rows[kind], kind, request, ret);
+        return run(&rows[kind], kind, channel, request, ret);
     e = kind != JOB_KIND_MAX && other ? other(channel, request) : err_new(ERR_INTERNAL, "there is no such job");
     json_decref(request);
     return e;
@@ -111,7 +129,7 @@ int worker_main(const struct worker_row *rows, int request_fd, worker_other_fn o
     struct err *e;
     int channel;
 
-    (void)close_range((unsigned)request_fd + 1, ~0U, 0);
+    (void)close_range(WORKER_REQUEST_FD + 1, ~0U, 0);
     /* fd 3 is free from here on: start.c uses it. */
     channel = fcntl(WORKER_CHANNEL_FD, F_DUPFD_CLOEXEC, CHANNEL_FD_MIN);
     if (channel < 0 || !bind_to_parent(channel))

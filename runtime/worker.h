@@ -5,8 +5,10 @@
 #include "runtime/job.h"
 
 #define WORKER_CHANNEL_FD 3
+/* Bytes that the job reads or writes, when it has any. */
+#define WORKER_STREAM_FD 4
 /* The request of a program that another one handed over to. */
-#define WORKER_REQUEST_FD 4
+#define WORKER_REQUEST_FD 5
 
 struct worker_row {
     job_fn run; /* NULL: not done by this program */

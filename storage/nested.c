@@ -226,6 +226,17 @@ struct err *nested_each(const char *root, nested_each_fn *each, void *owner)
     return e;
 }
 
+int nested_open(int root, const char *path)
+{
+    int fd = open_below(root, path);
+
+    if (fd >= 0 && btrfs_util_is_subvolume_fd(fd) != BTRFS_UTIL_OK) {
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
 struct err *nested_set_readonly(const char *root, bool to)
 {
     __attribute__((cleanup(nested_clear))) struct nested n = {0};

@@ -33,5 +33,8 @@ MUST_USE struct err *nested_remove_places(int src, int dst);
 typedef struct err *nested_each_fn(void *owner, const char *path, bool readonly);
 MUST_USE struct err *nested_each(const char *root, nested_each_fn *each, void *owner);
 
+/* The subvolume at a path below root, which is open, without symbolic links; -1: there is none. "": root itself. */
+int nested_open(int root, const char *path);
+
 /* All that are nested below root become read-only, or writable; root itself stays as it is. */
 MUST_USE struct err *nested_set_readonly(const char *root, bool readonly);

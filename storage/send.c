@@ -17,43 +17,35 @@
 enum { PIECE = 128 * 1024, PIPE_SIZE = 1 << 20 };
 
 struct sending {
-    int fd, in, out; /* the subvolume; both ends of the pipe */
+    int fd, in, out; /* the subvolume, borrowed; both ends of the pipe */
     uint64_t parent;
     pid_t pid;
 };
 
 static void sending_clear(struct sending *s)
 {
-    fd_closep(&s->fd);
     fd_closep(&s->in);
     fd_closep(&s->out);
 }
 
-static struct err *open_readonly(const char *path, int *ret)
+static struct err *check_readonly(int fd)
 {
-    autofd int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     bool readonly = false;
 
-    if (fd < 0)
-        return err_errno(errno, "'%s'", path);
     if (btrfs_util_get_subvolume_read_only_fd(fd, &readonly) != BTRFS_UTIL_OK)
-        return err_errno(errno, "subvolume '%s'", path);
-    if (!readonly)
-        return err_new(ERR_WRONG_STATE, "the subvolume '%s' is not read-only", path);
-    *ret = fd_steal(&fd);
-    return NULL;
+        return err_errno(errno, "cannot look at the subvolume");
+    return readonly ? NULL : err_new(ERR_WRONG_STATE, "the subvolume is not read-only");
 }
 
-static struct err *prepare(const char *subvolume, const char *parent, struct sending *s)
+static struct err *prepare(int parent, struct sending *s)
 {
-    autofd int other = -1;
+    struct err *e = check_readonly(s->fd);
     int ends[2];
-    struct err *e = open_readonly(subvolume, &s->fd);
 
-    if (!e && parent)
-        e = open_readonly(parent, &other);
-    if (!e && parent && btrfs_util_subvolume_id_fd(other, &s->parent) != BTRFS_UTIL_OK)
-        e = err_errno(errno, "subvolume '%s'", parent);
+    if (!e && parent >= 0)
+        e = check_readonly(parent);
+    if (!e && parent >= 0 && btrfs_util_subvolume_id_fd(parent, &s->parent) != BTRFS_UTIL_OK)
+        e = err_errno(errno, "cannot look at the subvolume");
     if (e)
         return e;
     if (pipe2(ends, O_CLOEXEC) < 0)
@@ -100,10 +92,10 @@ static struct err *pass_on(const struct sending *s, send_sink_fn *sink, void *ow
     }
 }
 
-struct err *send_stream(const char *subvolume, const char *parent, send_sink_fn *sink, void *owner)
+struct err *send_stream_at(int subvolume, int parent, send_sink_fn *sink, void *owner)
 {
-    __attribute__((cleanup(sending_clear))) struct sending s = {.fd = -1, .in = -1, .out = -1};
-    struct err *e = prepare(subvolume, parent, &s);
+    __attribute__((cleanup(sending_clear))) struct sending s = {.fd = subvolume, .in = -1, .out = -1};
+    struct err *e = prepare(parent, &s);
     int status = 0;
 
     if (e)
@@ -120,8 +112,24 @@ struct err *send_stream(const char *subvolume, const char *parent, send_sink_fn 
     while (waitpid(s.pid, &status, 0) < 0 && errno == EINTR)
         continue;
     if (!e && WIFSIGNALED(status))
-        e = err_new(ERR_HOST, "sending the subvolume '%s' was cut by signal %d", subvolume, WTERMSIG(status));
+        e = err_new(ERR_HOST, "sending the subvolume was cut by signal %d", WTERMSIG(status));
     else if (!e && WEXITSTATUS(status) != 0)
-        e = err_errno(WEXITSTATUS(status), "cannot send the subvolume '%s'", subvolume);
+        e = err_errno(WEXITSTATUS(status), "cannot send the subvolume");
     return e;
+}
+
+static struct err *open_subvolume(const char *path, int *ret)
+{
+    *ret = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return *ret < 0 ? err_errno(errno, "'%s'", path) : NULL;
+}
+
+struct err *send_stream(const char *subvolume, const char *parent, send_sink_fn *sink, void *owner)
+{
+    autofd int fd = -1, other = -1;
+    struct err *e = open_subvolume(subvolume, &fd);
+
+    if (!e && parent)
+        e = open_subvolume(parent, &other);
+    return e ? e : err_wrap(send_stream_at(fd, other, sink, owner), "'%s'", subvolume);
 }

@@ -14,3 +14,5 @@ typedef struct err *send_sink_fn(void *owner, const void *data, size_t len);
  * all is taken; the kernel waits when sink is slow. Needs CAP_SYS_ADMIN. A subvolume that is being sent cannot be
  * deleted. ERR_WRONG_STATE: one of the two is not read-only. */
 MUST_USE struct err *send_stream(const char *subvolume, const char *parent, send_sink_fn *sink, void *owner);
+/* The same of open ones; parent -1: none. */
+MUST_USE struct err *send_stream_at(int subvolume, int parent, send_sink_fn *sink, void *owner);
