@@ -79,6 +79,7 @@ struct agent {
     struct feed *feed;
     struct event_streams *event_streams;
     int64_t started_at;
+    bool disk_quota; /* the pool keeps limits of disks */
     bool ready, stopping;
 };
 

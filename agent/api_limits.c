@@ -8,13 +8,17 @@
 #define RATE_MAX INT64_C(100000000000)
 #define CONNECTIONS_MAX 1000000
 
+#define DISK_MIN (INT64_C(16) << 20)
+#define DISK_MAX (INT64_C(1) << 60)
+
 struct body {
-    int64_t up, down, connections;
+    int64_t up, down, connections, disk;
 };
 static const struct json_field body_fields[] = {
     F_INT(struct body, up, .nullable = true, .min = RATE_MIN, .max = RATE_MAX),
     F_INT(struct body, down, .nullable = true, .min = RATE_MIN, .max = RATE_MAX),
     F_INT(struct body, connections, .nullable = true, .min = 1, .max = CONNECTIONS_MAX),
+    F_INT(struct body, disk, .nullable = true, .min = DISK_MIN, .max = DISK_MAX),
 };
 static JSON_TABLE(body_table, NULL, body_fields);
 
@@ -28,6 +32,11 @@ struct nf_limits limits_of(const struct container *c)
     return (struct nf_limits){.up = (uint64_t)json_integer_value(limit(c, "up")) / 8,
                               .down = (uint64_t)json_integer_value(limit(c, "down")) / 8,
                               .connections = (uint32_t)json_integer_value(limit(c, "connections"))};
+}
+
+int64_t limits_disk(const struct container *c)
+{
+    return json_integer_value(limit(c, "disk"));
 }
 
 /* Null for what has no limit. */
@@ -88,6 +97,8 @@ void limits_set(struct api_call *call)
     struct err *e =
         call->body ? json_table_load(&body_table, call->body, &b, NULL) : err_field("body", "must be a JSON object");
 
+    if (!e && b.disk && !call->agent->disk_quota)
+        e = err_field("disk", "cannot be limited: that takes btrfs simple quotas (Linux 6.7), which this pool has not");
     if (e) {
         reply_err(call->req, e);
         return;

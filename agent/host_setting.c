@@ -4,6 +4,7 @@
 
 #include "agent/event.h"
 #include "agent/steps.h"
+#include "base/str.h"
 
 /* What the reply needs; of the request, so not in the intent. */
 struct answer {
@@ -44,7 +45,27 @@ static void refused(struct operation *op, struct store_tx *tx)
     record_put(tx, op->container);
 }
 
-static const struct op_step steps[] = {{0, "rules", step_net_rules, NULL}};
+static void set_disk(struct operation *op, const json_t *limits, const json_t *other)
+{
+    const struct job_disk args = {.bytes = json_integer_value(json_object_get(limits, "disk"))};
+
+    if (!str_eq(op_arg(op, "member"), "limits") || args.bytes == json_integer_value(json_object_get(other, "disk")))
+        op_step_done(op, NULL);
+    else
+        step_job(op, JOB_DISK, &args);
+}
+
+static void disk(struct operation *op)
+{
+    set_disk(op, host_setting_get(op->container, "limits"), json_object_get(op->args, "before"));
+}
+
+static void disk_back(struct operation *op)
+{
+    set_disk(op, json_object_get(op->args, "before"), host_setting_get(op->container, "limits"));
+}
+
+static const struct op_step steps[] = {{0, "disk", disk, disk_back}, {1, "rules", step_net_rules, NULL}};
 
 const struct op_kind op_host = {
     .name = "host-setting",

@@ -327,6 +327,7 @@ static void on_pool(void *owner, struct err *e, json_t *result)
         end(s, err_wrap(e, "storage pool"));
         return;
     }
+    s->agent->disk_quota = json_is_true(json_object_get(result, "quota"));
     json_decref(result);
     agent_job(s->agent, JOB_INVENTORY, 0, NULL, 0, s, on_inventory);
 }

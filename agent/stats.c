@@ -8,6 +8,7 @@
 #include "agent/api.h"
 #include "agent/cgroup.h"
 #include "agent/guest.h"
+#include "agent/limits.h"
 #include "agent/project.h"
 #include "agent/usage.h"
 #include "base/clock.h"
@@ -138,7 +139,8 @@ static json_t *report(const struct stats_query *q, struct container *c, const js
         up && q->has_usage ? memory_of(&q->usage) : json_null());
 
     json_object_set_new(j, "disk",
-                        json_pack("{s:{s:i, s:O?}}", "root", "total", 0, "usage", json_object_get(use, "disk")));
+                        json_pack("{s:{s:I, s:O?}}", "root", "total", (json_int_t)limits_disk(c), "usage",
+                                  json_object_get(use, "disk")));
     json_object_set_new(j, "network", up && q->has_counters ? network_of(c, &q->counters) : json_array());
     if (c->record.ramdisk)
         json_object_set_new(j, "ramdisk", ramdisk_of(q->agent, c, usage));

@@ -121,6 +121,7 @@ static const struct cli_option limits_options[] = {
     {"up", CLI_VALUE, "RATE", "what it may send, such as 100mbit; none: no limit"},
     {"down", CLI_VALUE, "RATE", "what it may receive; none: no limit"},
     {"connections", CLI_VALUE, "N", "how many it may have at a time; none: no limit"},
+    {"disk", CLI_VALUE, "SIZE", "what it may have written, such as 20G; none: no limit"},
     {0},
 };
 static const struct cli_option share_options[] = {
@@ -207,7 +208,7 @@ const struct cli_command cli_commands[] = {
     {"forward add", "CONTAINER HOST_PORT[:PORT][/udp]", 2, 2, "Let a port of the host lead to it", cmd_forward_add,
      NULL},
     {"forward remove", "CONTAINER HOST_PORT[/udp]", 2, 2, "End a forward", cmd_forward_remove, NULL},
-    {"limits", "CONTAINER", 1, 1, "How much it may send, receive and connect", cmd_limits, limits_options},
+    {"limits", "CONTAINER", 1, 1, "How much it may send, receive, connect and store", cmd_limits, limits_options},
     {"proxy", "CONTAINER [on|off]", 1, 2, "May it pass on connections with its clients' addresses", cmd_proxy, NULL},
     {"env list", "CONTAINER", 1, 1, "Environment variables", cmd_env_list, NULL},
     {"env set", "CONTAINER KEY=VALUE...", 2, -1, "Set environment variables", cmd_env_set, NULL},

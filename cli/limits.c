@@ -51,6 +51,19 @@ static struct err *put_connections(const struct cli *cli, json_t *body)
     return NULL;
 }
 
+static struct err *put_disk(const struct cli *cli, json_t *body)
+{
+    const char *text = cli_value(cli, "disk");
+    int64_t n;
+
+    if (!text)
+        return NULL;
+    if (!str_eq(text, "none") && !str_to_size(text, &n))
+        return cli_usage("--disk: '%s' is neither a size such as 20G nor none", text);
+    json_object_set_new(body, "disk", str_eq(text, "none") ? json_null() : json_integer(n));
+    return NULL;
+}
+
 static void show_rate(const char *label, const json_t *rate)
 {
     autofree char *text = NULL;
@@ -58,6 +71,13 @@ static void show_rate(const char *label, const json_t *rate)
     if (json_is_integer(rate))
         text = str_fmt("%g mbit/s", (double)json_integer_value(rate) / 1e6);
     output_line(label, text ? text : "-");
+}
+
+static void show_size(const char *label, const json_t *size)
+{
+    char text[16];
+
+    output_line(label, json_is_integer(size) ? output_bytes(json_integer_value(size), text) : "-");
 }
 
 struct err *cmd_limits(struct cli *cli)
@@ -71,6 +91,8 @@ struct err *cmd_limits(struct cli *cli)
         e = put_rate(cli, "down", body);
     if (!e)
         e = put_connections(cli, body);
+    if (!e)
+        e = put_disk(cli, body);
     if (!e)
         e = cli_find(cli, cli_arg(cli, 0), &id);
     if (e)
@@ -89,5 +111,6 @@ struct err *cmd_limits(struct cli *cli)
     show_rate("Up", json_object_get(data, "up"));
     show_rate("Down", json_object_get(data, "down"));
     output_line("Connections", output_member(data, "connections"));
+    show_size("Disk", json_object_get(data, "disk"));
     return NULL;
 }

@@ -98,6 +98,11 @@ static const struct json_field ssh_fields[] = {
 };
 JSON_TABLE(job_ssh_table, "ssh.write", ssh_fields);
 
+static const struct json_field disk_fields[] = {
+    F_INT(struct job_disk, bytes, .required = true),
+};
+JSON_TABLE(job_disk_table, "container.disk", disk_fields);
+
 static const struct json_field ramdisk_fields[] = {
     F_INT(struct job_ramdisk, bytes, .required = true),
     F_STRING(struct job_ramdisk, project, .nullable = true, .valid = str_is_object_id),

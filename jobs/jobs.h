@@ -22,9 +22,9 @@ struct job_target {
 };
 extern const struct json_table job_target_table;
 
-/* pool.open -> {"total_bytes", "free_bytes", "loop_device": string|null}
+/* pool.open -> {"total_bytes", "free_bytes", "loop_device": string|null, "quota": bool, simple quotas are on}
  * Mounts the pool: uses `pool` when it is a btrfs mount already; else makes, formats and mounts `loop_file` (direct-io,
- * autoclear). Makes the pool's directories. pool.grow lets loop_file grow to loop_bytes and answers the same.
+ * autoclear). Makes the pool's directories. pool.grow lets loop_file grow to loop_bytes and answers the same, but "quota".
  * pool.close unmounts what pool.open mounted. */
 struct job_pool_open {
     char *loop_file; /* NULL: `pool` must be a btrfs mount */
@@ -148,6 +148,12 @@ struct job_ssh {
 };
 extern const struct json_table job_ssh_table;
 
+/* container.disk -> {}: how much its roots may have written that is still there, see storage/quota.h. */
+struct job_disk {
+    int64_t bytes; /* 0: no limit */
+};
+extern const struct json_table job_disk_table;
+
 /* ramdisk.set -> {}: a container, running or not, gets its ramdisk, or loses it with all that is in it. */
 struct job_ramdisk {
     int64_t bytes; /* 0: none */
@@ -196,6 +202,7 @@ extern const struct json_table job_look_table;
     X(JOB_SNAPSHOT_RESTORE, "snapshot.restore", &job_snapshot_table, 60000)                                            \
     X(JOB_ENV_WRITE, "env.write", &job_env_table, 30000)                                                               \
     X(JOB_SSH_WRITE, "ssh.write", &job_ssh_table, 30000)                                                               \
+    X(JOB_DISK, "container.disk", &job_disk_table, 30000)                                                              \
     X(JOB_RAMDISK_SET, "ramdisk.set", &job_ramdisk_table, 30000)                                                       \
     X(JOB_RAMDISK_DROP, "ramdisk.drop", &job_ramdisk_drop_table, 30000)
 

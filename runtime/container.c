@@ -77,7 +77,7 @@ struct err *job_do_create(const struct job *job, void *args, json_t **ret)
     if (!e)
         e = subvolume_delete(job->target.pool, made);
     if (!e)
-        e = subvolume_snapshot(source, made, false);
+        e = subvolume_root(source, made, NULL);
     if (!e)
         e = failpoint("create.rootfs");
     if (!e && a->copy_snapshots && !a->image)

@@ -43,5 +43,6 @@ struct err *job_do_snapshot_delete(const struct job *job, void *args, json_t **r
 struct err *job_do_snapshot_restore(const struct job *job, void *args, json_t **ret);
 struct err *job_do_env_write(const struct job *job, void *args, json_t **ret);
 struct err *job_do_ssh_write(const struct job *job, void *args, json_t **ret);
+struct err *job_do_disk(const struct job *job, void *args, json_t **ret);
 struct err *job_do_ramdisk_set(const struct job *job, void *args, json_t **ret);
 struct err *job_do_ramdisk_drop(const struct job *job, void *args, json_t **ret);

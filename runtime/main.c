@@ -39,6 +39,7 @@ static const struct worker_row rows[JOB_KIND_MAX] = {
     [JOB_SNAPSHOT_RESTORE] = {job_do_snapshot_restore, sizeof(struct job_snapshot), true},
     [JOB_ENV_WRITE] = {job_do_env_write, sizeof(struct job_env), true},
     [JOB_SSH_WRITE] = {job_do_ssh_write, sizeof(struct job_ssh), true},
+    [JOB_DISK] = {job_do_disk, sizeof(struct job_disk), true},
     [JOB_RAMDISK_SET] = {job_do_ramdisk_set, sizeof(struct job_ramdisk), true},
     [JOB_RAMDISK_DROP] = {job_do_ramdisk_drop, sizeof(struct job_ramdisk_drop), false},
 };

@@ -34,7 +34,11 @@ struct err *job_do_pool_open(const struct job *job, void *args, json_t **ret)
 
     if (!e && a->quota && a->loop_file)
         e = quota_enable(job->target.pool);
-    return e ? e : describe_pool(job->target.pool, ret);
+    if (!e)
+        e = describe_pool(job->target.pool, ret);
+    if (!e)
+        json_object_set_new(*ret, "quota", json_boolean(quota_is_on(job->target.pool)));
+    return e;
 }
 
 struct err *job_do_pool_grow(const struct job *job, void *args, json_t **ret)
@@ -128,6 +132,7 @@ struct err *job_do_inventory(const struct job *job, UNUSED void *args, json_t **
     json_t *slots = json_array(), *images = NULL, *kits = NULL;
     struct err *e = subvolume_sweep(job->target.pool);
 
+    quota_account_sweep(job->target.pool);
     if (!e)
         e = each_slot(job, look_at_slot, slots);
     if (!e)

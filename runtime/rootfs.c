@@ -12,6 +12,7 @@
 #include "runtime/idmap.h"
 #include "runtime/presence.h"
 #include "storage/layout.h"
+#include "storage/quota.h"
 #include "storage/subvolume.h"
 
 char *rootfs_mount_point(const struct job *job)
@@ -79,4 +80,12 @@ struct err *rootfs_replace(const struct job *job, const char *made, const char *
         e = failpoint(point);
     /* Under the temporary name stands the old root now. */
     return e ? e : subvolume_delete(job->target.pool, made);
+}
+
+struct err *job_do_disk(const struct job *job, void *args, UNUSED json_t **ret)
+{
+    autofree char *rootfs = layout_rootfs(job->target.pool, job->target.slot);
+    const struct job_disk *a = args;
+
+    return a->bytes < 0 ? err_field("bytes", "must not be negative") : quota_account_limit(rootfs, a->bytes);
 }

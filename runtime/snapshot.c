@@ -92,6 +92,7 @@ struct err *job_do_snapshot_restore(const struct job *job, void *args, UNUSED js
 {
     const struct job_snapshot *a = args;
     autofree char *slot = layout_slot(job->target.pool, job->target.slot);
+    autofree char *rootfs = layout_rootfs(job->target.pool, job->target.slot);
     autofree char *made = layout_temporary(slot, "root"), *path = NULL;
     struct err *e = check_name(a);
 
@@ -100,7 +101,7 @@ struct err *job_do_snapshot_restore(const struct job *job, void *args, UNUSED js
     path = layout_snapshot(job->target.pool, job->target.slot, a->name);
     e = subvolume_delete(job->target.pool, made);
     if (!e)
-        e = subvolume_snapshot(path, made, false);
+        e = subvolume_root(path, made, rootfs);
     if (!e)
         e = failpoint("restore.made");
     return e ? e : rootfs_replace(job, made, "restore.swapped");

@@ -57,7 +57,7 @@ struct err *job_do_sync_make(const struct job *job, void *args, UNUSED json_t **
     source = layout_rootfs(job->target.pool, a->source_slot);
     e = subvolume_delete(job->target.pool, made);
     if (!e)
-        e = subvolume_snapshot(source, made, false);
+        e = subvolume_root(source, made, rootfs);
     if (!e)
         e = failpoint("sync.made");
     if (!e)

@@ -16,28 +16,43 @@
 enum { CTL_ENABLE_SIMPLE = 4 };
 #define STATUS_SIMPLE_MODE (1ULL << 3)
 
-/* One item of the quota tree; its first `size` bytes. False when there is none, or no quota tree. */
-static bool read_item(int fd, uint32_t type, uint64_t offset, void *ret, size_t size)
+/* Groups: level in the upper 16 bits; level 0 are the subvolumes, by their ids. */
+#define LEVEL_SHIFT 48
+#define ACCOUNT(id) ((uint64_t)1 << LEVEL_SHIFT | (id))
+#define ACCOUNTS_END ((uint64_t)2 << LEVEL_SHIFT)
+
+/* The first item of the quota tree between two keys that differ in the offset only; ret: its first `size` bytes, may be
+ * NULL. False when there is none, or no quota tree. */
+static bool find_item(int fd, const struct btrfs_ioctl_search_key *key, uint64_t *ret_offset, void *ret, size_t size)
 {
     union {
         struct btrfs_ioctl_search_args args;
         char room[sizeof(struct btrfs_ioctl_search_args)];
-    } u = {.args.key = {.tree_id = BTRFS_QUOTA_TREE_OBJECTID,
-                        .min_type = type,
-                        .max_type = type,
-                        .min_offset = offset,
-                        .max_offset = offset,
-                        .max_transid = UINT64_MAX,
-                        .nr_items = 1}};
+    } u = {.args.key = *key};
     struct btrfs_ioctl_search_header h;
 
+    u.args.key.tree_id = BTRFS_QUOTA_TREE_OBJECTID;
+    u.args.key.max_objectid = key->min_objectid;
+    u.args.key.max_type = key->min_type;
+    u.args.key.max_transid = UINT64_MAX;
+    u.args.key.nr_items = 1;
     if (ioctl(fd, BTRFS_IOC_TREE_SEARCH, &u.args) < 0 || u.args.key.nr_items == 0)
         return false;
     memcpy(&h, u.args.buf, sizeof(h));
     if (h.len < size)
         return false;
-    memcpy(ret, u.args.buf + sizeof(h), size);
+    if (ret_offset)
+        *ret_offset = h.offset;
+    if (ret)
+        memcpy(ret, u.args.buf + sizeof(h), size);
     return true;
+}
+
+static bool read_item(int fd, uint32_t type, uint64_t offset, void *ret, size_t size)
+{
+    const struct btrfs_ioctl_search_key key = {.min_type = type, .min_offset = offset, .max_offset = offset};
+
+    return find_item(fd, &key, NULL, ret, size);
 }
 
 static bool is_on(int fd)
@@ -68,17 +83,116 @@ struct err *quota_enable(const char *pool)
                : err_errno(errno, "cannot switch on simple quotas of '%s'", pool);
 }
 
+/* *ret_account = the group that the subvolume belongs to; 0: none. */
+static struct err *find_account(int fd, const char *subvolume, uint64_t *ret_id, uint64_t *ret_account)
+{
+    struct btrfs_ioctl_search_key key = {
+        .min_type = BTRFS_QGROUP_RELATION_KEY, .min_offset = ACCOUNT(0), .max_offset = ACCOUNTS_END - 1};
+
+    *ret_account = 0;
+    if (btrfs_util_subvolume_id_fd(fd, ret_id) != BTRFS_UTIL_OK)
+        return err_errno(errno, "'%s'", subvolume);
+    key.min_objectid = *ret_id;
+    (void)find_item(fd, &key, ret_account, NULL, 0);
+    return NULL;
+}
+
+static struct err *open_subvolume(const char *path, int *ret_fd)
+{
+    *ret_fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return *ret_fd < 0 ? err_errno(errno, "'%s'", path) : NULL;
+}
+
 struct err *quota_usage(const char *subvolume, int64_t *ret_bytes)
 {
-    autofd int fd = open(subvolume, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     struct btrfs_qgroup_info_item item;
-    uint64_t id = 0;
+    uint64_t id = 0, account = 0;
+    autofd int fd = -1;
+    struct err *e = open_subvolume(subvolume, &fd);
 
-    if (fd < 0)
-        return err_errno(errno, "'%s'", subvolume);
-    if (btrfs_util_subvolume_id_fd(fd, &id) != BTRFS_UTIL_OK)
-        return err_errno(errno, "'%s'", subvolume);
-    *ret_bytes =
-        is_on(fd) && read_item(fd, BTRFS_QGROUP_INFO_KEY, id, &item, sizeof(item)) ? (int64_t)le64toh(item.rfer) : -1;
+    if (!e)
+        e = find_account(fd, subvolume, &id, &account);
+    if (e)
+        return e;
+    *ret_bytes = is_on(fd) && read_item(fd, BTRFS_QGROUP_INFO_KEY, account ? account : id, &item, sizeof(item))
+                     ? (int64_t)le64toh(item.rfer)
+                     : -1;
     return NULL;
+}
+
+/* Both may be so already. */
+static struct err *enter(int fd, const char *subvolume, uint64_t id, uint64_t account)
+{
+    struct btrfs_ioctl_qgroup_create_args create = {.create = 1, .qgroupid = account};
+    struct btrfs_ioctl_qgroup_assign_args assign = {.assign = 1, .src = id, .dst = account};
+
+    if (ioctl(fd, BTRFS_IOC_QGROUP_CREATE, &create) < 0 && errno != EEXIST)
+        return err_errno(errno, "cannot make the account of '%s'", subvolume);
+    if (ioctl(fd, BTRFS_IOC_QGROUP_ASSIGN, &assign) < 0 && errno != EEXIST)
+        return err_errno(errno, "cannot charge '%s' to its account", subvolume);
+    return NULL;
+}
+
+struct err *quota_account_open(const char *root)
+{
+    uint64_t id = 0, account = 0;
+    autofd int fd = -1;
+    struct err *e = open_subvolume(root, &fd);
+
+    if (!e && is_on(fd))
+        e = find_account(fd, root, &id, &account);
+    return e || !id || account ? e : enter(fd, root, id, ACCOUNT(id));
+}
+
+struct err *quota_account_pass_on(const char *from, const char *to)
+{
+    uint64_t from_id = 0, id = 0, account = 0, own = 0;
+    autofd int fd = -1, old = -1;
+    struct err *e = quota_account_open(from);
+
+    if (!e)
+        e = open_subvolume(from, &old);
+    if (!e)
+        e = open_subvolume(to, &fd);
+    if (!e)
+        e = find_account(old, from, &from_id, &account);
+    if (!e)
+        e = find_account(fd, to, &id, &own);
+    return e || !account || own == account ? e : enter(fd, to, id, account);
+}
+
+struct err *quota_account_limit(const char *root, int64_t bytes)
+{
+    struct btrfs_ioctl_qgroup_limit_args args = {
+        .lim = {.flags = BTRFS_QGROUP_LIMIT_MAX_RFER, .max_rfer = bytes ? (uint64_t)bytes : UINT64_MAX}};
+    uint64_t id = 0, account = 0;
+    autofd int fd = -1;
+    struct err *e = quota_account_open(root);
+
+    if (!e)
+        e = open_subvolume(root, &fd);
+    if (!e && !is_on(fd))
+        return bytes ? err_new(ERR_HOST, "the pool has no simple quotas of btrfs, so it keeps no limit") : NULL;
+    if (!e)
+        e = find_account(fd, root, &id, &account);
+    args.qgroupid = account;
+    if (!e && ioctl(fd, BTRFS_IOC_QGROUP_LIMIT, &args) < 0)
+        e = err_errno(errno, "cannot limit '%s'", root);
+    return e;
+}
+
+void quota_account_sweep(const char *pool)
+{
+    struct btrfs_ioctl_search_key key = {
+        .min_type = BTRFS_QGROUP_INFO_KEY, .min_offset = ACCOUNT(0), .max_offset = ACCOUNTS_END - 1};
+    autofd int fd = open(pool, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    uint64_t account;
+
+    if (fd < 0 || !is_on(fd))
+        return;
+    for (; find_item(fd, &key, &account, NULL, 0); key.min_offset = account + 1) {
+        struct btrfs_ioctl_qgroup_create_args remove = {.create = 0, .qgroupid = account};
+
+        (void)ioctl(fd, BTRFS_IOC_QGROUP_CREATE, &remove); /* busy as long as it has members */
+    }
 }

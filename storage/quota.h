@@ -14,5 +14,20 @@
 /* Switches them on for the file system of `pool`; a kernel that has none changes nothing, and that is no error. */
 MUST_USE struct err *quota_enable(const char *pool);
 bool quota_is_on(const char *pool);
-/* Bytes charged to the subvolume. -1 when simple quotas are off, or do not know it yet. */
+/* Bytes charged to the subvolume's account, or to itself when it has none. -1 when simple quotas are off, or do not
+ * know it yet. */
 MUST_USE struct err *quota_usage(const char *subvolume, int64_t *ret_bytes);
+
+/*
+ * An account is a group of level 1 that the roots of one container belong to, the present one and those before: what
+ * they wrote counts for as long as it exists, be it in snapshots only. Subvolumes that are made inside a root belong to
+ * the root's account from the start (Linux 6.8). It is named by the id of its first root, which the file system gives
+ * only once. Without simple quotas there are no accounts, and that is no error.
+ */
+MUST_USE struct err *quota_account_open(const char *root); /* idempotent */
+/* `to` becomes one of the account that `from` is of. */
+MUST_USE struct err *quota_account_pass_on(const char *from, const char *to);
+/* Who would write more gets EDQUOT; deleting still works. 0: no limit. ERR_HOST without simple quotas. */
+MUST_USE struct err *quota_account_limit(const char *root, int64_t bytes);
+/* Accounts that no subvolume is left of go. */
+void quota_account_sweep(const char *pool);

@@ -14,6 +14,7 @@
 #include "base/str.h"
 #include "storage/layout.h"
 #include "storage/nested.h"
+#include "storage/quota.h"
 
 /* Slot directories are two levels deep; anything deeper in the trash is not ours. */
 #define TRASH_DEPTH 4
@@ -45,9 +46,17 @@ bool subvolume_exists(const char *path)
     return btrfs_util_is_subvolume(path) == BTRFS_UTIL_OK;
 }
 
+enum kind { SNAPSHOT, READONLY, ROOT };
+
+/* Before nested ones come: they follow it into its account. former: see subvolume_root. */
+static struct err *charge(const char *root, const char *former)
+{
+    return former ? quota_account_pass_on(former, root) : quota_account_open(root);
+}
+
 /* The whole comes into being beside its place. The trash would do as well, but a rename from there changes "..", which
  * a read-only subvolume does not allow. */
-static struct err *snapshot_with_nested(const char *src, const char *dst, bool readonly)
+static struct err *snapshot_whole(const char *src, const char *dst, enum kind kind, const char *former)
 {
     const char *name = strrchr(dst, '/') + 1;
     autofree char *dir = strndup(dst, (size_t)(name - dst - 1)), *made = layout_temporary(dir, name);
@@ -55,11 +64,13 @@ static struct err *snapshot_with_nested(const char *src, const char *dst, bool r
 
     if (!e && btrfs_util_create_snapshot(src, made, 0, NULL, NULL) != BTRFS_UTIL_OK)
         e = failed(errno, "take a snapshot of", src);
+    if (!e && kind == ROOT)
+        e = charge(made, former);
     if (!e)
         e = nested_snapshot(src, made);
     if (!e)
         e = failpoint("snapshot.nested");
-    if (!e && readonly)
+    if (!e && kind == READONLY)
         e = subvolume_set_readonly(made, true);
     if (!e && rename(made, dst) < 0)
         e = failed(errno, "name the snapshot", dst);
@@ -68,7 +79,7 @@ static struct err *snapshot_with_nested(const char *src, const char *dst, bool r
     return e;
 }
 
-struct err *subvolume_snapshot(const char *src, const char *dst, bool readonly)
+static struct err *snapshot(const char *src, const char *dst, enum kind kind, const char *former)
 {
     bool nested = false;
     struct stat st;
@@ -80,12 +91,24 @@ struct err *subvolume_snapshot(const char *src, const char *dst, bool readonly)
     if (!subvolume_exists(src))
         return failed(access(src, F_OK) == 0 ? EINVAL : ENOENT, "take a snapshot of", src);
     e = nested_exist(src, &nested);
-    if (e || nested)
-        return e ? e : snapshot_with_nested(src, dst, readonly);
-    if (btrfs_util_create_snapshot(src, dst, readonly ? BTRFS_UTIL_CREATE_SNAPSHOT_READ_ONLY : 0, NULL, NULL) !=
+    if (e)
+        return e;
+    if (nested || kind == ROOT)
+        return snapshot_whole(src, dst, kind, former);
+    if (btrfs_util_create_snapshot(src, dst, kind == READONLY ? BTRFS_UTIL_CREATE_SNAPSHOT_READ_ONLY : 0, NULL, NULL) !=
         BTRFS_UTIL_OK)
         return failed(errno, "take a snapshot of", src);
     return NULL;
+}
+
+struct err *subvolume_snapshot(const char *src, const char *dst, bool readonly)
+{
+    return snapshot(src, dst, readonly ? READONLY : SNAPSHOT, NULL);
+}
+
+struct err *subvolume_root(const char *src, const char *dst, const char *former)
+{
+    return snapshot(src, dst, ROOT, former);
 }
 
 struct err *subvolume_set_readonly(const char *path, bool readonly)

@@ -19,6 +19,10 @@ MUST_USE struct err *subvolume_create(const char *path);
  * leave a temporary name (layout.h) beside it. */
 MUST_USE struct err *subvolume_snapshot(const char *src, const char *dst, bool readonly);
 
+/* The same for the root of a container, writable. former: the root whose place it takes, so that both are charged to
+ * one account (quota.h); NULL: it gets an account of its own. */
+MUST_USE struct err *subvolume_root(const char *src, const char *dst, const char *former);
+
 MUST_USE struct err *subvolume_set_readonly(const char *path, bool readonly);
 
 /* Gone from its place at once (a rename into the pool's trash), then destroyed with all subvolumes nested below it.

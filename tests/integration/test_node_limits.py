@@ -4,11 +4,11 @@ import json
 import subprocess
 
 import pytest
-from daemon import Daemon
+from daemon import Account, Daemon
 from netlab import lists_of
 from world import BUILD, run, wait_for
 
-NONE = {"up": None, "down": None, "connections": None}
+NONE = {"up": None, "down": None, "connections": None, "disk": None}
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,7 @@ def kernel(node, box):
     for q in json.loads(run("tc", "-j", "qdisc", "show", "dev", link)):
         if q["kind"] == "tbf":
             found["down"] = q["options"]["rate"] * 8
+    found["disk"] = Account(node, slot).limit
     return found
 
 
@@ -57,12 +58,12 @@ def shown(node, path):
 def test_set_changed_and_taken_away(node, box, path):
     assert shown(node, path) == NONE == kernel(node, box)
     r = node.call("PATCH", path, {"up": 20000000, "connections": 100})
-    assert r.status == 200 and r.data == {"container_id": box, "up": 20000000, "down": None, "connections": 100}
+    assert r.status == 200 and r.data == {"container_id": box, "up": 20000000, "down": None, "connections": 100, "disk": None}
     assert kernel(node, box) == shown(node, path)
     node.call("PATCH", path, {"down": 50000000, "connections": None})
-    assert kernel(node, box) == shown(node, path) == {"up": 20000000, "down": 50000000, "connections": None}
+    assert kernel(node, box) == shown(node, path) == {**NONE, "up": 20000000, "down": 50000000}
     node.call("PATCH", path, {"up": 10000000000, "down": 40000000000})
-    assert kernel(node, box) == shown(node, path) == {"up": 10000000000, "down": 40000000000, "connections": None}
+    assert kernel(node, box) == shown(node, path) == {**NONE, "up": 10000000000, "down": 40000000000}
     node.call("PUT", path, {"connections": 7})
     assert kernel(node, box) == shown(node, path) == {**NONE, "connections": 7}
     assert node.call("PUT", path, {"connections": 7}).json["message"] == "Limits unchanged"
@@ -73,7 +74,7 @@ def test_set_changed_and_taken_away(node, box, path):
 
 
 @pytest.mark.parametrize("body,field", [({"up": 1}, "up"), ({"up": 10**12}, "up"), ({"down": "1mbit"}, "down"), ({"down": 1.5}, "down"),
-                                        ({"connections": 0}, "connections"), ({"connections": -1}, "connections"), ({"speed": 1}, "speed"), (None, "body")])
+                                        ({"connections": 0}, "connections"), ({"connections": -1}, "connections"), ({"disk": 1000}, "disk"), ({"speed": 1}, "speed"), (None, "body")])
 def test_bad_input_changes_nothing(node, box, path, body, field):
     node.call("PUT", path, {"up": 5000000})
     r = node.call("PATCH", path, body)
@@ -82,7 +83,7 @@ def test_bad_input_changes_nothing(node, box, path, body, field):
 
 
 def test_they_hold_over_everything(node, box, path):
-    limits = {"up": 20000000, "down": 30000000, "connections": 50}
+    limits = {"up": 20000000, "down": 30000000, "connections": 50, "disk": 1 << 30}
     node.call("PUT", path, limits)
     node.restart()
     assert shown(node, path) == kernel(node, box) == limits, "a new noded"
@@ -106,23 +107,25 @@ def test_they_hold_over_everything(node, box, path):
 
 
 def test_a_refusal_changes_nothing(node, box, path):
-    node.call("PUT", path, {"up": 5000000})
-    node.restart("op.host-setting.rules=error")
-    r = node.call("PATCH", path, {"up": 6000000})
-    assert r.status >= 500, r
-    assert shown(node, path) == {**NONE, "up": 5000000}
-    node.restart()
-    assert shown(node, path) == kernel(node, box) == {**NONE, "up": 5000000}
+    before = {**NONE, "up": 5000000, "disk": 1 << 30}
+    node.call("PUT", path, before)
+    for step in ("disk", "rules"):
+        node.restart(f"op.host-setting.{step}=error")
+        r = node.call("PATCH", path, {"up": 6000000, "disk": 2 << 30})
+        assert r.status >= 500, r
+        assert shown(node, path) == before
+        node.restart()
+        assert shown(node, path) == kernel(node, box) == before, step
 
 
 def test_nodectl(node, box, path):
     def ctl(*argv):
         return subprocess.run([BUILD + "/nodectl", "--socket", node.socket, "limits", *argv], text=True, capture_output=True, check=False)
-    assert ctl("lim-box", "--up", "100mbit", "--down", "1gbit", "--connections", "9").returncode == 0
-    assert shown(node, path) == kernel(node, box) == {"up": 100000000, "down": 1000000000, "connections": 9}
+    assert ctl("lim-box", "--up", "100mbit", "--down", "1gbit", "--connections", "9", "--disk", "2G").returncode == 0
+    assert shown(node, path) == kernel(node, box) == {"up": 100000000, "down": 1000000000, "connections": 9, "disk": 2 << 30}
     text = ctl("lim-box").stdout
     assert "100 mbit/s" in text and "1000 mbit/s" in text and "9" in text
-    assert ctl("lim-box", "--up", "none", "--connections", "none").returncode == 0
+    assert ctl("lim-box", "--up", "none", "--connections", "none", "--disk", "none").returncode == 0
     assert shown(node, path) == {**NONE, "down": 1000000000}
     for bad in (("--up", "fast"), ("--down", "-1mbit"), ("--connections", "many")):
         assert ctl("lim-box", *bad).returncode == 2

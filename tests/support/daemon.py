@@ -26,6 +26,20 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
+class Account:
+    """What a container's roots are charged to, by btrfs-progs."""
+
+    def __init__(self, node, slot):
+        self.id, self.limit, self.usage, self.members = None, None, None, 0
+        shown = run("btrfs", "subvolume", "show", f"{node.pool}/slots/{slot}/rootfs")
+        root = "0/" + next(line.split()[-1] for line in shown.splitlines() if "Subvolume ID" in line)
+        groups = [line.split() for line in run("btrfs", "qgroup", "show", "-rpc", "--raw", node.pool).splitlines()[2:]]
+        for name, referenced, _, limit, _, members, *_ in groups:
+            if root in members.split(","):
+                self.id, self.usage, self.members = name, int(referenced), len(members.split(","))
+                self.limit = None if limit == "none" else int(limit)
+
+
 class Reply:
     def __init__(self, status, headers, text):
         self.status, self.headers, self.text = status, headers, text
