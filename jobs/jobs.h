@@ -24,7 +24,8 @@ extern const struct json_table job_target_table;
 
 /* pool.open -> {"total_bytes", "free_bytes", "loop_device": string|null, "quota": bool, simple quotas are on}
  * Mounts the pool: uses `pool` when it is a btrfs mount already; else makes, formats and mounts `loop_file` (direct-io,
- * autoclear). Makes the pool's directories. pool.grow lets loop_file grow to loop_bytes and answers the same, but "quota".
+ * autoclear). Makes the pool's directories. pool.grow lets loop_file grow to loop_bytes and answers the same without
+ * "quota".
  * pool.close unmounts what pool.open mounted. */
 struct job_pool_open {
     char *loop_file; /* NULL: `pool` must be a btrfs mount */
