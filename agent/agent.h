@@ -61,6 +61,8 @@ struct agent {
     struct cascade *cascades;    /* deletions of projects under way */
     json_t *images;              /* names of what can be created from */
     json_t *kits;                /* manifests of the suite, one per kit */
+    json_t *kits_installed;      /* manifests of all kits */
+    int64_t kits_revision;       /* of the two */
     size_t operations;           /* under way */
     uint64_t routes_revision;
 

@@ -24,6 +24,9 @@ static const struct route routes[] = {
     {GET, API "/node/routes/stream", ANYBODY, node_routes_stream},
     {GET, API "/node/storage", ANYBODY, storage_get},
     {POST, API "/node/storage/grow", ANYBODY, storage_grow},
+    {GET, API "/node/kits", ANYBODY, kits_get},
+    {POST, API "/node/kits", ROLE_OPERATOR, kits_install},
+    {DELETE, API "/node/kits/{name}/{version}", ROLE_OPERATOR, kits_remove, .words = true},
     {GET, API "/events", ANYBODY, events_list},
     {DELETE, API "/events", ANYBODY, events_delete},
     {GET, API "/events/stats", ANYBODY, events_stats},
@@ -183,7 +186,7 @@ bool api_print_routes(void)
 
 static struct err *find_container(struct api_call *call, const struct route *route)
 {
-    if (!call->params[0])
+    if (!call->params[0] || route->words)
         return NULL;
     for (char *p = call->params[0]; *p; p++)
         if (*p >= 'A' && *p <= 'F')

@@ -204,7 +204,7 @@ static void fill(const struct agent *a, struct container *c, struct create_body 
     r->ramdisk = b->ramdisk;
     if (r->hoody_kit) {
         json_decref(r->kits);
-        r->kits = kits_of_suite(a);
+        r->kits = kits_of_suite(a, r->image);
     }
 }
 

@@ -29,7 +29,7 @@ void node_get(struct api_call *call)
     struct utsname host;
     struct sysinfo info = {0};
     struct statvfs pool = {0};
-    json_t *kits = kits_of_suite(a);
+    json_t *kits = kits_of_suite(a, NULL);
 
     (void)statvfs(a->config->pool, &pool); /* answered from memory by btrfs */
     uname(&host);

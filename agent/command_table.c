@@ -72,7 +72,8 @@ static void disk_usage(struct command_run *run)
 
 static void list_images(struct command_run *run)
 {
-    command_done(run, NULL, json_pack("{s:O, s:o}", "images", run->agent->images, "kits", kits_of_suite(run->agent)));
+    command_done(run, NULL,
+                 json_pack("{s:O, s:o}", "images", run->agent->images, "kits", kits_of_suite(run->agent, NULL)));
 }
 
 static void on_job(void *owner, struct err *e, json_t *result)

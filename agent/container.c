@@ -106,6 +106,7 @@ void container_free(struct container *c)
         snapshot_free(c->snapshots[i]);
     free(c->snapshots);
     texts_free(c->texts);
+    json_decref(c->kits_next);
     ruleset_unref(c->rules);
     egress_free(c->egress);
     json_table_clear(&container_record_table, &c->record);

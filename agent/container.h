@@ -88,6 +88,8 @@ struct container {
     struct runtime_seen *seen;            /* what ran inside when somebody asked last; of runtime.c */
     int64_t init_pid;                     /* 0: not running */
     bool shares_stale, shares_busy;       /* share_mount.c: the mounts may not agree with the records; a job is at it */
+    uint64_t kits_changes;                /* since noded started */
+    json_t *kits_next;                    /* while an operation changes its kits: those to be */
     struct texts *texts;                  /* texts.c: what was rendered of it; made at the first use */
     int64_t cpu_sample_ns, cpu_sample_us; /* what it had used when statistics were asked for last, and when */
 };

@@ -29,19 +29,19 @@ struct feed {
 
 static json_t *services_of(const struct agent *a, const struct container *c)
 {
-    json_t *list = json_array(), *manifest, *service;
+    json_t *list = json_array(), *kit, *service;
     size_t i, k;
 
-    json_array_foreach(a->kits, i, manifest)
+    json_array_foreach(c->record.kits, i, kit)
     {
-        const char *kit = json_string_value(json_object_get(manifest, "name"));
+        const char *name = json_string_value(json_object_get(kit, "name"));
+        const json_t *manifest = kits_manifest(a, name, json_string_value(json_object_get(kit, "version")));
 
-        if (!kits_find(c, kit))
-            continue;
         json_array_foreach(json_object_get(manifest, "services"), k, service) json_array_append_new(
-            list, json_pack("{s:s, s:O, s:O, s:O?, s:O?}", "kit", kit, "slug", json_object_get(service, "slug"), "port",
-                            json_object_get(service, "port"), "protocol", json_object_get(service, "protocol"),
-                            "health", json_object_get(service, "health")));
+            list,
+            json_pack("{s:s, s:O, s:O, s:O*, s:O, s:O?}", "kit", name, "slug", json_object_get(service, "slug"), "port",
+                      json_object_get(service, "port"), "port_last", json_object_get(service, "port_last"), "protocol",
+                      json_object_get(service, "protocol"), "health", json_object_get(service, "health")));
     }
     return list;
 }
@@ -57,7 +57,8 @@ json_t *feed_route(const struct agent *a, const struct container *c)
 /* What of a route may change while its container lives. */
 static char *gist_of(const struct container *c)
 {
-    return str_fmt("%s %s %s", container_status_word(c), c->record.project_id, c->record.name);
+    return str_fmt("%s %s %s %llu", container_status_word(c), c->record.project_id, c->record.name,
+                   (unsigned long long)c->kits_changes);
 }
 
 char *feed_map(const struct agent *a)

@@ -13,6 +13,7 @@
 #include "agent/expiry.h"
 #include "agent/feed.h"
 #include "agent/guest.h"
+#include "agent/kits.h"
 #include "agent/listen.h"
 #include "agent/load.h"
 #include "agent/metrics.h"
@@ -165,32 +166,6 @@ static void go_network(struct starter *s)
     net_sync(a, s, on_synced);
 }
 
-/* The newest version of every kit that is installed and enabled. */
-static void choose_kits(struct agent *a, const json_t *manifests)
-{
-    json_t *manifest;
-    size_t i;
-
-    json_array_foreach((json_t *)(uintptr_t)manifests, i, manifest)
-    {
-        const char *name = json_string_value(json_object_get(manifest, "name"));
-        bool enabled = !a->config->kits_enabled || !a->config->kits_enabled[0];
-        json_t *have = NULL;
-        size_t k;
-
-        for (char **p = a->config->kits_enabled; p && *p; p++)
-            enabled = enabled || str_eq(*p, name);
-        if (!enabled)
-            continue;
-        json_array_foreach(a->kits, k, have) if (str_eq(json_string_value(json_object_get(have, "name")), name)) break;
-        if (k == json_array_size(a->kits))
-            json_array_append(a->kits, manifest);
-        else if (strverscmp(json_string_value(json_object_get(have, "version")),
-                            json_string_value(json_object_get(manifest, "version"))) < 0)
-            json_array_set(a->kits, k, manifest);
-    }
-}
-
 static void next_import(struct starter *s);
 
 static void on_imported(void *owner, struct err *e, json_t *result)
@@ -221,7 +196,7 @@ static void next_import(struct starter *s)
 
     if (!import) {
         a->images = json_incref(json_object_get(s->inventory, "images"));
-        choose_kits(a, json_object_get(s->inventory, "kits"));
+        kits_load(a, json_incref(json_object_get(s->inventory, "kits")));
         go_network(s);
         return;
     }
@@ -367,6 +342,7 @@ struct agent *agent_start(uv_loop_t *loop, struct config *config, http_handler_f
     a->started_at = clock_wall_ms();
     a->routes_revision = (uint64_t)a->started_at; /* grows over restarts too */
     a->kits = json_array();
+    a->kits_installed = json_array();
     a->store_lane = lane_new(loop, "store");
     a->read_lane = lane_new(loop, "read");
     a->net_lane = lane_new(loop, "network");

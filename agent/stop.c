@@ -150,6 +150,7 @@ void agent_free(struct agent *a)
     conflicts_free(a->conflicts);
     json_decref(a->images);
     json_decref(a->kits);
+    json_decref(a->kits_installed);
     free(a->node_name);
     config_free(a->config);
     free(a);

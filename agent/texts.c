@@ -32,7 +32,7 @@ static uint64_t hash_of(const struct agent *a, const struct container *c)
         .status = c->committing ? c->status_before : c->record.status,
         .snapshots = (int64_t)c->snapshot_count,
         .init_pid = c->init_pid,
-        .kits = (int64_t)(uintptr_t)a->kits,
+        .kits = a->kits_revision,
         .project_alias = project ? project->alias : NULL,
     };
 

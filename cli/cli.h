@@ -68,6 +68,8 @@ bool cli_is_usage(const struct err *e);
 MUST_USE struct err *cli_call(struct cli *cli, const char *method, const char *path, const json_t *body, json_t **ret);
 /* Opens the connection that cli->client is for; it may be open already. */
 MUST_USE struct err *cli_connect(struct cli *cli);
+/* Whether the node may be another machine. */
+bool cli_is_remote(const struct cli *cli);
 /* The id of a container given by id, by the beginning of an id, or by name. */
 MUST_USE struct err *cli_find(struct cli *cli, const char *text, char **ret_id);
 /* The same of a project; its alias is its name. */
@@ -91,5 +93,5 @@ cli_fn cmd_share_list, cmd_share_incoming, cmd_share_create, cmd_share_delete, c
 cli_fn cmd_events, cmd_runtime, cmd_images;
 cli_fn cmd_server_commands, cmd_server_exec, cmd_server_log, cmd_server_runtime;
 cli_fn cmd_storage_show, cmd_storage_grow;
-cli_fn cmd_kit_build, cmd_kit_verify;
+cli_fn cmd_kit_build, cmd_kit_verify, cmd_kit_list, cmd_kit_install, cmd_kit_remove;
 cli_fn cmd_pki_init, cmd_completion;

@@ -236,6 +236,9 @@ const struct cli_command cli_commands[] = {
     {"storage grow", "SIZE", 1, 1, "Let the pool's file grow to a size", cmd_storage_grow, NULL},
     {"kit build", "DIR", 1, 1, "Make a signed kit bundle of kit.json and tree/", cmd_kit_build, kit_build_options},
     {"kit verify", "FILE...", 1, -1, "Check bundles as a node would", cmd_kit_verify, kit_verify_options},
+    {"kit list", "", 0, 0, "Kits of the node", cmd_kit_list, NULL},
+    {"kit install", "FILE", 1, 1, "Install a bundle on the node", cmd_kit_install, NULL},
+    {"kit remove", "NAME VERSION", 2, 2, "Remove a kit that no container has", cmd_kit_remove, NULL},
     {"pki init", "", 0, 0, "Make a CA and certificates for development", cmd_pki_init, pki_options},
     {"completion", "bash", 1, 1, "Print the completion script", cmd_completion, NULL},
 };

@@ -17,12 +17,22 @@ static const char *setting(const struct cli *cli, const char *option, const char
     return v && *v ? v : otherwise;
 }
 
+/* A socket on the command line is stronger than a URL in the environment. */
+static const char *url(const struct cli *cli)
+{
+    return cli_has(cli, "socket") ? cli_value(cli, "url") : setting(cli, "url", "NODED_URL", NULL);
+}
+
+bool cli_is_remote(const struct cli *cli)
+{
+    return url(cli) != NULL;
+}
+
 struct err *cli_connect(struct cli *cli)
 {
     const struct client_config config = {
         .socket = setting(cli, "socket", "NODED_SOCKET", "/run/noded/control.sock"),
-        /* A socket on the command line is stronger than a URL in the environment. */
-        .url = cli_has(cli, "socket") ? cli_value(cli, "url") : setting(cli, "url", "NODED_URL", NULL),
+        .url = url(cli),
         .cert = setting(cli, "cert", "NODED_CERT", "/etc/noded/pki/operator.crt"),
         .key = setting(cli, "key", "NODED_KEY", "/etc/noded/pki/operator.key"),
         .ca = setting(cli, "ca", "NODED_CA", "/etc/noded/pki/ca.crt"),

@@ -30,6 +30,13 @@ static const struct json_field kit_install_fields[] = {
 };
 JSON_TABLE(job_kit_install_table, "kit.install", kit_install_fields);
 
+static const struct json_field kit_remove_fields[] = {
+    F_STRING(struct job_kit_remove, name, .required = true),
+    F_STRING(struct job_kit_remove, version, .required = true),
+    F_STRING(struct job_kit_remove, dir, .required = true),
+};
+JSON_TABLE(job_kit_remove_table, "kit.remove", kit_remove_fields);
+
 static const struct json_field create_fields[] = {
     F_STRING(struct job_create, image, .nullable = true),
     F_INT(struct job_create, source_slot),

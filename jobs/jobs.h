@@ -52,6 +52,13 @@ struct job_kit_install {
 };
 extern const struct json_table job_kit_install_table;
 
+/* kit.remove -> {}: the bundle's file in dir and what was installed of it. */
+struct job_kit_remove {
+    char *name, *version;
+    char *dir;
+};
+extern const struct json_table job_kit_remove_table;
+
 /* node.inventory -> {"slots": [{"slot", "rootfs": bool, "leftovers": bool, "snapshots": [name...], "init_pid": int (0 =
  * not running), "frozen": bool, "ramdisk": bool, "shares": bool}...], "images": [name...], "kits": [manifest...]} What
  * is really there, from the disk and the kernel. "leftovers": half-made or half-removed objects of the slot. */
@@ -184,6 +191,7 @@ extern const struct json_table job_look_table;
     X(JOB_POOL_CLOSE, "pool.close", NULL, 30000)                                                                       \
     X(JOB_IMAGE_IMPORT, "image.import", &job_image_import_table, 600000)                                               \
     X(JOB_KIT_INSTALL, "kit.install", &job_kit_install_table, 120000)                                                  \
+    X(JOB_KIT_REMOVE, "kit.remove", &job_kit_remove_table, 120000)                                                     \
     X(JOB_INVENTORY, "node.inventory", NULL, 60000)                                                                    \
     X(JOB_USAGE, "node.usage", NULL, 30000)                                                                            \
     X(JOB_CREATE, "container.create", &job_create_table, 60000)                                                        \

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <unistd.h>
+
+#include "base/failpoint.h"
+#include "base/str.h"
 #include "images/image.h"
 #include "provisioning/bundle.h"
 #include "runtime/job.h"
@@ -22,4 +27,20 @@ struct err *job_do_kit_install(const struct job *job, void *args, json_t **ret)
     const struct job_kit_install *a = args;
 
     return bundle_install(job->target.pool, a->file, a->public_key, ret);
+}
+
+/* The file first: a kit without it is still whole, and a file without its kit would bring the kit back. */
+struct err *job_do_kit_remove(const struct job *job, void *args, UNUSED json_t **ret)
+{
+    const struct job_kit_remove *a = args;
+    autofree char *file = NULL;
+    struct err *e;
+
+    if (!manifest_is_name(a->name) || !manifest_is_version(a->version))
+        return err_field("name", "not the name and version of a kit");
+    file = str_fmt("%s/%s-%s.kit", a->dir, a->name, a->version);
+    if (unlink(file) < 0 && errno != ENOENT)
+        return err_errno(errno, "'%s'", file);
+    e = failpoint("kit.file_removed");
+    return e ? e : bundle_remove(job->target.pool, a->name, a->version);
 }
