@@ -19,10 +19,9 @@
 /* The kernel answers EAGAIN when a rename elsewhere on the host makes a ".." doubtful. */
 #define RETRIES 64
 
-static int open_inside(int root, const char *path, int flags)
+static int open_how(int root, const char *path, int flags, uint64_t resolve)
 {
-    struct open_how how = {.flags = (uint64_t)(unsigned)flags | O_CLOEXEC,
-                           .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+    struct open_how how = {.flags = (uint64_t)(unsigned)flags | O_CLOEXEC, .resolve = resolve};
     int fd = -1;
 
     for (int i = 0; i < RETRIES; i++) {
@@ -31,6 +30,11 @@ static int open_inside(int root, const char *path, int flags)
             break;
     }
     return fd;
+}
+
+static int open_inside(int root, const char *path, int flags)
+{
+    return open_how(root, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 }
 
 /* A path split into the directory (text for openat2, "." for the root) and the last name. */
@@ -69,10 +73,12 @@ struct err *confined_open_root(const char *path, int *ret_fd)
 
 struct err *confined_open_dir(int root, const char *path, int *ret_fd)
 {
-    int fd = open_inside(root, path, O_RDONLY | O_DIRECTORY);
+    int fd = open_how(root, path, O_RDONLY | O_DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
 
+    if (fd < 0 && errno == ELOOP)
+        return err_new(ERR_NOT_FOUND, "directory '%s': a part of the path is a symbolic link", path);
     if (fd < 0) {
-        bool absent = errno == ENOENT || errno == ENOTDIR || errno == ELOOP;
+        bool absent = errno == ENOENT || errno == ENOTDIR;
 
         return err_recode(err_errno(errno, "directory '%s'", path), absent ? ERR_NOT_FOUND : ERR_HOST);
     }

@@ -17,7 +17,8 @@
 
 /* Opens a directory as a root. The path is the node's own; a symlink as last component is refused. */
 MUST_USE struct err *confined_open_root(const char *path, int *ret_fd);
-/* Opens a directory inside, following symlinks within the root. ERR_NOT_FOUND when there is none. */
+/* Opens a directory inside. ERR_NOT_FOUND when there is none, or a part of the path is a symlink: who may write to a
+ * directory on the way shall not choose another one. */
 MUST_USE struct err *confined_open_dir(int root, const char *path, int *ret_fd);
 
 struct confined_owner {

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shares: live mounts between real containers, who may do what with them, and how long they last."""
 import http.client
+import os
 import sqlite3
-import threading
+import subprocess
 import time
 
 import pytest
@@ -176,32 +177,46 @@ def test_in_use_is_unmounted_too(node, boxes, share):
     shell(node, boxes[1], "pkill sleep")
 
 
-def test_a_symlink_that_is_swapped_leads_nowhere_else(node, boxes, share):
-    """The source turns the directory into links to the host's and others' files while mounts are made."""
-    stop = threading.Event()
-    shell(node, boxes[0], "mkdir -p /srv/swap && echo mine > /srv/swap/marker; ln -sfn /../../../../etc /srv/evil; ln -sfn ../../../../../../../../etc /srv/worse")
+SWAPPER = """
+import ctypes, os, sys
+libc, top, need, done = ctypes.CDLL(None, use_errno=True), sys.argv[1], int(sys.argv[2]), 0
+while done < need or not os.path.exists(top + "/stop"):
+    for one, other in (("swap", "evil"), ("way", "worse")):
+        for _ in range(500):
+            if libc.renameat2(-100, f"{top}/{one}".encode(), -100, f"{top}/{other}".encode(), 2):
+                sys.exit(os.strerror(ctypes.get_errno()))
+            done += 1
+print(done)
+"""
+SWAPS = 100000
 
-    def swap():
-        while not stop.is_set():
-            shell(node, boxes[0], "for i in $(seq 300); do mv -T --exchange /srv/swap /srv/evil 2>/dev/null || "
-                                  "{ mv -T /srv/swap /srv/keep; mv -T /srv/evil /srv/swap; mv -T /srv/swap /srv/evil; mv -T /srv/keep /srv/swap; }; done")
-    thread = threading.Thread(target=swap)
-    thread.start()
+
+def test_a_symlink_that_is_swapped_leads_nowhere(node, boxes, share):
+    """The source exchanges the directory, and one on the way to it, with symlinks while mounts are made: what is mounted is
+    the directory itself, or nothing."""
+    top = f"{node.pool}/slots/{node.container(boxes[0])['node']['slot']}/rootfs/srv/race"
+    shell(node, boxes[0], "mkdir -p /srv/race/swap /srv/race/way/inner && cd /srv/race && echo mine | tee swap/marker way/inner/marker && "
+                          "ln -s /etc evil && ln -s ../../../../../../../../.. worse && mkdir /inner && echo wrong >/inner/marker")
+    swapper = subprocess.Popen(["/usr/bin/python3", "-c", SWAPPER, top, str(SWAPS)], stdout=subprocess.PIPE, text=True)
+    seen = []
     try:
-        for _ in range(25):
-            sid = share("/srv/swap")
-            time.sleep(0.05)
-            seen = shell(node, boxes[1], f"cat /hoody/shares/{sid}/marker /hoody/shares/{sid}/hostname 2>/dev/null")
-            assert seen in ("", "mine", "giver"), seen
+        for n in range(80):
+            sid = share("/srv/race/swap" if n % 2 else "/srv/race/way/inner")
+            wait_for(lambda sid=sid: get(node, sid, boxes[0])["status"] in ("active", "failed"), 10, what="the end of the attempt")
+            seen.append(shell(node, boxes[1], f"cd /hoody/shares/{sid} && ls -A && cat marker"))
             assert node.call("DELETE", f"/api/v1/storage/shares/{sid}").status == 200
     finally:
-        stop.set()
-        thread.join()
-    for link in ("/srv/evil", "/srv/worse"):
-        sid = share(link)
-        wait_for(lambda: mounted(node, boxes[1]) == [sid], 10, what="the mount")
-        assert shell(node, boxes[1], f"cat /hoody/shares/{sid}/hostname") == "giver", "the source's own /etc at most"
-        assert node.call("DELETE", f"/api/v1/storage/shares/{sid}").status == 200
+        open(top + "/stop", "w", encoding="utf-8").close()
+        swaps = swapper.communicate(timeout=60)[0]
+    assert swapper.returncode == 0 and int(swaps) >= SWAPS
+    assert "marker\nmine" in seen and set(seen) <= {"", "marker\nmine"}, set(seen)
+    shell(node, boxes[0], "rm -rf /srv/race/stop")
+    for link in ("/srv/race/evil", "/srv/race/worse/inner"):
+        if os.path.islink(top + link.removeprefix("/srv/race").removesuffix("/inner")):
+            sid = share(link)
+            wait_for(lambda sid=sid: get(node, sid, boxes[0])["status"] == "failed", 10, what="the refusal")
+            assert "symbolic link" in get(node, sid, boxes[0])["status_message"]
+            assert node.call("DELETE", f"/api/v1/storage/shares/{sid}").status == 200
 
 
 @pytest.mark.parametrize("when", ["of a creation", "of a start"])
