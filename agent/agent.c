@@ -139,6 +139,15 @@ void agent_job(struct agent *a, enum job_kind kind, int64_t slot, const void *ar
     workers_run(a->workers, kind, job_request(kind, &target, args), extra_ms, NULL, owner, done);
 }
 
+void agent_stream_job(struct agent *a, enum job_kind kind, int64_t slot, const void *args, const struct worker_io *io,
+                      void *owner, worker_done_fn *done)
+{
+    const struct job_target target = {
+        .pool = a->config->pool, .run_dir = a->config->run_dir, .cgroup = a->config->cgroup, .slot = slot};
+
+    workers_run(a->stream_workers, kind, job_request(kind, &target, args), 0, io, owner, done);
+}
+
 /* A container whose deletion is on its way to the disk would come back with the first, and the others refer to it. */
 void record_put(struct store_tx *tx, const struct container *c)
 {

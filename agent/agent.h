@@ -28,6 +28,7 @@ struct retention;
 struct event_streams;
 struct command_rates;
 struct feed;
+struct image;
 struct metrics;
 struct runtime;
 struct sse_set;
@@ -47,6 +48,7 @@ struct agent {
     struct drift *drift;
     struct conflicts *conflicts;
     struct workers *workers;
+    struct workers *stream_workers; /* long ones that wait for somebody's bytes: not to hold up the others */
 
     struct relay *relays; /* all, also those that end */
     struct relay_child *relay_children;
@@ -59,11 +61,12 @@ struct agent {
     size_t share_count;
     struct guest_apply *applies; /* changes that are being brought into containers, in order */
     struct cascade *cascades;    /* deletions of projects under way */
-    json_t *images;              /* names of what can be created from */
-    json_t *kits;                /* manifests of the suite, one per kit */
-    json_t *kits_installed;      /* manifests of all kits */
-    int64_t kits_revision;       /* of the two */
-    size_t operations;           /* under way */
+    struct image **images;       /* in no order */
+    size_t image_count;
+    json_t *kits;           /* manifests of the suite, one per kit */
+    json_t *kits_installed; /* manifests of all kits */
+    int64_t kits_revision;  /* of the two */
+    size_t operations;      /* under way */
     uint64_t routes_revision;
 
     http_handler_fn *handler; /* of every listener; owner is the agent */
@@ -102,6 +105,10 @@ void agent_commit(struct agent *a, struct store_tx *tx, void *owner, agent_done_
 /* A job about a slot (0: none). args may be NULL; extra_ms is added to the deadline. */
 void agent_job(struct agent *a, enum job_kind kind, int64_t slot, const void *args, int64_t extra_ms, void *owner,
                worker_done_fn *done);
+
+/* A job that takes as long as who sends or takes its bytes. */
+void agent_stream_job(struct agent *a, enum job_kind kind, int64_t slot, const void *args, const struct worker_io *io,
+                      void *owner, worker_done_fn *done);
 
 /* Network lane, see net.c. */
 void net_up(struct agent *a, struct container *c, bool closed, void *owner,

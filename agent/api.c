@@ -27,6 +27,12 @@ static const struct route routes[] = {
     {GET, API "/node/kits", ANYBODY, kits_get},
     {POST, API "/node/kits", ROLE_OPERATOR, kits_install},
     {DELETE, API "/node/kits/{name}/{version}", ROLE_OPERATOR, kits_remove, .words = true},
+    {GET, API "/node/images", ROLE_OPERATOR, node_images_list},
+    {POST, API "/node/images/upload", ROLE_OPERATOR, node_image_upload, .upload = true},
+    {POST, API "/node/images/prune", ROLE_OPERATOR, node_images_prune},
+    {GET, API "/node/images/{fingerprint}", ROLE_OPERATOR, node_image_get, .words = true},
+    {PUT | PATCH, API "/node/images/{fingerprint}", ROLE_OPERATOR, node_image_update, .words = true},
+    {DELETE, API "/node/images/{fingerprint}", ROLE_OPERATOR, node_image_delete, .words = true},
     {GET, API "/events", ANYBODY, events_list},
     {DELETE, API "/events", ANYBODY, events_delete},
     {GET, API "/events/stats", ANYBODY, events_stats},
@@ -170,6 +176,18 @@ static enum api_verb verb_of(const char *method)
     return 0;
 }
 
+bool api_is_upload(void *owner, const char *method, const char *path)
+{
+    const struct route *route = NULL;
+    char *params[3] = {0};
+
+    (void)owner;
+    err_ignore(route_find(routes, ARRAY_LEN(routes), (int)verb_of(method), path, params, &route));
+    for (size_t i = 0; i < ARRAY_LEN(params); i++)
+        free(params[i]);
+    return route && route->upload;
+}
+
 bool api_print_routes(void)
 {
     char verbs[ROUTE_VERBS_SIZE];
@@ -214,7 +232,7 @@ static struct err *prepare(struct api_call *call, const struct route **ret)
         e = err_reason(err_new(ERR_FORBIDDEN, "This certificate may not do that"), "INSUFFICIENT_PERMISSIONS");
     if (!e)
         e = find_container(call, *ret);
-    if (!e && call->verb != GET && len > 0)
+    if (!e && call->verb != GET && len > 0 && !(*ret)->upload)
         e = json_parse(text, len, "body", &call->body);
     if (!e && call->body && !json_is_object(call->body) && !json_is_null(call->body))
         e = err_field("body", "must be a JSON object");

@@ -27,6 +27,9 @@ typedef void api_handler_fn(struct api_call *call);
 /* The handler of http_config: routes, checks, calls. owner is the agent. */
 void api_handle(void *owner, struct http_request *req);
 
+/* Of http_config: whether the row has .upload. */
+bool api_is_upload(void *owner, const char *method, const char *path);
+
 /* Prints the route table, "GET,POST /path" a line, in the order of matching; false when stdout fails. */
 bool api_print_routes(void);
 
@@ -109,6 +112,8 @@ api_handler_fn share_create, share_update, share_get, share_delete, shares_list,
 api_handler_fn incoming_list, incoming_list_all, incoming_mount;
 api_handler_fn forwards_list, forwards_add, forwards_remove;
 api_handler_fn proxy_get, proxy_set;
+api_handler_fn node_images_list, node_image_get, node_image_update, node_image_delete, node_images_prune,
+    node_image_upload;
 api_handler_fn limits_get, limits_set, limits_delete;
 api_handler_fn network_get, network_set, network_delete, network_power, servers_list, server_get, server_runtime,
     server_commands, server_execute, server_command_log, images_public, images_user, image_get, image_icon,

@@ -4,6 +4,7 @@
 
 #include "agent/api.h"
 #include "agent/egress.h"
+#include "agent/image_set.h"
 #include "agent/kits.h"
 #include "agent/project.h"
 #include "agent/ssh_key.h"
@@ -82,14 +83,13 @@ static struct err *check_server(const struct agent *a, const char *field, const 
 static struct err *check_image(const struct agent *a, char **image)
 {
     char *canonical = image_name_canonical(str_empty(*image) ? a->config->default_image : *image);
-    json_t *have;
-    size_t i;
 
     free(*image);
     *image = canonical;
     if (!canonical)
         return err_field("container_image", "is not an image name");
-    json_array_foreach(a->images, i, have) if (str_eq(json_string_value(have), canonical)) return NULL;
+    if (image_find_by_alias(a, canonical))
+        return NULL;
     return err_reason(err_new(ERR_NOT_FOUND, "container_image: this server has no image '%s'", canonical),
                       "RESOURCE_NOT_FOUND");
 }
@@ -184,12 +184,15 @@ static void new_guest(struct container *c)
 
 static void fill(const struct agent *a, struct container *c, struct create_body *b)
 {
+    struct image *image = image_find_by_alias(a, b->container_image);
     struct container_record *r = &c->record;
 
     r->color = b->color ? steal(&b->color) : str_fmt("#%.6s", r->machine_id);
     for (char *p = r->color; *p; p++)
         *p = (char)toupper((unsigned char)*p);
     r->image = steal(&b->container_image);
+    r->image_fingerprint = str_dup(image->fingerprint);
+    image->last_used_at = r->created_at;
     r->ssh_public_key = steal(&b->ssh_public_key);
     r->comment = steal(&b->comment);
     if (b->environment_vars)
@@ -213,6 +216,7 @@ void container_create(struct api_call *call)
     struct create_body b = {.ai = true, .hoody_kit = true, .autostart = true, .ramdisk = true, .cache = true};
     struct agent *a = call->agent;
     struct container *c = NULL;
+    struct store_tx *tx;
     struct err *e = json_table_load(&create_table, call->body, &b, NULL);
 
     if (!e && answer_repeat(call, &b)) {
@@ -236,7 +240,9 @@ void container_create(struct api_call *call)
         c->record.request = json_incref(call->body);
         c->record.status = CONTAINER_CREATING;
         agent_add(a, c);
-        start_async(call, operation_new(a, &op_create, c, NULL, "user"), store_tx_new());
+        tx = store_tx_new();
+        record_put_image(tx, image_find(a, c->record.image_fingerprint));
+        start_async(call, operation_new(a, &op_create, c, NULL, "user"), tx);
     }
     json_table_clear(&create_table, &b);
     if (e)
@@ -280,6 +286,7 @@ static void copy_record(const struct container *source, struct container *c, str
 
     to->color = str_dup(from->color);
     to->image = str_dup(from->image);
+    to->image_fingerprint = str_dup(from->image_fingerprint);
     to->comment = str_dup(from->comment);
     to->ssh_public_key = steal(&b->ssh_public_key);
     to->source_container_id = str_dup(from->id);

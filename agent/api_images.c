@@ -1,73 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Images (contract, section 2.7): those in the node's pool. Buying, rating and importing are the control plane's. */
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <sys/utsname.h>
-#include <time.h>
-
 #include "agent/api.h"
+#include "agent/image_set.h"
 #include "base/id.h"
 #include "base/str.h"
-#include "images/image.h"
 
 static const char *const sort_words[] = {"alias", "added_date", "price", "rating", NULL};
 static const char *const order_words[] = {"desc", "asc", NULL};
 
-/* The distribution's word for the processor. */
-static const char *architecture(void)
+static json_t *public_image(const struct image *i, const char *alias)
 {
-    static struct utsname host;
+    char id[ID_OBJECT_LEN + 1];
 
-    (void)uname(&host);
-    if (strcmp(host.machine, "x86_64") == 0)
-        return "amd64";
-    return strcmp(host.machine, "aarch64") == 0 ? "arm64" : host.machine;
-}
-
-static int64_t size_of_archive(const struct agent *a, const char *file)
-{
-    static const char *const ends[] = {"tar.zst", "tar.xz", "tar.gz", "tar"};
-    struct stat st;
-
-    for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
-        autofree char *path = str_fmt("%s/%s.%s", a->config->images_dir, file, ends[i]);
-
-        if (stat(path, &st) == 0)
-            return st.st_size;
-    }
-    return 0;
-}
-
-/* When it came into the pool, in ms. */
-static int64_t added_at(const struct agent *a, const char *file)
-{
-    autofree char *path = str_fmt("%s/images/%s", a->config->pool, file);
-    struct statx stx;
-
-    if (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_BTIME, &stx) < 0 || !(stx.stx_mask & STATX_BTIME))
-        return 0;
-    return stx.stx_btime.tv_sec * 1000 + stx.stx_btime.tv_nsec / 1000000;
-}
-
-static json_t *image_to_json(const struct agent *a, const char *name)
-{
-    autofree char *file = image_file_name(name), *os = strndup(name, strcspn(name, "/")), *description = NULL;
-    const char *release = strchr(name, '/') ? strchr(name, '/') + 1 : "";
-    int64_t added = added_at(a, file);
-    time_t seconds = (time_t)(added / 1000);
-    char id[ID_OBJECT_LEN + 1], serial[16];
-    struct tm tm;
-
-    id_of_name("image", name, id);
-    gmtime_r(&seconds, &tm);
-    strftime(serial, sizeof(serial), "%Y%m%d", &tm);
-    description = str_fmt("%s %s", os, release);
-    if (*description >= 'a' && *description <= 'z')
-        *description = (char)(*description - 'a' + 'A');
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:n, s:I, s:i, s:o, s:i, s:i, s:n, s:b}", "id", id,
-                     "alias", name, "description", description, "image_name", name, "architecture", architecture(),
-                     "os", os, "release", release, "serial", serial, "variant", "size",
-                     (json_int_t)size_of_archive(a, file), "price", 0, "added_date", api_time(MAX(added, 1)),
+    id_of_name("image", alias, id);
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s?, s:I, s:i, s:o, s:i, s:i, s:n, s:b}", "id", id,
+                     "alias", alias, "description", i->description, "image_name", alias, "architecture",
+                     i->architecture, "os", i->os, "release", i->release, "serial", i->serial, "variant", i->variant,
+                     "size", (json_int_t)i->archive_bytes, "price", 0, "added_date", api_time(MAX(i->created_at, 1)),
                      "average_rating", 0, "rating_count", 0, "icon_url", "prespawn", 0);
 }
 
@@ -146,10 +95,18 @@ static void reply_images(struct api_call *call, json_t **found, size_t n)
              json_pack("{s:o, s:o}", "images", list, "pagination", api_pagination((int64_t)n, page, limit)));
 }
 
+static bool fits_query(const struct api_call *call, const json_t *image)
+{
+    const char *search = http_query(call->req, "search");
+
+    return is(call, "os", image) && is(call, "architecture", image) &&
+           (found_in(image, "alias", search) || found_in(image, "description", search));
+}
+
 void images_public(struct api_call *call)
 {
-    const json_t *names = call->agent->images;
-    json_t **found;
+    const struct agent *a = call->agent;
+    json_t **found = NULL;
     bool fits = true;
     size_t n = 0;
     struct err *e = zero_fits(call, "min_price", "max_price", &fits);
@@ -160,16 +117,21 @@ void images_public(struct api_call *call)
         reply_err(call->req, e);
         return;
     }
-    found = mem_new_array(json_t *, json_array_size(names) + 1);
-    for (size_t i = 0; fits && i < json_array_size(names); i++) {
-        json_t *image = image_to_json(call->agent, json_string_value(json_array_get(names, i)));
-        const char *search = http_query(call->req, "search");
+    for (size_t i = 0; fits && i < a->image_count; i++) {
+        json_t *alias;
+        size_t k;
 
-        if (is(call, "os", image) && is(call, "architecture", image) &&
-            (found_in(image, "alias", search) || found_in(image, "description", search)))
-            found[n++] = image;
-        else
-            json_decref(image);
+        json_array_foreach(a->images[i]->aliases, k, alias)
+        {
+            json_t *image = public_image(a->images[i], json_string_value(alias));
+
+            if (fits_query(call, image)) {
+                found = mem_grow(found, n + 1, sizeof(*found));
+                found[n++] = image;
+            } else {
+                json_decref(image);
+            }
+        }
     }
     reply_images(call, found, n);
 }
@@ -182,13 +144,17 @@ void images_user(struct api_call *call)
 
 static json_t *find_image(const struct api_call *call)
 {
-    for (size_t i = 0; i < json_array_size(call->agent->images); i++) {
-        const char *name = json_string_value(json_array_get(call->agent->images, i));
+    autojson names = image_names(call->agent);
+    json_t *name;
+    size_t k;
+
+    json_array_foreach(names, k, name)
+    {
         char id[ID_OBJECT_LEN + 1];
 
-        id_of_name("image", name, id);
+        id_of_name("image", json_string_value(name), id);
         if (str_eq(id, call->params[0]))
-            return image_to_json(call->agent, name);
+            return public_image(image_find_by_alias(call->agent, json_string_value(name)), json_string_value(name));
     }
     return NULL;
 }

@@ -7,6 +7,7 @@
 #include "agent/api.h"
 #include "agent/drift.h"
 #include "agent/feed.h"
+#include "agent/image_set.h"
 #include "agent/kits.h"
 #include "base/clock.h"
 
@@ -35,14 +36,14 @@ void node_get(struct api_call *call)
     uname(&host);
     sysinfo(&info);
     reply_ok(call->req, 200, "Node retrieved successfully",
-             json_pack("{s:s, s:s, s:{s:s, s:s, s:s}, s:{s:I, s:I, s:o}, s:{s:i, s:I, s:I, s:I}, s:O, s:o, s:o}", "id",
+             json_pack("{s:s, s:s, s:{s:s, s:s, s:s}, s:{s:I, s:I, s:o}, s:{s:i, s:I, s:I, s:I}, s:o, s:o, s:o}", "id",
                        a->node_id, "name", a->node_name, "versions", "noded", NODED_VERSION, "kernel", host.release,
                        "architecture", host.machine, "containers", "max", (json_int_t)a->config->max_containers,
                        "total", (json_int_t)a->container_count, "by_status", counts(a), "capacity", "cores",
                        get_nprocs(), "memory_bytes", (json_int_t)info.totalram * info.mem_unit, "pool_total_bytes",
                        (json_int_t)(pool.f_blocks * pool.f_frsize), "pool_free_bytes",
-                       (json_int_t)(pool.f_bavail * pool.f_frsize), "images", a->images, "kits", kits, "started_at",
-                       api_time(a->started_at)));
+                       (json_int_t)(pool.f_bavail * pool.f_frsize), "images", image_names(a), "kits", kits,
+                       "started_at", api_time(a->started_at)));
 }
 
 void node_routes(struct api_call *call)

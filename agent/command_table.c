@@ -4,6 +4,7 @@
 
 #include "agent/command.h"
 #include "agent/event_trim.h"
+#include "agent/image_set.h"
 #include "agent/kits.h"
 #include "agent/usage.h"
 #include "base/clock.h"
@@ -73,7 +74,7 @@ static void disk_usage(struct command_run *run)
 static void list_images(struct command_run *run)
 {
     command_done(run, NULL,
-                 json_pack("{s:O, s:o}", "images", run->agent->images, "kits", kits_of_suite(run->agent, NULL)));
+                 json_pack("{s:o, s:o}", "images", image_names(run->agent), "kits", kits_of_suite(run->agent, NULL)));
 }
 
 static void on_job(void *owner, struct err *e, json_t *result)

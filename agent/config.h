@@ -16,6 +16,7 @@ struct config {
     char *pool, *loop_file;
     int64_t loop_size, reserve, low_percent;
     char *images_dir, *kits_dir, *kits_public_key;
+    int64_t images_keep_days;
     char **kits_enabled;
     char *table, *veth_prefix, *ipv4_pool, *ipv6_pool, *uplink, *firewall_ipv6;
     bool inter_container, quota;

@@ -26,6 +26,7 @@ static const struct json_field record_fields[] = {
     R(STRING, name, .required = true),
     R(STRING, color, .nullable = true),
     R(STRING, image, .nullable = true),
+    R(STRING, image_fingerprint, .nullable = true),
     R(STRING, comment, .nullable = true),
     R(STRING, ssh_public_key, .nullable = true),
     R(STRING, hostname, .required = true),

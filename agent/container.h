@@ -35,6 +35,7 @@ extern const char *const ramdisk_scope_words[]; /* NULL-terminated */
 
 struct container_record {
     char *id, *project_id, *name, *color, *image, *comment, *ssh_public_key, *hostname, *machine_id;
+    char *image_fingerprint; /* what it was made from; NULL: not known */
     char *source_container_id, *last_used_snapshot;
     int64_t slot, created_at, updated_at, started_at; /* times in ms since the epoch; started_at 0: not running */
     int status;                                       /* enum container_status */

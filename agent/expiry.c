@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/expiry.h"
 
+#include "agent/image_set.h"
 #include "agent/operation.h"
 #include "agent/share.h"
 #include "base/clock.h"
@@ -30,6 +31,8 @@ static void on_timer(uv_timer_t *timer)
 
     if (!a->stopping)
         shares_expire(a);
+    if (!a->stopping && a->config->images_keep_days > 0)
+        json_decref(images_prune(a, a->config->images_keep_days));
     for (size_t i = 0; i < a->container_count && !a->stopping; i++) {
         struct container *c = a->containers[i];
         const struct snapshot *s = c->op || c->copies ? NULL : expired(c, now);

@@ -19,6 +19,7 @@
 #include "base/str.h"
 
 enum { HEADER_DEADLINE_MS = 10000, IDLE_DEADLINE_MS = 60000, CONNECTIONS_MAX = 512, CLOSE_DEADLINE_MS = 5000 };
+enum { UPLOAD_DEADLINE_MS = 120000 }; /* for the next bytes of a body that is a stream */
 
 static void on_timer(uv_timer_t *t);
 static void continue_close(struct http_server *s);
@@ -141,6 +142,7 @@ void http_request_free(struct http_request *r)
         r->next->prev = r->prev;
     if (r->response)
         MHD_destroy_response(r->response);
+    http_upload_close(r->upload);
     free(r->method);
     free(r->path);
     free(r->body);
@@ -160,6 +162,7 @@ static void on_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
         return;
     *con_cls = NULL;
     r->conn = NULL;
+    http_upload_close(steal(&r->upload));
     if (r->stream)
         http_stream_gone(r->stream);
     if (!r->dispatched || r->replied)
@@ -279,6 +282,30 @@ static enum MHD_Result take_body(struct http_request *r, const char *data, size_
     return MHD_YES;
 }
 
+static void begin_upload(struct http_request *r)
+{
+    r->upload = http_upload_new(r);
+    r->dispatched = true;
+    r->close_after = true;
+    r->server->config.handler(r->server->config.owner, r);
+}
+
+static enum MHD_Result go_on_with_upload(struct http_request *r, const char *data, size_t *data_len)
+{
+    struct connection *c = http_connection_of(r->conn);
+    bool end = *data_len == 0;
+
+    if (c)
+        uv_timer_start(&c->deadline, on_deadline, UPLOAD_DEADLINE_MS, 0);
+    if (http_upload_take(r->upload, data, data_len) && !(end && !r->replied))
+        return end ? MHD_queue_response(r->conn, (unsigned)r->status, r->response) : MHD_YES;
+    if (c)
+        uv_timer_stop(&c->deadline); /* it is we who let the client wait */
+    r->suspended = true;
+    MHD_suspend_connection(r->conn);
+    return MHD_YES;
+}
+
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const char *url, const char *method,
                                   const char *version, const char *data, size_t *data_len, void **con_cls)
 {
@@ -287,16 +314,20 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
     int status = 0;
 
     if (!r) {
+        bool upload = s->config.is_upload && s->config.is_upload(s->config.owner, method, url);
         struct err *e;
 
         r = request_new(s, conn, method, url);
         *con_cls = r;
-        e = http_gate(conn, method, url, version, s->config.body_max, &status);
-        if (!e)
-            return MHD_YES;
-        refuse(r, status, e);
-        return MHD_queue_response(conn, (unsigned)r->status, r->response);
+        e = http_gate(conn, method, url, version, upload ? SIZE_MAX : s->config.body_max, &status);
+        if (e)
+            refuse(r, status, e);
+        else if (upload)
+            begin_upload(r);
+        return r->replied ? MHD_queue_response(conn, (unsigned)r->status, r->response) : MHD_YES;
     }
+    if (r->upload)
+        return go_on_with_upload(r, data, data_len);
     if (*data_len)
         return take_body(r, data, data_len);
     if (!r->dispatched) {

@@ -32,6 +32,9 @@ struct http_config {
     size_t body_max;
     void *owner;
     http_handler_fn *handler;
+    /* Whether the body of such a request is a stream: its handler is called when the head is there, and says by
+     * http_upload_to where the body goes. May be NULL: none is. */
+    bool (*is_upload)(void *owner, const char *method, const char *path);
 };
 
 MUST_USE struct err *http_server_start(uv_loop_t *loop, const struct http_config *config, struct http_server **ret);
@@ -47,6 +50,14 @@ const char *http_query(const struct http_request *req, const char *name);  /* de
 const char *http_header(const struct http_request *req, const char *name); /* NULL when absent */
 const char *http_body(const struct http_request *req, size_t *ret_len);
 const struct peer *http_peer(const struct http_request *req);
+
+/*
+ * The body of an upload goes into a socket (a stream one, taken over) as fast as that takes it; nothing is kept in
+ * memory. At the end of the body the socket is shut down for writing; when the client leaves before, it is closed, so
+ * that the reader can tell the two apart (POLLHUP). Whoever reads may leave: the rest of the body is dropped then. The
+ * answer is sent when the body has come in.
+ */
+void http_upload_to(struct http_request *req, int fd);
 
 /* Answers with a JSON body (taken over). header_name may be NULL. A client that went away is no error. */
 void http_reply(struct http_request *req, int status, json_t *body, const char *header_name, const char *header_value);

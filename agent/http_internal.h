@@ -23,6 +23,7 @@ struct http_request {
     size_t body_len, body_size;
     struct MHD_Response *response;
     struct http_stream *stream; /* the reply's body, when it comes in pieces */
+    struct http_upload *upload; /* the request's body, when it does */
     int status;
     bool dispatched, suspended, too_large, replied, close_after;
 };
@@ -49,5 +50,10 @@ void http_request_free(struct http_request *r);
 void http_common_headers(struct http_request *r, const char *content_type);
 /* MHD goes on with a suspended connection. */
 void http_send(struct http_request *r);
+/* A request whose body is a stream begins and ends. */
+struct http_upload *http_upload_new(struct http_request *r);
+void http_upload_close(struct http_upload *u);
+/* Takes of the body what it can (*len is what is left then), or with *len == 0 its end. False: suspend. */
+bool http_upload_take(struct http_upload *u, const char *data, size_t *len);
 /* The connection of a stream has ended. */
 void http_stream_gone(struct http_stream *s);

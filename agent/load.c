@@ -7,6 +7,7 @@
 #include "agent/command.h"
 #include "agent/egress.h"
 #include "agent/event.h"
+#include "agent/image_set.h"
 #include "agent/project.h"
 #include "agent/share.h"
 #include "base/fd.h"
@@ -110,6 +111,19 @@ static struct err *load_share(struct agent *a, const json_t *row)
     return e;
 }
 
+static struct err *load_image(struct agent *a, const json_t *row)
+{
+    auto_(image_free) struct image *i = mem_new(struct image);
+    autojson body = NULL;
+    struct err *e = body_of(row, &body);
+
+    if (!e)
+        e = json_table_load(&image_table, body, i, NULL);
+    if (!e)
+        image_add(a, steal(&i));
+    return e;
+}
+
 static struct err *each(struct agent *a, enum store_statement statement,
                         struct err *(*load)(struct agent *a, const json_t *row))
 {
@@ -179,6 +193,8 @@ struct err *load_state(struct agent *a, bool *ret_rebooted, json_t **ret_intents
         e = store_open_reader(path, &a->reader);
     if (!e)
         e = load_meta(a, ret_rebooted);
+    if (!e)
+        e = each(a, STORE_IMAGE_ALL, load_image);
     if (!e)
         e = each(a, STORE_PROJECT_ALL, load_project);
     if (!e)

@@ -19,6 +19,7 @@ struct route {
     void (*refuse)(struct api_call *call, struct err *e);
     bool words;    /* its params are words, no ids */
     bool fallback; /* matches only after all others and never makes a 405 */
+    bool upload;   /* the body is no JSON but a stream: http_upload_to */
 };
 
 enum { ROUTE_VERBS_SIZE = 48 };

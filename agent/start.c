@@ -7,12 +7,14 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "agent/api.h"
 #include "agent/drift.h"
 #include "agent/event_stream.h"
 #include "agent/event_trim.h"
 #include "agent/expiry.h"
 #include "agent/feed.h"
 #include "agent/guest.h"
+#include "agent/image_set.h"
 #include "agent/kits.h"
 #include "agent/listen.h"
 #include "agent/load.h"
@@ -30,14 +32,15 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/str.h"
-#include "images/image.h"
+
+enum { STREAM_WORKERS = 4 };
 
 struct starter {
     struct agent *agent;
     void *owner;
     agent_done_fn *done;
     json_t *intents, *inventory;
-    json_t *imports; /* [{"file", "image" (archives only)}]: what is new in the images and kits directories */
+    json_t *imports; /* [{"file"}]: what is new in the kits directory */
     size_t next_import;
     bool rebooted;
 };
@@ -59,8 +62,11 @@ static void on_boot_seen(void *owner, struct err *e)
 
 static struct err *serve(struct agent *a)
 {
-    const struct http_config base = {
-        .listen_fd = -1, .body_max = (size_t)a->config->body_max, .owner = a, .handler = a->handler};
+    const struct http_config base = {.listen_fd = -1,
+                                     .body_max = (size_t)a->config->body_max,
+                                     .owner = a,
+                                     .handler = a->handler,
+                                     .is_upload = api_is_upload};
     struct http_config control = base;
     int tls_fd = -1;
     struct err *e = listen_open(a->config, &control.listen_fd, &tls_fd);
@@ -173,15 +179,13 @@ static void on_imported(void *owner, struct err *e, json_t *result)
     struct starter *s = owner;
     const json_t *import = json_array_get(s->imports, s->next_import);
     const char *file = json_string_value(json_object_get(import, "file"));
-    const json_t *image = json_object_get(import, "image");
 
     if (e) {
         e = err_wrap(e, "%s", file);
         log_err(NULL, LOG_LEVEL_ERR, e, "cannot import, ignoring the file");
     } else {
         log_notice(NULL, "imported %s", file);
-        json_array_append(json_object_get(s->inventory, image ? "images" : "kits"),
-                          image ? (json_t *)(uintptr_t)image : result);
+        json_array_append(json_object_get(s->inventory, "kits"), result);
     }
     json_decref(result);
     s->next_import++;
@@ -192,26 +196,18 @@ static void next_import(struct starter *s)
 {
     const json_t *import = json_array_get(s->imports, s->next_import);
     struct agent *a = s->agent;
+    struct job_kit_install args;
     char *file;
 
     if (!import) {
-        a->images = json_incref(json_object_get(s->inventory, "images"));
         kits_load(a, json_incref(json_object_get(s->inventory, "kits")));
         go_network(s);
         return;
     }
     file = (char *)(uintptr_t)json_string_value(json_object_get(import, "file"));
     sd_notifyf(0, "STATUS=importing %s\nEXTEND_TIMEOUT_USEC=600000000", file);
-    if (json_object_get(import, "image")) {
-        const struct job_image_import args = {
-            .image = (char *)(uintptr_t)json_string_value(json_object_get(import, "image")), .file = file};
-
-        agent_job(a, JOB_IMAGE_IMPORT, 0, &args, 0, s, on_imported);
-    } else {
-        const struct job_kit_install args = {.file = file, .public_key = a->config->kits_public_key};
-
-        agent_job(a, JOB_KIT_INSTALL, 0, &args, 0, s, on_imported);
-    }
+    args = (struct job_kit_install){.file = file, .public_key = a->config->kits_public_key};
+    agent_job(a, JOB_KIT_INSTALL, 0, &args, 0, s, on_imported);
 }
 
 static bool ends_with(const char *s, const char *end)
@@ -219,30 +215,6 @@ static bool ends_with(const char *s, const char *end)
     size_t n = strlen(s), m = strlen(end);
 
     return n > m && strcmp(s + n - m, end) == 0;
-}
-
-/* NAME.tar[.zst|.gz|.xz] -> the image's canonical name; NULL when it is no archive. The caller frees it. */
-static char *image_of_file(const char *name)
-{
-    static const char *const ends[] = {".tar", ".tar.zst", ".tar.gz", ".tar.xz"};
-
-    for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
-        if (ends_with(name, ends[i])) {
-            autofree char *stem = strndup(name, strlen(name) - strlen(ends[i]));
-
-            return image_name_canonical(stem);
-        }
-    }
-    return NULL;
-}
-
-static bool have_image(const json_t *inventory, const char *image)
-{
-    json_t *v;
-    size_t i;
-
-    json_array_foreach(json_object_get(inventory, "images"), i, v) if (str_eq(json_string_value(v), image)) return true;
-    return false;
 }
 
 /* A bundle is named NAME-VERSION.kit. */
@@ -268,16 +240,21 @@ static void scan(struct starter *s, const char *dir)
     const struct dirent *entry;
 
     while (d && (entry = readdir(d))) {
-        autofree char *image = image_of_file(entry->d_name);
         autofree char *file = str_fmt("%s/%s", dir, entry->d_name);
 
-        if (image && !have_image(s->inventory, image))
-            json_array_append_new(s->imports, json_pack("{s:s, s:s}", "file", file, "image", image));
-        else if (ends_with(entry->d_name, ".kit") && !have_kit(s->inventory, entry->d_name))
+        if (ends_with(entry->d_name, ".kit") && !have_kit(s->inventory, entry->d_name))
             json_array_append_new(s->imports, json_pack("{s:s}", "file", file));
     }
     if (d)
         closedir(d);
+}
+
+static void on_images(void *owner)
+{
+    struct starter *s = owner;
+
+    scan(s, s->agent->config->kits_dir);
+    next_import(s);
 }
 
 static void on_inventory(void *owner, struct err *e, json_t *result)
@@ -289,9 +266,7 @@ static void on_inventory(void *owner, struct err *e, json_t *result)
         return;
     }
     s->inventory = result;
-    scan(s, s->agent->config->images_dir);
-    scan(s, s->agent->config->kits_dir);
-    next_import(s);
+    images_scan(s->agent, result, s, on_images);
 }
 
 static void on_pool(void *owner, struct err *e, json_t *result)
@@ -350,6 +325,7 @@ struct agent *agent_start(uv_loop_t *loop, struct config *config, http_handler_f
     a->metrics = metrics_new(a);
     a->runtime = runtime_new(a);
     a->workers = workers_new(loop, config->worker, (size_t)config->workers);
+    a->stream_workers = workers_new(loop, config->worker, STREAM_WORKERS);
     e = begin(s);
     if (e)
         end(s, e);

@@ -9,6 +9,7 @@
 #include "agent/event_trim.h"
 #include "agent/expiry.h"
 #include "agent/feed.h"
+#include "agent/image_set.h"
 #include "agent/metrics.h"
 #include "agent/project.h"
 #include "agent/relay.h"
@@ -95,8 +96,8 @@ static void on_timer(uv_timer_t *timer)
 {
     struct stopper *s = timer->data;
     struct agent *a = s->agent;
-    bool idle = a->operations == 0 && workers_count(a->workers) == 0 && lane_length(a->store_lane) == 0 &&
-                lane_length(a->read_lane) == 0 && lane_length(a->net_lane) == 0;
+    bool idle = a->operations == 0 && workers_count(a->workers) == 0 && workers_count(a->stream_workers) == 0 &&
+                lane_length(a->store_lane) == 0 && lane_length(a->read_lane) == 0 && lane_length(a->net_lane) == 0;
 
     if (!idle && uv_now(a->loop) < s->give_up_ms)
         return;
@@ -139,6 +140,7 @@ void agent_free(struct agent *a)
     metrics_free(a->metrics);
     runtime_free(a->runtime);
     workers_free(a->workers);
+    workers_free(a->stream_workers);
     lane_free(a->store_lane);
     lane_free(a->read_lane);
     lane_free(a->net_lane);
@@ -148,7 +150,7 @@ void agent_free(struct agent *a)
     events_free(a->events);
     commands_free(a->command_rates);
     conflicts_free(a->conflicts);
-    json_decref(a->images);
+    images_free(a);
     json_decref(a->kits);
     json_decref(a->kits_installed);
     free(a->node_name);

@@ -218,6 +218,84 @@ struct err *client_call(struct client *c, const char *method, const char *path, 
     return e;
 }
 
+struct sending {
+    int fd[2];
+    struct waiting waiting;
+    int64_t sent;
+    const struct client *client;
+};
+
+static size_t on_send(char *data, size_t size, size_t count, void *owner)
+{
+    struct sending *s = owner;
+    ssize_t n;
+
+    do
+        n = read(s->fd[0], data, size * count);
+    while (n < 0 && errno == EINTR);
+    if (n == 0 && s->fd[1] >= 0) {
+        s->fd[0] = s->fd[1];
+        s->fd[1] = -1;
+        return on_send(data, size, count, owner);
+    }
+    if (n < 0)
+        return CURL_READFUNC_ABORT;
+    s->sent += n;
+    return (size_t)n;
+}
+
+static int on_sent(void *owner, curl_off_t a, curl_off_t b, curl_off_t d, curl_off_t e)
+{
+    struct sending *s = owner;
+    int64_t now = clock_mono_ms() - s->waiting.since;
+
+    (void)a, (void)b, (void)d, (void)e;
+    if (s->client->progress && now / 1000 != s->waiting.shown_s) {
+        s->waiting.shown_s = now / 1000;
+        fprintf(stderr, "\r%lld MiB, %d s ", (long long)(s->sent >> 20), (int)s->waiting.shown_s);
+    }
+    return 0;
+}
+
+struct err *client_upload(struct client *c, const char *path, int fd, int fd2, json_t **ret)
+{
+    autofree char *url = str_fmt("%s%s", c->base, path);
+    struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/octet-stream");
+    struct sending s = {.fd = {fd, fd2}, .waiting = {.since = clock_mono_ms()}, .client = c};
+    char details[CURL_ERROR_SIZE] = "";
+    struct answer answer = {0};
+    long status = 0;
+    struct err *e;
+    CURLcode code;
+
+    headers = curl_slist_append(headers, "Transfer-Encoding: chunked");
+    headers = curl_slist_append(headers, "Expect: 100-continue");
+    curl_easy_setopt(c->curl, CURLOPT_URL, url);
+    curl_easy_setopt(c->curl, CURLOPT_CUSTOMREQUEST, NULL);
+    curl_easy_setopt(c->curl, CURLOPT_POST, 1L);
+    curl_easy_setopt(c->curl, CURLOPT_POSTFIELDS, NULL);
+    curl_easy_setopt(c->curl, CURLOPT_POSTFIELDSIZE, -1L);
+    curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, details);
+    curl_easy_setopt(c->curl, CURLOPT_READFUNCTION, on_send);
+    curl_easy_setopt(c->curl, CURLOPT_READDATA, &s);
+    curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, on_data);
+    curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, &answer);
+    curl_easy_setopt(c->curl, CURLOPT_TIMEOUT, 0L); /* it takes as long as there is something to send */
+    curl_easy_setopt(c->curl, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(c->curl, CURLOPT_XFERINFOFUNCTION, on_sent);
+    curl_easy_setopt(c->curl, CURLOPT_XFERINFODATA, &s);
+    code = curl_easy_perform(c->curl);
+    if (s.waiting.shown_s)
+        fprintf(stderr, "\r\033[K");
+    curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &status);
+    e = code == CURLE_OK ? read_answer(status, &answer, ret) : no_answer(c, code, details);
+    curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, NULL);
+    curl_slist_free_all(headers);
+    free(answer.text);
+    return e;
+}
+
 struct following {
     struct client *client;
     void *owner;
@@ -276,4 +354,15 @@ struct err *client_follow(struct client *c, const char *path, const char *last_i
     curl_slist_free_all(headers);
     free(f.answer.text);
     return e;
+}
+
+char *client_escape_value(const char *text)
+{
+    char *escaped = client_escape(text);
+
+    for (char *p = strstr(escaped, "%2F"); p; p = strstr(p, "%2F")) {
+        *p = '/';
+        memmove(p + 1, p + 3, strlen(p + 3) + 1);
+    }
+    return escaped;
 }

@@ -22,9 +22,14 @@ DEFINE_AUTO(struct client, client_close)
  * as reason, and what to do next. */
 MUST_USE struct err *client_call(struct client *c, const char *method, const char *path, const json_t *body,
                                  json_t **ret);
+/* The same with a body of any size: what is read from fd until its end, and then from fd2 (-1: nothing). The node sees
+ * it as it comes. Tells on stderr how much has gone, when the client shows progress. */
+MUST_USE struct err *client_upload(struct client *c, const char *path, int fd, int fd2, json_t **ret);
 /* A reply that goes on: every line of it, without its end, until the node ends it (NULL) or the connection breaks.
  * last_id (may be NULL) is sent as Last-Event-ID. */
 MUST_USE struct err *client_follow(struct client *c, const char *path, const char *last_id, void *owner,
                                    void (*line)(void *owner, const char *text));
 /* One part of a path or query, percent-encoded; the caller frees it. */
 char *client_escape(const char *text);
+/* The same of a query's value, where a slash stands for itself. */
+char *client_escape_value(const char *text);

@@ -141,6 +141,16 @@ static const struct cli_option events_options[] = {
     {"limit", CLI_VALUE, "N", "how many at most, 1..500 [50]"},
     {0},
 };
+static const struct cli_option image_import_options[] = {
+    {"alias", CLI_LIST, "NAME", "a name for it, such as debian/13; may be repeated"},
+    {"description", CLI_VALUE, "TEXT", "what it is"},
+    {"fingerprint", CLI_VALUE, "SHA256", "refuse anything that has another one"},
+    {0},
+};
+static const struct cli_option image_remove_options[] = {
+    {"force", CLI_FLAG, NULL, "also when containers were made from it"},
+    {0},
+};
 static const struct cli_option exec_options[] = {
     {"timeout", CLI_VALUE, "SECONDS", "how long it may take, 1..7200"},
     {"no-wait", CLI_FLAG, NULL, "print the id of its log at once"},
@@ -228,6 +238,13 @@ const struct cli_command cli_commands[] = {
     {"share unmount", "CONTAINER ID", 2, 2, "Do without an incoming share", cmd_share_mount, NULL},
     {"events", "", 0, 0, "What happened", cmd_events, events_options},
     {"images", "", 0, 0, "What containers can be made from", cmd_images, NULL},
+    {"image list", "", 0, 0, "The node's images with their fingerprints", cmd_image_list, NULL},
+    {"image import", "FILE [ROOTFS]", 1, 2, "Bring in an image; - is standard input", cmd_image_import,
+     image_import_options},
+    {"image alias", "IMAGE [NAME...]", 1, -1, "Give it these names and no others", cmd_image_alias, NULL},
+    {"image remove", "IMAGE...", 1, -1, "Remove images", cmd_image_remove, image_remove_options},
+    {"image prune", "", 0, 0, "Remove images that nobody uses and that have no name or are cached", cmd_image_prune,
+     NULL},
     {"server commands", "", 0, 0, "What the server can be asked to do", cmd_server_commands, NULL},
     {"server exec", "SLUG [NAME=VALUE...]", 1, -1, "Run a server command", cmd_server_exec, exec_options},
     {"server log", "ID", 1, 1, "How a server command went", cmd_server_log, NULL},

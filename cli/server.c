@@ -193,6 +193,6 @@ struct err *cmd_images(struct cli *cli)
             printf("%s\n", output_member(image, "alias"));
     }
     if (t)
-        table_print(t, "There are none: put an archive into the images directory and restart noded.");
+        table_print(t, "There are none: 'nodectl image import' brings one.");
     return NULL;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The bytes are on disk and their digest is right before anything of them is read. */
 #include "images/image.h"
 
-#include <archive.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -10,52 +10,14 @@
 
 #include "base/failpoint.h"
 #include "base/fd.h"
+#include "base/json_table.h"
 #include "base/str.h"
+#include "images/image_file.h"
+#include "images/image_unpack.h"
 #include "provisioning/confined.h"
 #include "provisioning/install.h"
-#include "provisioning/unpack.h"
 #include "storage/layout.h"
 #include "storage/subvolume.h"
-
-/* The size is kept on the image's own root; trusted.* cannot be seen or set from within a user namespace. */
-#define BYTES_XATTR "trusted.noded.bytes"
-#define BLOCK 262144
-
-static const struct unpack_rules image_rules = {
-    .max_entries = 2000000, .max_bytes = 64LL * 1024 * 1024 * 1024, .whole_system = true};
-
-static struct err *archive_failed(struct archive *a, const char *file)
-{
-    const char *text = archive_error_string(a);
-
-    return err_new(ERR_INVALID, "'%s': %s", file, text ? text : "no archive");
-}
-
-static struct err *unpack_image(int dir, const char *file, int64_t *ret_bytes)
-{
-    autofd int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    struct archive *a;
-    struct stat st;
-    struct err *e;
-
-    if (fd < 0)
-        return err_recode(err_errno(errno, "image archive '%s'", file), errno == ENOENT ? ERR_NOT_FOUND : ERR_HOST);
-    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-        return err_new(ERR_INVALID, "image archive '%s' is no regular file", file);
-    a = archive_read_new();
-    if (!a)
-        abort();
-    archive_read_support_format_tar(a);
-    archive_read_support_filter_gzip(a);
-    archive_read_support_filter_xz(a);
-    archive_read_support_filter_zstd(a);
-    if (archive_read_open_fd(a, fd, BLOCK) != ARCHIVE_OK)
-        e = archive_failed(a, file);
-    else
-        e = err_wrap(unpack_archive(a, dir, &image_rules, ret_bytes), "'%s'", file);
-    archive_read_free(a);
-    return e;
-}
 
 /* A tree without an init is none we could start: better said now than by a container that does not. */
 static struct err *check_system(int dir)
@@ -68,62 +30,98 @@ static struct err *check_system(int dir)
     return err_new(ERR_INVALID, "the archive holds no root file system with /sbin/init");
 }
 
-static struct err *fill(const char *temporary, const char *file, int64_t *ret_bytes)
+struct position {
+    const struct image_import *in;
+    const struct image_files *files;
+};
+
+static void tell_position(void *owner)
 {
+    const struct position *p = owner;
+    off_t at = lseek(p->files->root, 0, SEEK_CUR); /* the child reads through the same open file */
+
+    if (p->in->progress && at > 0)
+        p->in->progress(p->in->owner, at, p->files->input_bytes);
+}
+
+static struct err *fill(const struct image_import *in, const char *temporary, struct image_files *files, json_t **ret)
+{
+    struct position position = {in, files};
     autofd int dir = -1;
     char text[32];
     struct err *e = confined_open_root(temporary, &dir);
 
+    files->owner = &position;
+    files->tick = tell_position;
     if (!e)
         e = failpoint("image.unpack");
     if (!e)
-        e = unpack_image(dir, file, ret_bytes);
+        e = image_unpack(files, dir, ret);
     if (!e)
         e = check_system(dir);
     if (e)
         return e;
-    snprintf(text, sizeof(text), "%lld", (long long)*ret_bytes);
-    if (fsetxattr(dir, BYTES_XATTR, text, strlen(text), 0) < 0)
+    snprintf(text, sizeof(text), "%lld", (long long)json_integer_value(json_object_get(*ret, "bytes")));
+    if (fsetxattr(dir, IMAGE_BYTES_XATTR, text, strlen(text), 0) < 0)
         return err_errno(errno, "size of the image");
     return NULL;
 }
 
-static int64_t recorded_bytes(const char *path)
+/* The files are there and are what they should be. */
+static struct err *install(const struct image_import *in, struct image_files *files, const char *fingerprint,
+                           json_t **ret)
 {
-    char text[32] = "";
-    int64_t bytes = 0;
-
-    if (lgetxattr(path, BYTES_XATTR, text, sizeof(text) - 1) <= 0 || !str_to_i64(text, &bytes))
-        return 0;
-    return bytes;
-}
-
-struct err *image_import(const char *pool, const char *image, const char *file, int64_t *ret_bytes)
-{
-    autofree char *canonical = image_name_canonical(image);
-    autofree char *images = layout_images(pool);
-    autofree char *name = NULL, *temporary = NULL, *final = NULL;
+    autofree char *images = layout_images(in->pool), *temporary = layout_temporary(images, fingerprint);
+    autofree char *final = layout_image(in->pool, fingerprint);
     autofd int lock = -1;
-    struct err *e;
+    struct err *e = install_begin(in->pool, images, &lock);
 
-    if (!canonical)
-        return err_new(ERR_INVALID, "'%s' is no image name", image);
-    name = image_file_name(canonical);
-    temporary = layout_temporary(images, name);
-    final = layout_image(pool, canonical);
-    e = install_begin(pool, images, &lock);
     if (e)
-        return err_wrap(e, "image %s", canonical);
+        return e;
     if (subvolume_exists(final)) {
-        *ret_bytes = recorded_bytes(final);
+        *ret = json_pack("{s:I, s:n}", "bytes", (json_int_t)image_recorded_bytes(final), "metadata");
         return NULL;
     }
     e = subvolume_create(temporary);
     if (!e)
-        e = fill(temporary, file, ret_bytes);
+        e = fill(in, temporary, files, ret);
     if (!e)
         e = install_finish(temporary, final);
     if (e)
-        err_ignore(subvolume_delete(pool, temporary));
-    return err_wrap(e, "image %s", canonical);
+        err_ignore(subvolume_delete(in->pool, temporary));
+    return e;
+}
+
+struct err *image_import(const struct image_import *in, json_t **ret)
+{
+    struct image_files files = {.root = -1, .metadata = -1};
+    char fingerprint[IMAGE_FINGERPRINT_SIZE];
+    autojson made = NULL;
+    struct err *e = NULL;
+
+    if (in->fingerprint && !image_fingerprint_ok(in->fingerprint))
+        return err_field("fingerprint", "must be 64 lower case hex digits");
+    e = image_files_open(in, &files, fingerprint);
+    if (!e && in->fingerprint && strcmp(fingerprint, in->fingerprint) != 0)
+        e = err_reason(err_new(ERR_INVALID, "its digest is %s and not %s", fingerprint, in->fingerprint),
+                       "IMAGE_DIGEST_WRONG");
+    if (!e)
+        e = install(in, &files, fingerprint, &made);
+    if (!e)
+        *ret =
+            json_pack("{s:s, s:O, s:I, s:O}", "fingerprint", fingerprint, "size_bytes", json_object_get(made, "bytes"),
+                      "archive_bytes", (json_int_t)files.input_bytes, "metadata", json_object_get(made, "metadata"));
+    fd_closep(&files.root);
+    fd_closep(&files.metadata);
+    return err_wrap(e, "image");
+}
+
+struct err *image_remove(const char *pool, const char *fingerprint)
+{
+    autofree char *path = NULL;
+
+    if (!image_fingerprint_ok(fingerprint))
+        return err_field("fingerprint", "must be 64 lower case hex digits");
+    path = layout_image(pool, fingerprint);
+    return subvolume_delete(pool, path);
 }

@@ -1,25 +1,52 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Images: root file systems that containers are made from. The canonical name is "distribution/version"; an image in
- * the pool is the read-only subvolume layout_image().
+ * Images: root file systems that containers are made from. In the pool an image is the read-only subvolume
+ * layout_image() of its fingerprint, the sha256 of the archive that it came from (of both files, the metadata first,
+ * for an image in two). Names such as "debian/13" are the daemon's business; they never become part of a path.
  */
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
 
 #define IMAGE_DEFAULT "debian/13"
+#define IMAGE_ARCHIVE_MAX (INT64_C(16) << 30) /* bytes of an archive */
 
 /* "debian", "debian-13", "debian:13", "debian 13", "debian/13" and NULL all mean "debian/13". Case does not matter.
  * NULL when the text is no image name; else the caller frees it. */
 char *image_name_canonical(const char *text);
-/* The name with '-' for '/', as it stands in file names; of a canonical name only. The caller frees it. */
-char *image_file_name(const char *canonical);
+/* 64 lower case hex digits. */
+bool image_fingerprint_ok(const char *text);
+/* Debian's word for a processor that the kernel calls so ("amd64" for "x86_64"), or the text itself; and for this
+ * host's. */
+const char *image_debian_processor(const char *machine);
+const char *image_architecture(void);
 
-/* Unpacks a tar archive (plain, .gz, .xz, .zst) into the pool. Already there: nothing is done. An interrupted import
- * leaves nothing that counts and its remains are removed by the next one. *ret_bytes = sum of the file sizes. */
-MUST_USE struct err *image_import(const char *pool, const char *image, const char *file, int64_t *ret_bytes);
-/* Array of canonical names in the pool. */
+struct image_import {
+    const char *pool;
+    const char *file, *metadata_file; /* the archive's path; of an image in two files also the other one's */
+    int stream;                       /* when there is no file: a socket that the bytes come from */
+    int64_t split_bytes;              /* stream: so many bytes are the metadata's file; 0: one file */
+    const char *fingerprint;          /* that it must have; NULL: any */
+    void *owner;
+    void (*progress)(void *owner, int64_t done, int64_t total); /* bytes of the archive; may be NULL */
+};
+
+/* Puts an image into the pool: a tar archive (plain, .gz, .xz, .zst) of a root file system, a squashfs of one, or the
+ * same in LXD's and Incus's form (with metadata.yaml, in one file or two). The bytes are hostile: they are read and
+ * unpacked by a child without rights over the host. What is there already stays. An interrupted import leaves nothing
+ * that counts and its remains are removed by the next one.
+ * *ret = {"fingerprint", "size_bytes" (sum of the file sizes), "archive_bytes", "metadata": object|null}. */
+MUST_USE struct err *image_import(const struct image_import *in, json_t **ret);
+/* Array of {"fingerprint", "size_bytes", "added_at"} of the pool. */
 MUST_USE struct err *image_list(const char *pool, json_t **ret_array);
+/* Missing is success. What its containers share with it stays theirs. */
+MUST_USE struct err *image_remove(const char *pool, const char *fingerprint);
+
+/* What metadata.yaml says, as an object: "architecture", "creation_date" and those of its "properties" that are plain
+ * texts. ERR_INVALID when it is no such text, or for another processor. */
+#define IMAGE_METADATA_MAX 65536
+MUST_USE struct err *image_metadata_parse(const char *text, size_t len, json_t **ret);

@@ -1,9 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
 
 #include "base/str.h"
 #include "images/image.h"
+#include "images/image_file.h"
 #include "storage/layout.h"
+
+int64_t image_recorded_bytes(const char *path)
+{
+    char text[32] = "";
+    int64_t bytes = 0;
+
+    if (lgetxattr(path, IMAGE_BYTES_XATTR, text, sizeof(text) - 1) <= 0 || !str_to_i64(text, &bytes))
+        return 0;
+    return bytes;
+}
+
+static int64_t born_at(const char *path)
+{
+    struct statx stx;
+
+    if (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_BTIME, &stx) < 0 || !(stx.stx_mask & STATX_BTIME))
+        return 0;
+    return stx.stx_btime.tv_sec * 1000 + stx.stx_btime.tv_nsec / 1000000;
+}
 
 struct err *image_list(const char *pool, json_t **ret_array)
 {
@@ -13,13 +36,12 @@ struct err *image_list(const char *pool, json_t **ret_array)
     DIR *dir = opendir(images);
 
     while (dir && (entry = readdir(dir))) {
-        autofree char *canonical = NULL;
+        autofree char *path = str_fmt("%s/%s", images, entry->d_name);
 
-        if (entry->d_name[0] == '.')
-            continue;
-        canonical = image_name_canonical(entry->d_name);
-        if (canonical)
-            json_array_append_new(array, json_string(canonical));
+        if (image_fingerprint_ok(entry->d_name))
+            json_array_append_new(array, json_pack("{s:s, s:I, s:I}", "fingerprint", entry->d_name, "size_bytes",
+                                                   (json_int_t)image_recorded_bytes(path), "added_at",
+                                                   (json_int_t)born_at(path)));
     }
     if (dir)
         closedir(dir);

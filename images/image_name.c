@@ -1,15 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <ctype.h>
+#include <sys/utsname.h>
 
 #include "base/str.h"
 #include "images/image.h"
 
 #define PART_MAX 32
+#define FINGERPRINT_LEN 64
 
 /* The version a bare distribution name means. */
 static const struct {
     const char *distribution, *version;
 } defaults[] = {{"debian", "13"}};
+
+static const struct {
+    const char *kernel, *debian;
+} processors[] = {{"x86_64", "amd64"}, {"aarch64", "arm64"}};
 
 static bool is_part(const char *s)
 {
@@ -38,12 +44,23 @@ char *image_name_canonical(const char *text)
     return is_part(lower) && is_part(version) ? str_fmt("%s/%s", lower, version) : NULL;
 }
 
-char *image_file_name(const char *canonical)
+bool image_fingerprint_ok(const char *text)
 {
-    char *name = str_dup(canonical);
+    return text && strlen(text) == FINGERPRINT_LEN && str_is_made_of(text, "0123456789abcdef", FINGERPRINT_LEN);
+}
 
-    for (char *p = name; *p; p++)
-        if (*p == '/')
-            *p = '-';
-    return name;
+const char *image_debian_processor(const char *machine)
+{
+    for (size_t i = 0; i < ARRAY_LEN(processors); i++)
+        if (str_eq(machine, processors[i].kernel))
+            return processors[i].debian;
+    return machine;
+}
+
+const char *image_architecture(void)
+{
+    static struct utsname host;
+
+    (void)uname(&host);
+    return image_debian_processor(host.machine);
 }

@@ -19,10 +19,15 @@ static const struct json_field pool_open_fields[] = {
 JSON_TABLE(job_pool_open_table, "pool.open", pool_open_fields);
 
 static const struct json_field image_import_fields[] = {
-    F_STRING(struct job_image_import, image, .required = true),
-    F_STRING(struct job_image_import, file, .required = true),
+    F_STRING(struct job_image_import, file, .nullable = true),
+    F_STRING(struct job_image_import, metadata_file, .nullable = true),
+    F_INT(struct job_image_import, split_bytes, .min = 0, .max = INT64_MAX),
+    F_STRING(struct job_image_import, fingerprint, .nullable = true),
 };
 JSON_TABLE(job_image_import_table, "image.import", image_import_fields);
+
+static const struct json_field image_fields[] = {F_STRING(struct job_image, fingerprint, .required = true)};
+JSON_TABLE(job_image_table, "image", image_fields);
 
 static const struct json_field kit_install_fields[] = {
     F_STRING(struct job_kit_install, file, .required = true),

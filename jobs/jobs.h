@@ -38,12 +38,22 @@ extern const struct json_table job_pool_open_table;
  * "pool": {"reclaim": {"subvolumes", "trash"}, "device_errors": {...}}}: what each slot's root has written, what is in
  * its ramdisk, and in those that projects share; null where that is not known. */
 
-/* image.import -> {"image", "size_bytes"}: unpacks a root file system archive into a read-only subvolume. */
+/* image.import -> {"fingerprint", "size_bytes", "archive_bytes", "metadata": object|null}: unpacks the archive of a
+ * root file system into a read-only subvolume. Without a file the archive comes by the job's stream. Tells its
+ * progress. */
 struct job_image_import {
-    char *image; /* canonical name "debian/13" */
-    char *file;  /* .tar, .tar.zst, .tar.gz */
+    char *file;          /* NULL: the stream */
+    char *metadata_file; /* the first file of an image in two; NULL: in one */
+    int64_t split_bytes; /* stream: so many bytes are the metadata's file; 0: one file */
+    char *fingerprint;   /* that it must have; NULL: any */
 };
 extern const struct json_table job_image_import_table;
+
+/* image.remove -> {} */
+struct job_image {
+    char *fingerprint;
+};
+extern const struct json_table job_image_table;
 
 /* kit.install -> the manifest: verifies and unpacks a bundle once for the node. */
 struct job_kit_install {
@@ -60,13 +70,14 @@ struct job_kit_remove {
 extern const struct json_table job_kit_remove_table;
 
 /* node.inventory -> {"slots": [{"slot", "rootfs": bool, "leftovers": bool, "snapshots": [name...], "init_pid": int (0 =
- * not running), "frozen": bool, "ramdisk": bool, "shares": bool}...], "images": [name...], "kits": [manifest...]} What
- * is really there, from the disk and the kernel. "leftovers": half-made or half-removed objects of the slot. */
+ * not running), "frozen": bool, "ramdisk": bool, "shares": bool}...], "images": [as of image_list...], "kits":
+ * [manifest...]} What is really there, from the disk and the kernel. "leftovers": half-made or half-removed objects of
+ * the slot. */
 
 /* container.create -> {"seeded": true}: root file system of a slot from an image, or from another slot (its latest
  * state or one snapshot), then seeded with its identity. */
 struct job_create {
-    char *image;           /* or NULL */
+    char *image;           /* its fingerprint, or NULL */
     int64_t source_slot;   /* used when image is NULL */
     char *source_snapshot; /* NULL: latest state */
     bool copy_snapshots;   /* all snapshots of the source too */
@@ -184,12 +195,16 @@ struct job_look {
 };
 extern const struct json_table job_look_table;
 
+/* Deadline of what takes as long as somebody sends or takes bytes: four hours. */
+#define JOB_STREAM_MS 14400000
+
 /* name, table of the arguments (or NULL), deadline in ms. container.stop adds its timeout_ms to the deadline. */
 #define JOB_MAP(X)                                                                                                     \
     X(JOB_POOL_OPEN, "pool.open", &job_pool_open_table, 120000)                                                        \
     X(JOB_POOL_GROW, "pool.grow", &job_pool_open_table, 60000)                                                         \
     X(JOB_POOL_CLOSE, "pool.close", NULL, 30000)                                                                       \
-    X(JOB_IMAGE_IMPORT, "image.import", &job_image_import_table, 600000)                                               \
+    X(JOB_IMAGE_IMPORT, "image.import", &job_image_import_table, JOB_STREAM_MS)                                        \
+    X(JOB_IMAGE_REMOVE, "image.remove", &job_image_table, 60000)                                                       \
     X(JOB_KIT_INSTALL, "kit.install", &job_kit_install_table, 120000)                                                  \
     X(JOB_KIT_REMOVE, "kit.remove", &job_kit_remove_table, 120000)                                                     \
     X(JOB_INVENTORY, "node.inventory", NULL, 60000)                                                                    \

@@ -15,6 +15,7 @@
 
 #include "base/fd.h"
 #include "base/str.h"
+#include "provisioning/tree_digest.h"
 
 #define XATTR_MAX 65536
 #define ID_MAX 65535
@@ -34,6 +35,7 @@ struct unpack {
     struct late_dir *dirs;
     size_t dir_count, dir_size;
     int64_t entries, bytes;
+    struct unpack_entry now;
 };
 
 /* Opens a directory part by part from the root, never through a symlink; with `make`, makes what is missing. */
@@ -72,7 +74,7 @@ static struct err *enter_parent(struct unpack *u, const char *path, const char *
     snprintf(u->parent_path, sizeof(u->parent_path), "%.*s", (int)len, path);
     u->parent = walk(u->root, u->parent_path, true);
     if (u->parent < 0)
-        return err_recode(err_errno(errno, "the directory of '%s'", path), ERR_INVALID);
+        return err_recode(err_errno(errno, "its path leads through something that is no directory"), ERR_INVALID);
     return NULL;
 }
 
@@ -81,6 +83,18 @@ static struct err *archive_failed(struct archive *a, const char *what)
     const char *text = archive_error_string(a);
 
     return err_new(ERR_INVALID, "%s: %s", what, text ? text : "damaged archive");
+}
+
+static struct err *too_much(const struct unpack *u)
+{
+    return err_new(ERR_TOO_LARGE, "more than %lld bytes when unpacked", (long long)u->rules->max_bytes);
+}
+
+static struct err *no_room(int errnum)
+{
+    if (errnum == ENOSPC || errnum == EDQUOT)
+        return err_new(ERR_HOST, "the storage pool is full: see 'nodectl storage show' and 'nodectl storage grow'");
+    return err_errno(errnum, "write");
 }
 
 static struct err *copy_data(struct unpack *u, int fd)
@@ -96,15 +110,17 @@ static struct err *copy_data(struct unpack *u, int fd)
         if (r != ARCHIVE_OK)
             return archive_failed(u->a, "reading");
         u->bytes += (int64_t)len;
+        if (u->now.digest)
+            tree_digest_data(u->now.digest, block, len);
         if (u->bytes > u->rules->max_bytes)
-            return err_new(ERR_TOO_LARGE, "more than %lld bytes when unpacked", (long long)u->rules->max_bytes);
+            return too_much(u);
         while (len) {
             ssize_t n = pwrite(fd, block, len, (off_t)offset);
 
             if (n < 0 && errno == EINTR)
                 continue;
             if (n < 0)
-                return err_errno(errno, "write");
+                return no_room(errno);
             block = (const char *)block + n;
             len -= (size_t)n;
             offset += n;
@@ -159,6 +175,13 @@ static struct err *wanted_of(const struct unpack *u, struct archive_entry *entry
     return NULL;
 }
 
+static struct err *cannot_make(int errnum)
+{
+    if (errnum == EEXIST)
+        return err_new(ERR_INVALID, "a duplicate: there is something of this name");
+    return err_errno(errnum, "cannot make it");
+}
+
 static struct err *make_file(struct unpack *u, struct archive_entry *entry, const char *name, const struct wanted *w)
 {
     struct timespec times[2] = {w->mtime, w->mtime};
@@ -166,7 +189,7 @@ static struct err *make_file(struct unpack *u, struct archive_entry *entry, cons
     struct err *e;
 
     if (fd < 0)
-        return err_recode(err_errno(errno, "cannot make it"), errno == EEXIST ? ERR_INVALID : ERR_HOST);
+        return cannot_make(errno);
     e = copy_data(u, fd);
     if (e)
         return e;
@@ -212,10 +235,22 @@ static struct err *make_symlink(struct unpack *u, struct archive_entry *entry, c
     if (!u->rules->whole_system && !unpack_link_inside(path, target))
         return err_new(ERR_INVALID, "its link target leads outside");
     if (symlinkat(target, u->parent, name) < 0)
-        return err_recode(err_errno(errno, "cannot make it"), errno == EEXIST ? ERR_INVALID : ERR_HOST);
+        return cannot_make(errno);
     if (((w->uid || w->gid) && fchownat(u->parent, name, w->uid, w->gid, AT_SYMLINK_NOFOLLOW) < 0) ||
         utimensat(u->parent, name, times, AT_SYMLINK_NOFOLLOW) < 0)
         return err_errno(errno, "owner and time");
+    return NULL;
+}
+
+static struct err *strip(const char *dir, char path[UNPACK_PATH_SIZE])
+{
+    size_t len = dir ? strlen(dir) : 0;
+
+    if (!dir)
+        return NULL;
+    if (strncmp(path, dir, len) != 0 || path[len] != '/')
+        return err_new(ERR_INVALID, "'%.200s' is outside", path);
+    memmove(path, path + len + 1, strlen(path + len + 1) + 1);
     return NULL;
 }
 
@@ -223,19 +258,22 @@ static struct err *make_hardlink(struct unpack *u, struct archive_entry *entry, 
 {
     char target[UNPACK_PATH_SIZE];
     struct err *e = unpack_path(archive_entry_hardlink(entry), target);
-    char *slash = strrchr(target, '/');
     autofd int dir = -1;
+    char *slash;
 
+    if (!e)
+        e = strip(u->now.strip, target);
     if (e)
-        return e;
+        return err_wrap(e, "the target of a hard link");
     if (!u->rules->whole_system)
         return err_new(ERR_INVALID, "hard links are refused");
+    slash = strrchr(target, '/');
     if (slash)
         *slash = '\0';
     dir = walk(u->root, slash ? target : "", false);
     /* Without AT_SYMLINK_FOLLOW a symlink is linked itself. */
     if (dir < 0 || linkat(dir, slash ? slash + 1 : target, u->parent, name, 0) < 0)
-        return err_recode(err_errno(errno, "hard link"), ERR_INVALID);
+        return err_recode(err_errno(errno, "cannot make the hard link"), ERR_INVALID);
     return NULL;
 }
 
@@ -265,6 +303,27 @@ static struct err *make_entry(struct unpack *u, struct archive_entry *entry, con
     return err_new(ERR_INVALID, "neither file, directory nor symlink");
 }
 
+static int by_path(const void *x, const void *y)
+{
+    const struct late_dir *const *dx = x, *const *dy = y;
+
+    return strcmp((*dx)->path, (*dy)->path);
+}
+
+/* A directory is found by its entries before its own comes, so only the end tells whether that came twice. */
+static struct err *check_dirs(const struct unpack *u)
+{
+    autofree const struct late_dir **sorted = mem_new_array(const struct late_dir *, u->dir_count + 1);
+
+    for (size_t i = 0; i < u->dir_count; i++)
+        sorted[i] = &u->dirs[i];
+    qsort(sorted, u->dir_count, sizeof(*sorted), by_path);
+    for (size_t i = 1; i < u->dir_count; i++)
+        if (strcmp(sorted[i - 1]->path, sorted[i]->path) == 0)
+            return err_new(ERR_INVALID, "the directory '%.200s' is there twice: a duplicate", sorted[i]->path);
+    return NULL;
+}
+
 static struct err *finish_dirs(struct unpack *u)
 {
     for (size_t i = u->dir_count; i > 0; i--) {
@@ -278,26 +337,37 @@ static struct err *finish_dirs(struct unpack *u)
     return NULL;
 }
 
+/* What is left out has to be read, too. */
+static struct err *count_skipped(struct unpack *u, struct archive_entry *entry)
+{
+    u->bytes += MAX(archive_entry_size(entry), 0);
+    return u->bytes > u->rules->max_bytes ? too_much(u) : NULL;
+}
+
 static struct err *unpack_all(struct unpack *u)
 {
     struct archive_entry *entry;
+    struct err *e;
     int r;
 
     while ((r = archive_read_next_header(u->a, &entry)) != ARCHIVE_EOF) {
-        char path[UNPACK_PATH_SIZE];
-        struct err *e;
-
         if (r != ARCHIVE_OK && r != ARCHIVE_WARN)
             return archive_failed(u->a, "reading");
         if (++u->entries > u->rules->max_entries)
             return err_new(ERR_TOO_LARGE, "more than %lld entries", (long long)u->rules->max_entries);
-        e = unpack_path(archive_entry_pathname(entry), path);
+        u->now = (struct unpack_entry){.archive = u->a, .entry = entry};
+        e = unpack_path(archive_entry_pathname(entry), u->now.path);
+        if (!e && u->rules->look)
+            e = u->rules->look(u->rules->owner, &u->now);
+        if (!e && u->now.digest)
+            tree_digest_entry(u->now.digest, u->now.path, entry);
         if (!e)
-            e = make_entry(u, entry, path);
+            e = u->now.skip ? count_skipped(u, entry) : make_entry(u, entry, u->now.path);
         if (e)
             return err_wrap(e, "entry %lld '%.200s'", (long long)u->entries, archive_entry_pathname(entry));
     }
-    return finish_dirs(u);
+    e = check_dirs(u);
+    return e ? e : finish_dirs(u);
 }
 
 struct err *unpack_archive(struct archive *a, int dir_fd, const struct unpack_rules *rules, int64_t *ret_bytes)

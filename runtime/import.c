@@ -9,17 +9,33 @@
 #include "runtime/job.h"
 #include "storage/layout.h"
 
+static void tell(void *owner, int64_t done, int64_t total)
+{
+    job_progress(owner, done, total);
+}
+
 struct err *job_do_image_import(const struct job *job, void *args, json_t **ret)
 {
     const struct job_image_import *a = args;
-    int64_t bytes = 0;
-    struct err *e = layout_image_ok(a->image) ? NULL : err_field("image", "is no valid name");
+    const struct image_import in = {.pool = job->target.pool,
+                                    .file = a->file,
+                                    .metadata_file = a->metadata_file,
+                                    .stream = job->stream,
+                                    .split_bytes = a->split_bytes,
+                                    .fingerprint = a->fingerprint,
+                                    .owner = (void *)(uintptr_t)job,
+                                    .progress = tell};
 
-    if (!e)
-        e = image_import(job->target.pool, a->image, a->file, &bytes);
-    if (!e)
-        *ret = json_pack("{s:s, s:I}", "image", a->image, "size_bytes", (json_int_t)bytes);
-    return e;
+    if (!a->file && job->stream < 0)
+        return err_new(ERR_INTERNAL, "there is neither a file nor a stream");
+    return image_import(&in, ret);
+}
+
+struct err *job_do_image_remove(const struct job *job, void *args, UNUSED json_t **ret)
+{
+    const struct job_image *a = args;
+
+    return image_remove(job->target.pool, a->fingerprint);
 }
 
 struct err *job_do_kit_install(const struct job *job, void *args, json_t **ret)

@@ -5,6 +5,7 @@
 
 static const struct worker_row rows[JOB_KIND_MAX] = {
     [JOB_IMAGE_IMPORT] = {job_do_image_import, sizeof(struct job_image_import), false},
+    [JOB_IMAGE_REMOVE] = {job_do_image_remove, sizeof(struct job_image), false},
     [JOB_KIT_INSTALL] = {job_do_kit_install, sizeof(struct job_kit_install), false},
     [JOB_KIT_REMOVE] = {job_do_kit_remove, sizeof(struct job_kit_remove), false},
     [JOB_LOOK] = {job_do_look, sizeof(struct job_look), true},
@@ -12,5 +13,6 @@ static const struct worker_row rows[JOB_KIND_MAX] = {
 
 int main(void)
 {
+    /* The locale stays C: in another one libarchive would change names that are UTF-8 to one of their forms. */
     return worker_main(rows, WORKER_REQUEST_FD, NULL);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Where things are in the pool:
- *   images/<name>/                      read-only subvolume, name with '/' written as '-'
+ *   images/<fingerprint>/               read-only subvolume
  *   kits/<name>-<version>/              read-only subvolume
  *   slots/<slot>/rootfs                 subvolume
  *   slots/<slot>/snapshots/<name>       read-only subvolumes

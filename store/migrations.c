@@ -42,6 +42,8 @@ static const char *const steps[] = {
     "CREATE TABLE command_logs (id TEXT PRIMARY KEY, slug TEXT NOT NULL, status TEXT NOT NULL,"
     "  parameters TEXT NOT NULL, output TEXT, exit_code INTEGER, started_at INTEGER NOT NULL, ended_at INTEGER) "
     "STRICT;",
+    /* images of the pool, by the digest of what they came from. */
+    "CREATE TABLE images (fingerprint TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;",
 };
 
 static struct err *exec(sqlite3 *db, const char *sql)

@@ -51,6 +51,10 @@
     X(STORE_FIREWALL_ALL, "SELECT container_id, body FROM firewalls")                                                  \
     X(STORE_PROJECT_PUT, "INSERT INTO projects (id, alias, body) VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET "     \
                          "alias = excluded.alias, body = excluded.body")                                               \
+    X(STORE_IMAGE_PUT, "INSERT INTO images (fingerprint, body) VALUES (?, ?) ON CONFLICT (fingerprint) DO UPDATE SET " \
+                       "body = excluded.body")                                                                         \
+    X(STORE_IMAGE_DELETE, "DELETE FROM images WHERE fingerprint = ?")                                                  \
+    X(STORE_IMAGE_ALL, "SELECT fingerprint, body FROM images")                                                         \
     X(STORE_PROJECT_DELETE, "DELETE FROM projects WHERE id = ?")                                                       \
     X(STORE_PROJECT_ALL, "SELECT id, alias, body FROM projects")                                                       \
     X(STORE_NETWORK_PUT,                                                                                               \

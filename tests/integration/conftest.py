@@ -20,7 +20,7 @@ def node(archive):
     n = world.Node()
     try:
         n.open()
-        n.job("image.import", args={"image": "debian/13", "file": archive})
+        n.image = n.job("image.import", args={"file": archive})["fingerprint"]
         yield n
     finally:
         n.close()

@@ -34,7 +34,7 @@ def node():
 
 def path_of(node, template):
     receiver = template.endswith("/mount")
-    ids = {"{shareId}": node.share, "{name}": node.snapshot, "{key}": "PROPERTY", "{operation}": "resume", "{logId}": GONE}
+    ids = {"{shareId}": node.share, "{name}": node.snapshot, "{key}": "PROPERTY", "{operation}": "resume", "{logId}": GONE, "{fingerprint}": "f" * 64}
     whose = {"containers": OTHER if receiver else BOX, "projects": PROJECT, "servers": node.server, "events": node.event, "images": GONE}
     path = template.replace("{id}", whose[template.split("/")[3]] if "{id}" in template else "")
     for word, value in ids.items():
@@ -68,7 +68,7 @@ def heavy(template):
     return template.endswith(("/containers", "/copy", "/sync")) and "{id}" in template
 
 
-WITH_BODY = [(m, t) for m, t in openapi.operations() if "requestBody" in openapi.document()["paths"][t][m]]
+WITH_BODY = [(m, t) for m, t in openapi.operations() if openapi.request_schema(openapi.document()["paths"][t][m])]
 WITH_QUERY = [(m, t) for m, t in openapi.operations() if m == "get" and any(
     p["in"] == "query" for p in openapi.operation_of(m, t.replace("{id}", GONE))["parameters"]) and not t.endswith("/stream")]
 

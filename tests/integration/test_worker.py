@@ -187,8 +187,8 @@ def test_copy_of_a_container(node, slot):
     with open(node.rootfs(slot, "/root/note"), "w", encoding="ascii") as f:
         f.write("new")
     latest, earlier = slot + 500, slot + 501
-    node.create(latest, image=None, source_slot=slot, copy_snapshots=True)
-    node.create(earlier, image=None, source_slot=slot, source_snapshot="old")
+    node.create(latest, source_slot=slot, copy_snapshots=True)
+    node.create(earlier, source_slot=slot, source_snapshot="old")
     with open(node.rootfs(latest, "/root/note"), encoding="ascii") as f:
         assert f.read() == "new"
     with open(node.rootfs(earlier, "/root/note"), encoding="ascii") as f:
@@ -262,7 +262,7 @@ def test_nested_subvolumes_are_in_a_copy(node, nested):
     slot, top = nested
     node.job("snapshot.create", slot, {"name": "s"})
     copy = slot + 700
-    node.create(copy, image=None, source_slot=slot, copy_snapshots=True)
+    node.create(copy, source_slot=slot, copy_snapshots=True)
     try:
         write(f"{top}/c/file", "new")
         there = top.replace(f"/slots/{slot}/", f"/slots/{copy}/")
@@ -439,7 +439,7 @@ def test_values_of_more_than_one_line_are_refused(node, slot, field, value):
 def test_killed_worker(node, slot, kind, point, args):
     """After a kill at every step, asking again succeeds and tidying leaves nothing half-made."""
     if kind == "container.create":
-        args = {"image": "debian/13", "seed": node.seed(slot)}
+        args = {"image": node.image, "seed": node.seed(slot)}
     else:
         node.create(slot)
         node.job("snapshot.create", slot, {"name": "base"})
@@ -481,7 +481,7 @@ def test_many_at_once(node):
 
     for slot in slots:
         node.link(slot)
-    all_at_once("container.create", lambda slot: {"image": "debian/13", "seed": node.seed(slot)})
+    all_at_once("container.create", lambda slot: {"image": node.image, "seed": node.seed(slot)})
     pids = [r["init_pid"] for r in all_at_once("container.start", node.start_args)]
     assert len(set(pids)) == len(slots) and not any(ended(pid) for pid in pids)
     all_at_once("snapshot.create", lambda slot: {"name": "s"})
@@ -550,7 +550,7 @@ def test_pool_is_not_closed_under_a_container(archive):
     n = world.Node(loop_bytes=1 << 30)
     try:
         n.open()
-        n.job("image.import", args={"image": "debian/13", "file": archive})
+        n.image = n.job("image.import", args={"file": archive})["fingerprint"]
         n.create(1)
         pid = n.start(1)
         with pytest.raises(frames.JobError) as info:
@@ -571,7 +571,7 @@ def test_pool_close_and_reopen(archive):
     n = world.Node(loop_bytes=1 << 30)
     try:
         first = n.open()
-        n.job("image.import", args={"image": "debian/13", "file": archive})
+        n.image = n.job("image.import", args={"file": archive})["fingerprint"]
         n.create(1)
         os.rename(f"{n.pool}/slots/1", f"{n.pool}/trash/left")
         with open(f"{n.pool}/held", "w", encoding="ascii"):
@@ -584,7 +584,7 @@ def test_pool_close_and_reopen(archive):
         again = n.open()
         assert again["total_bytes"] > first["total_bytes"]
         assert os.listdir(f"{n.pool}/trash") == []
-        assert n.inventory()["images"] == ["debian/13"]
+        assert n.inventory()["images"][0]["fingerprint"] == n.image
     finally:
         device = n.open()["loop_device"]
         n.close()

@@ -75,7 +75,7 @@ def reply_validator(template, method, status):
 
 def request_schema(operation):
     body = operation.get("requestBody")
-    return body["content"]["application/json"]["schema"] if body else None
+    return body["content"].get("application/json", {}).get("schema") if body else None
 
 
 def complaint(method, path, status, body):

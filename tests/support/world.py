@@ -110,8 +110,8 @@ class Node:
                 "ipv4": self.address(slot), "ipv6": f"fd6e:6f64:6564::{slot:x}", "gateway4": "169.254.1.1",
                 "gateway6": "fe80::1", "environment": {"COLOUR": "blue"}, "ramdisk_bytes": 0, "kits": [], **more}
 
-    def create(self, slot, image="debian/13", failpoint=None, **more):
-        args = {"image": image, "seed": self.seed(slot), **more}
+    def create(self, slot, image=None, failpoint=None, **more):
+        args = {"image": image or (None if "source_slot" in more else self.image), "seed": self.seed(slot), **more}
         return self.job("container.create", slot, args, failpoint)
 
     def start(self, slot, failpoint=None, **more):

@@ -22,7 +22,6 @@ static void test_image_names(UNUSED void **state)
                                       "../13",      "debian/..",   "debian/../x",  "debian\n13",  "debian/1 3",
                                       "ubuntu",     "a/\x01",      "d\xc3\xa9/13", "debian//13",  ".a/1",
                                       "debian/-13", "debian/13 ;", "$(x)/1",       "debian/\"13", "%s/%n"};
-    autofree char *file = image_file_name("debian/13");
     char longest[80];
 
     for (size_t i = 0; i < ARRAY_LEN(same); i++)
@@ -34,7 +33,6 @@ static void test_image_names(UNUSED void **state)
     memset(longest, 'a', sizeof(longest));
     longest[sizeof(longest) - 1] = '\0';
     check_image(longest, NULL);
-    assert_string_equal(file, "debian-13");
 }
 
 static void test_kit_names(UNUSED void **state)

@@ -154,6 +154,8 @@ static void test_every_statement_prepares(void **state)
         [STORE_SHARE_DELETE] = 1,
         [STORE_PROJECT_PUT] = 3,
         [STORE_PROJECT_DELETE] = 1,
+        [STORE_IMAGE_PUT] = 2,
+        [STORE_IMAGE_DELETE] = 1,
     };
 
     _Static_assert(ARRAY_LEN(parameters) == STORE_STATEMENT_MAX, "a statement is missing here");

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A digest over a tree as a tar archive has it: for each entry, in the archive's order, what it is and what is in it.
+ * Who writes the archive and who unpacks it come to the same number, whatever lies between them.
+ */
+#pragma once
+
+#include <stdint.h>
+#include <time.h>
+
+#include "base/mem.h"
+
+#define TREE_DIGEST_SIZE 65 /* 64 hex digits and a NUL */
+
+struct archive_entry;
+struct tree_digest;
+
+struct tree_digest *tree_digest_new(void);
+void tree_digest_free(struct tree_digest *d);
+DEFINE_AUTO(struct tree_digest, tree_digest_free)
+
+/* Path, type, owner, mode, time, size and target of the entry. */
+void tree_digest_entry(struct tree_digest *d, const char *path, struct archive_entry *entry);
+/* The next bytes of its content. */
+void tree_digest_data(struct tree_digest *d, const void *data, size_t len);
+/* The number of all so far. */
+void tree_digest_get(struct tree_digest *d, char ret[TREE_DIGEST_SIZE]);
