@@ -97,6 +97,8 @@ static const struct route routes[] = {
     {GET, C "/limits", ANYBODY, limits_get},
     {PUT | PATCH, C "/limits", ANYBODY, limits_set},
     {DELETE, C "/limits", ANYBODY, limits_delete},
+    {GET, C "/kits", ANYBODY, container_kits_get},
+    {PUT | PATCH, C "/kits", ANYBODY, container_kits_set},
     {GET, C "/transparent-proxy", ROLE_OPERATOR, proxy_get},
     {PUT | PATCH, C "/transparent-proxy", ROLE_OPERATOR, proxy_set},
     {GET, C "/storage/shares", ANYBODY, shares_list},

@@ -107,7 +107,7 @@ api_handler_fn projects_list, projects_create, projects_get, projects_update, pr
 api_handler_fn events_list, events_stream, events_stats, events_delete, events_cleanup, event_get, event_delete;
 api_handler_fn storage_get, storage_grow;
 api_handler_fn node_get, node_routes, node_routes_stream, health_get;
-api_handler_fn kits_get, kits_install, kits_remove;
+api_handler_fn kits_get, kits_install, kits_remove, container_kits_get, container_kits_set;
 api_handler_fn share_create, share_update, share_get, share_delete, shares_list, shares_list_all;
 api_handler_fn incoming_list, incoming_list_all, incoming_mount;
 api_handler_fn forwards_list, forwards_add, forwards_remove;

@@ -60,6 +60,8 @@ static const struct ini_row rows[] = {
         "Keys (PEM) of which one must have signed a bundle."),
     ROW("kits", "enabled", INI_LIST, kits_enabled, "",
         "Kits of the suite by NAME (the newest version) or NAME=VERSION; empty: all that are installed."),
+    ROW("kits", "health_timeout", INI_INT, health_timeout_s, "20",
+        "Seconds that the services of a kit have to be ready after they got another version.", .min = 1, .max = 300),
     ROW("network", "table", INI_STRING, table, "noded", "Name of the nftables table (family inet)."),
     ROW("network", "veth_prefix", INI_STRING, veth_prefix, "nd", "First letters of the interface names, 1..6."),
     ROW("network", "ipv4_pool", INI_STRING, ipv4_pool, "10.96.0.0/16", "Addresses of the containers."),

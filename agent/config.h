@@ -18,6 +18,7 @@ struct config {
     char *images_dir, *kits_dir, *kits_public_key;
     int64_t images_keep_days;
     char **kits_enabled;
+    int64_t health_timeout_s;
     char *table, *veth_prefix, *ipv4_pool, *ipv6_pool, *uplink, *firewall_ipv6;
     bool inter_container, quota;
     char **host_ports, **host_udp_ports, **dns, **proxy_users;

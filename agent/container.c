@@ -47,6 +47,7 @@ static const struct json_field record_fields[] = {
     R(BOOL, ramdisk),
     R(JSON, environment, .required = true, .has_type = true, .type = JSON_OBJECT, .unhashed = true), /* env_revision */
     R(JSON, realm_ids, .required = true, .has_type = true, .type = JSON_ARRAY),
+    R(JSON, kits_before, .nullable = true, .has_type = true, .type = JSON_ARRAY),
     R(JSON, kits, .required = true, .has_type = true, .type = JSON_ARRAY),
     R(JSON, request, .nullable = true, .unhashed = true), /* does not change */
     R(INT, env_revision),
@@ -108,6 +109,7 @@ void container_free(struct container *c)
     free(c->snapshots);
     texts_free(c->texts);
     json_decref(c->kits_next);
+    json_decref(c->kit_health);
     ruleset_unref(c->rules);
     egress_free(c->egress);
     json_table_clear(&container_record_table, &c->record);

@@ -45,6 +45,7 @@ struct container_record {
     json_t *environment; /* object of strings */
     json_t *realm_ids;   /* array */
     json_t *kits;        /* array of {"name", "version"} */
+    json_t *kits_before; /* those before the last change, or NULL */
     json_t *request;     /* the create body that made it, for idempotent repeats */
     int64_t env_revision, env_applied_revision, env_verified_at, env_attempted_at;
     int64_t env_attempts; /* of the revision that is pending */
@@ -90,6 +91,7 @@ struct container {
     int64_t init_pid;                     /* 0: not running */
     bool shares_stale, shares_busy;       /* share_mount.c: the mounts may not agree with the records; a job is at it */
     uint64_t kits_changes;                /* since noded started */
+    json_t *kit_health;                   /* of its kits' services, array of runtime/kits.h; NULL: not known */
     json_t *kits_next;                    /* while an operation changes its kits: those to be */
     struct texts *texts;                  /* texts.c: what was rendered of it; made at the first use */
     int64_t cpu_sample_ns, cpu_sample_us; /* what it had used when statistics were asked for last, and when */

@@ -256,6 +256,10 @@ const struct cli_command cli_commands[] = {
     {"kit list", "", 0, 0, "Kits of the node", cmd_kit_list, NULL},
     {"kit install", "FILE", 1, 1, "Install a bundle on the node", cmd_kit_install, NULL},
     {"kit remove", "NAME VERSION", 2, 2, "Remove a kit that no container has", cmd_kit_remove, NULL},
+    {"kit show", "CONTAINER", 1, 1, "Kits of a container, and how their services are", cmd_kit_show, NULL},
+    {"kit upgrade", "CONTAINER [KIT=VERSION...]", 1, -1, "Give it other versions: the node's suite, or these",
+     cmd_kit_upgrade, NULL},
+    {"kit rollback", "CONTAINER", 1, 1, "Give it the kits that it had before", cmd_kit_rollback, NULL},
     {"pki init", "", 0, 0, "Make a CA and certificates for development", cmd_pki_init, pki_options},
     {"completion", "bash", 1, 1, "Print the completion script", cmd_completion, NULL},
 };

@@ -42,6 +42,13 @@ static const struct json_field kit_remove_fields[] = {
 };
 JSON_TABLE(job_kit_remove_table, "kit.remove", kit_remove_fields);
 
+static const struct json_field kits_fields[] = {
+    F_JSON(struct job_kits, before, .required = true, .has_type = true, .type = JSON_ARRAY),
+    F_JSON(struct job_kits, kits, .required = true, .has_type = true, .type = JSON_ARRAY),
+    F_INT(struct job_kits, timeout_ms, .required = true, .min = 1, .max = 600000),
+};
+JSON_TABLE(job_kits_table, "kits", kits_fields);
+
 static const struct json_field create_fields[] = {
     F_STRING(struct job_create, image, .nullable = true),
     F_INT(struct job_create, source_slot),

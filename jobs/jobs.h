@@ -69,6 +69,15 @@ struct job_kit_remove {
 };
 extern const struct json_table job_kit_remove_table;
 
+/* container.kits -> {"services": [...], see runtime/kits.h} or, of one that does not run, {}: its kits become others.
+ * Only the services of kits that differ are stopped, and started again; each is asked until it is ready or time is
+ * over. With no difference the services of all are asked. That one is not ready is a result and no error. */
+struct job_kits {
+    json_t *before, *kits; /* arrays of {"name", "version"} */
+    int64_t timeout_ms;
+};
+extern const struct json_table job_kits_table;
+
 /* node.inventory -> {"slots": [{"slot", "rootfs": bool, "leftovers": bool, "snapshots": [name...], "init_pid": int (0 =
  * not running), "frozen": bool, "ramdisk": bool, "shares": bool}...], "images": [as of image_list...], "kits":
  * [manifest...]} What is really there, from the disk and the kernel. "leftovers": half-made or half-removed objects of
@@ -207,6 +216,7 @@ extern const struct json_table job_look_table;
     X(JOB_IMAGE_REMOVE, "image.remove", &job_image_table, 60000)                                                       \
     X(JOB_KIT_INSTALL, "kit.install", &job_kit_install_table, 120000)                                                  \
     X(JOB_KIT_REMOVE, "kit.remove", &job_kit_remove_table, 120000)                                                     \
+    X(JOB_KITS, "container.kits", &job_kits_table, 45000)                                                              \
     X(JOB_INVENTORY, "node.inventory", NULL, 60000)                                                                    \
     X(JOB_USAGE, "node.usage", NULL, 30000)                                                                            \
     X(JOB_CREATE, "container.create", &job_create_table, 60000)                                                        \

@@ -8,6 +8,7 @@ static const struct worker_row rows[JOB_KIND_MAX] = {
     [JOB_IMAGE_REMOVE] = {job_do_image_remove, sizeof(struct job_image), false},
     [JOB_KIT_INSTALL] = {job_do_kit_install, sizeof(struct job_kit_install), false},
     [JOB_KIT_REMOVE] = {job_do_kit_remove, sizeof(struct job_kit_remove), false},
+    [JOB_KITS] = {job_do_kits, sizeof(struct job_kits), true},
     [JOB_LOOK] = {job_do_look, sizeof(struct job_look), true},
 };
 

@@ -1,54 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* org.freedesktop.systemd1(5), over the socket that systemctl uses as root. */
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <systemd/sd-bus.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/str.h"
+#include "runtime/bus.h"
 #include "runtime/look.h"
 
-#define SYSTEMD "org.freedesktop.systemd1"
-enum { UNITS_MAX = 200, TEXT_MAX = 256, CALL_US = 1000000, DETAILS_MS = 1200 };
+enum { UNITS_MAX = 200, TEXT_MAX = 256, DETAILS_MS = 1200 };
 
 struct unit { /* strings belong to the message */
     const char *id, *description, *load, *active, *sub, *following, *path;
 };
-
-/* A full backlog is not waited for. */
-static int connect_to(const char *path)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-    memcpy(address.sun_path, path, strlen(path));
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
-        close(fd);
-        return -1;
-    }
-    return fd;
-}
-
-static sd_bus *open_bus(void)
-{
-    int fd = connect_to("/run/systemd/private");
-    sd_bus *bus = NULL;
-
-    if (fd < 0)
-        return NULL;
-    if (sd_bus_new(&bus) < 0) {
-        close(fd);
-        return NULL;
-    }
-    if (sd_bus_set_fd(bus, fd, fd) < 0) {
-        close(fd);
-        return sd_bus_unref(bus);
-    }
-    if (sd_bus_set_method_call_timeout(bus, CALL_US) < 0 || sd_bus_start(bus) < 0)
-        return sd_bus_unref(bus);
-    return bus;
-}
 
 static json_t *number(sd_bus *bus, const struct unit *u, const char *interface, const char *name, char type)
 {
@@ -126,7 +87,7 @@ static json_t *read_list(sd_bus *bus, sd_bus_message *m)
 json_t *look_units(void)
 {
     sd_bus_message *m = NULL;
-    sd_bus *bus = open_bus();
+    sd_bus *bus = bus_open();
     json_t *list = NULL;
 
     if (bus && sd_bus_call_method(bus, SYSTEMD, "/org/freedesktop/systemd1", SYSTEMD ".Manager", "ListUnitsByPatterns",

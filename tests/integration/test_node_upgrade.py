@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Other kits for containers that are there: what restarts, what does not, what is undone, and what a crash leaves."""
+import os
+
+import pytest
+from daemon import Daemon
+from kitlab import KitLab
+from world import wait_for
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    return KitLab(tmp_path_factory.mktemp("kits"))
+
+
+@pytest.fixture(scope="module")
+def node(lab):
+    d = Daemon(kits__public_key=lab.public, kits__health_timeout=5)
+    os.makedirs(d.dir + "/kits")
+    d.start()
+    for name, version, port, more in (("web", "1.0", 7201, {}), ("web", "2.0", 7201, {}), ("web", "3.0", 7211, {}),
+                                      ("web", "4.0", 7201, {"listen": 7299}), ("side", "1.0", 7202, {}), ("extra", "1.0", 7203, {})):
+        lab.nodectl("--socket", d.socket, "kit", "install", lab.build(name, version, port, **more))
+    yield d
+    d.close()
+
+
+def refs(**kits):
+    return [{"name": name, "version": version} for name, version in kits.items()]
+
+
+V1 = refs(web="1.0", side="1.0")
+V2 = refs(web="2.0", side="1.0")
+
+
+def kits_of(node, cid):
+    return node.get(f"/api/v1/containers/{cid}/kits").data
+
+
+def change(node, cid, **body):
+    return node.call("PUT", f"/api/v1/containers/{cid}/kits", body, timeout=120)
+
+
+def pids(node, cid):
+    return {unit: node.inside(cid, "systemctl", "show", f"hoody-{unit}.service", "-p", "MainPID", "--value") for unit in ("web", "side")}
+
+
+def answers(node, cid, port):
+    return node.inside(cid, "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-m", "2", f"http://127.0.0.1:{port}/",
+                       check=False) == "200"
+
+
+def made(node, name, kits=V1):
+    cid = node.create(name)["id"]
+    node.wait_booted(cid)
+    r = change(node, cid, kits=kits)
+    assert r.status == 200, (r, node.log())
+    return cid
+
+
+def test_upgrade_and_rollback(node):
+    cid = made(node, "updown")
+    node.inside(cid, "sh", "-c", "echo kept > /hoody/storage/web/state")
+    before = pids(node, cid)
+    r = change(node, cid, kits=V2)
+    assert r.status == 200 and r.data["kits"] == V2 and r.data["previous"] == V1, r
+    service = next(s for s in r.data["services"] if s["kit"] == "web")
+    assert service["state"] == "ready" and service["version"] == "2.0" and 0 <= service["ready_ms"] < 5000
+    after = pids(node, cid)
+    assert after["side"] == before["side"] and after["web"] != before["web"] != "0"
+    assert "2.0" in node.inside(cid, "systemctl", "show", "hoody-web.service", "-p", "Description")
+    r = change(node, cid, rollback=True)
+    assert r.status == 200 and r.data["kits"] == V1 and r.data["previous"] == V2
+    assert pids(node, cid)["side"] == before["side"]
+    assert "1.0" in node.inside(cid, "systemctl", "show", "hoody-web.service", "-p", "Description")
+    assert node.inside(cid, "cat", "/hoody/storage/web/state") == "kept"
+    assert change(node, cid, kits=V1).json["message"] == "Kits unchanged"
+    events = node.get(f"/api/v1/events?container_id={cid}&event_type=container.kits.changed").data["events"]
+    assert len(events) == 3 and all(e["payload"]["services"] for e in events[:2])
+    # Another port: closed to all but the proxy, in the map of routes, and the old one is forgotten.
+    change(node, cid, kits=refs(web="3.0", side="1.0"))
+    assert answers(node, cid, 7211) and not answers(node, cid, 7201)
+    route = next(r for r in node.get("/api/v1/node/routes").data["routes"] if r["container_id"] == cid)
+    assert sorted(s["port"] for s in route["services"]) == [7202, 7211]
+    # A kit less, a kit more.
+    assert change(node, cid, kits=refs(side="1.0", extra="1.0")).status == 200
+    assert answers(node, cid, 7203) and not answers(node, cid, 7211)
+    assert pids(node, cid)["side"] == before["side"]
+    node.delete(cid)
+
+
+def test_a_kit_that_does_not_answer_is_rolled_back(node):
+    cid = made(node, "sick")
+    side = pids(node, cid)["side"]
+    r = change(node, cid, kits=refs(web="4.0", side="1.0"))
+    assert r.status == 502 and r.json["code"] == "KIT_UNHEALTHY" and "web 4.0" in r.json["message"], r
+    assert kits_of(node, cid)["kits"] == V1
+    assert answers(node, cid, 7201) and pids(node, cid)["side"] == side
+    event = node.get(f"/api/v1/events?container_id={cid}&event_type=container.kits.failed").data["events"][0]["payload"]
+    assert [s["state"] for s in event["services"]] == ["failed"] and "7201" in event["error"]
+    node.delete(cid)
+
+
+def test_stopped_paused_restored_rebooted(node):
+    cid = made(node, "still")
+    assert node.post(f"/api/v1/containers/{cid}/snapshots", {"alias": "old"}).status == 200
+    node.op(cid, "pause")
+    assert change(node, cid, kits=V2).status == 400
+    node.op(cid, "resume")
+    node.op(cid, "force-stop")
+    r = change(node, cid, kits=V2)
+    assert r.status == 200 and r.data["services"] is None
+    node.op(cid, "start")
+    node.wait_booted(cid)
+    assert "2.0" in node.inside(cid, "systemctl", "show", "hoody-web.service", "-p", "Description")
+    # A restore brings the disk's links of then, but not the kits of then.
+    assert node.call("PUT", f"/api/v1/containers/{cid}/snapshots/old").status == 200
+    node.wait_booted(cid)
+    assert kits_of(node, cid)["kits"] == V2
+    assert "2.0" in node.inside(cid, "systemctl", "show", "hoody-web.service", "-p", "Description")
+    # What liblxc starts by itself is of the version that it got while it ran.
+    assert change(node, cid, kits=V1).status == 200
+    pid = node.container(cid)["node"]["init_pid"]
+    node.inside(cid, "systemctl", "reboot", check=False)
+    wait_for(lambda: node.container(cid)["node"]["init_pid"] not in (0, pid), 60, what="the reboot")
+    node.wait_booted(cid)
+    assert answers(node, cid, 7201)
+    assert "1.0" in node.inside(cid, "systemctl", "show", "hoody-web.service", "-p", "Description")
+    node.delete(cid)
+
+
+def test_refused(node):
+    cid = made(node, "refused")
+    for body, status, field in (({"kits": 5}, 400, "kits"), ({"kits": [{"name": "web"}]}, 400, "kits.version"), ({"more": 1}, 400, "more"),
+                                ({"kits": refs(web="9.0")}, 404, "kits"), ({"kits": V1 + V1}, 400, "kits"),
+                                ({"kits": V1, "rollback": True}, 400, "rollback"), ({"kits": [{"name": "../x", "version": "1"}]}, 404, "kits")):
+        r = change(node, cid, **body)
+        assert (r.status, r.json.get("field")) == (status, field), r
+    assert kits_of(node, cid)["kits"] == V1
+    bare = node.create("bare", hoody_kit=False)["id"]
+    r = change(node, bare, kits=V1)
+    assert r.status == 400 and r.json["code"] == "OPERATION_STATE_CONFLICT"
+    node.delete(bare)
+    node.delete(cid)
+
+
+@pytest.mark.parametrize("point", ["op.kits.intent", "op.kits.guard", "op.kits.apply", "op.kits.rules", "op.kits.commit"])
+def test_killed_at_every_step(node, point):
+    cid = made(node, "crash")
+    side = pids(node, cid)["side"]
+    node.restart(failpoint=point + "=kill")
+    with pytest.raises(OSError):
+        change(node, cid, kits=V2)
+    node.wait_dead()
+    node.start()
+    node.wait_idle()
+    assert kits_of(node, cid)["kits"] == V2
+    assert "2.0" in node.inside(cid, "systemctl", "show", "hoody-web.service", "-p", "Description")
+    assert answers(node, cid, 7201) and pids(node, cid)["side"] == side
+    node.assert_consistent()
+    node.delete(cid)
+
+
+@pytest.mark.parametrize("point", ["kits.link", "kits.linked"])
+def test_worker_killed(node, point):
+    cid = made(node, "cut")
+    side = pids(node, cid)["side"]
+    node.restart(failpoint=point + "=kill")  # the undo dies there, too
+    assert change(node, cid, kits=V2).status >= 500
+    node.restart()
+    assert kits_of(node, cid)["kits"] == V1
+    assert answers(node, cid, 7201) and pids(node, cid)["side"] == side
+    node.op(cid, "restart")
+    node.wait_booted(cid)
+    assert "1.0" in node.inside(cid, "systemctl", "show", "hoody-web.service", "-p", "Description")
+    node.delete(cid)
