@@ -21,6 +21,7 @@ struct drift;
 struct expiry;
 struct relay;
 struct relay_child;
+struct peers;
 struct project;
 struct share;
 struct space;
@@ -49,6 +50,7 @@ struct agent {
     struct conflicts *conflicts;
     struct workers *workers;
     struct workers *stream_workers; /* long ones that wait for somebody's bytes: not to hold up the others */
+    struct peers *peers; /* peer.h */
 
     struct relay *relays; /* all, also those that end */
     struct relay_child *relay_children;

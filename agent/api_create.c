@@ -6,6 +6,7 @@
 #include "agent/egress.h"
 #include "agent/image_set.h"
 #include "agent/kits.h"
+#include "agent/peer.h"
 #include "agent/project.h"
 #include "agent/ssh_key.h"
 #include "base/str.h"
@@ -77,7 +78,9 @@ static struct err *check_server(const struct agent *a, const char *field, const 
 {
     if (!id || str_eq(id, a->node_id) || str_eq(id, "self"))
         return NULL;
-    return err_reason(err_new(ERR_NOT_FOUND, "%s: this node is server %s", field, a->node_id), "RESOURCE_NOT_FOUND");
+    return err_reason(
+        err_new(ERR_NOT_FOUND, "%s: this node is server %s and has no other of that id", field, a->node_id),
+        "RESOURCE_NOT_FOUND");
 }
 
 static struct err *check_image(const struct agent *a, char **image)
@@ -173,15 +176,6 @@ static bool answer_repeat(struct api_call *call, const struct create_body *b)
     return true;
 }
 
-/* What its first start reads back. */
-static void new_guest(struct container *c)
-{
-    if (json_object_size(c->record.environment) > 0)
-        guest_changed(c, GUEST_ENVIRONMENT);
-    if (c->record.ssh_public_key)
-        guest_changed(c, GUEST_SSH_KEY);
-}
-
 static void fill(const struct agent *a, struct container *c, struct create_body *b)
 {
     struct image *image = image_find_by_alias(a, b->container_image);
@@ -197,7 +191,7 @@ static void fill(const struct agent *a, struct container *c, struct create_body 
     r->comment = steal(&b->comment);
     if (b->environment_vars)
         json_object_update(r->environment, b->environment_vars);
-    new_guest(c);
+    guest_new(c);
     if (b->realm_ids)
         json_array_extend(r->realm_ids, b->realm_ids);
     r->ai = b->ai;
@@ -249,6 +243,12 @@ void container_create(struct api_call *call)
         reply_err(call->req, e);
 }
 
+static bool is_remote(const struct api_call *call, const struct copy_body *b)
+{
+    return b->target_server_id && !str_eq(b->target_server_id, call->agent->node_id) &&
+           peer_known(call->agent, b->target_server_id);
+}
+
 static struct err *check_copy(const struct api_call *call, struct copy_body *b)
 {
     const struct container *source = call->container;
@@ -260,7 +260,7 @@ static struct err *check_copy(const struct api_call *call, struct copy_body *b)
         e = ssh_key_check("ssh_public_key", b->ssh_public_key);
     if (!e)
         e = api_check_kvm(call->body, b->kvm, b->dev_kvm);
-    if (!e)
+    if (!e && !is_remote(call, b))
         e = check_server(call->agent, "target_server_id", b->target_server_id);
     if (!e && b->source_snapshot && !container_find_snapshot(source, b->source_snapshot))
         e = err_reason(
@@ -272,8 +272,9 @@ static struct err *check_copy(const struct api_call *call, struct copy_body *b)
                        "OPERATION_STATE_CONFLICT");
     if (!e && source->op)
         e = operation_check_free(source, "copy");
-    if (!e)
-        e = project_check_enter(call->agent, "target_project_id", b->target_project_id);
+    if (e || is_remote(call, b))
+        return e; /* the rest is the other node's */
+    e = project_check_enter(call->agent, "target_project_id", b->target_project_id);
     if (!e && b->name)
         e = api_check_new(call->agent, b->target_project_id, b->name, NULL);
     return e ? e : api_check_new(call->agent, b->target_project_id, "", b->ssh_public_key);
@@ -301,7 +302,7 @@ static void copy_record(const struct container *source, struct container *c, str
     json_array_extend(to->realm_ids, from->realm_ids);
     json_array_extend(to->kits, from->kits);
     to->status = CONTAINER_COPYING;
-    new_guest(c);
+    guest_new(c);
     if (b->copy_firewall_rules) {
         ruleset_unref(c->rules);
         c->rules = ruleset_ref(source->rules);
@@ -319,6 +320,12 @@ void container_copy(struct api_call *call)
 
     if (!e)
         e = check_copy(call, &b);
+    if (!e && is_remote(call, &b)) {
+        peer_copy_to(call, b.target_server_id,
+                     b.source_snapshot ? container_find_snapshot(source, b.source_snapshot)->name : NULL);
+        json_table_clear(&copy_table, &b);
+        return;
+    }
     if (!e)
         e = api_new_container(a, b.id, b.target_project_id, b.name, &c);
     if (e) {

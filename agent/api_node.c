@@ -9,6 +9,7 @@
 #include "agent/feed.h"
 #include "agent/image_set.h"
 #include "agent/kits.h"
+#include "agent/peer.h"
 #include "base/clock.h"
 
 static json_t *counts(const struct agent *a)
@@ -64,7 +65,7 @@ void health_get(struct api_call *call)
 
     reply_ok(call->req, 200, "OK",
              json_pack("{s:b, s:I, s:I, s:I, s:I, s:o}", "ready", a->ready, "operations", (json_int_t)a->operations,
-                       "workers", (json_int_t)workers_count(a->workers), "store_lane",
+                       "workers", (json_int_t)(workers_count(a->workers) + peers_count(a)), "store_lane",
                        (json_int_t)lane_length(a->store_lane), "network_lane", (json_int_t)lane_length(a->net_lane),
                        "network", drift_json(a)));
 }

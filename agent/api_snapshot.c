@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/str.h"
 
-enum { SNAPSHOTS_MAX = 1000, DAY_MS = 86400000 };
+enum { SNAPSHOTS_MAX = CONTAINER_SNAPSHOTS_MAX, DAY_MS = 86400000 };
 
 struct snapshot_body {
     char *alias;

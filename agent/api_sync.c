@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* POST /containers/{id}/sync (contract, section 2.1): the id is that of the copy. */
 #include "agent/api.h"
+#include "agent/peer.h"
 #include "agent/space.h"
 #include "base/str.h"
 
@@ -40,6 +41,20 @@ static struct err *check_state(const struct container *c, const char *message)
     return NULL;
 }
 
+static bool is_remote(const struct api_call *call, const struct container *c)
+{
+    return c->record.source_server_id && !str_eq(c->record.source_server_id, call->agent->node_id);
+}
+
+static struct err *check_remote(const struct api_call *call, const struct container *c)
+{
+    if (!peer_known(call->agent, c->record.source_server_id))
+        return err_reason(err_new(ERR_NOT_FOUND, "The source is on server %s, which this node does not know",
+                                  c->record.source_server_id),
+                          "SOURCE_CONTAINER_NOT_FOUND");
+    return check_state(c, "The container must be running or stopped");
+}
+
 static struct err *check(const struct api_call *call, struct container **source)
 {
     const struct container *c = call->container;
@@ -50,8 +65,8 @@ static struct err *check(const struct api_call *call, struct container **source)
     e = container_check_staying(c);
     if (!e)
         e = operation_check_free(c, "sync");
-    if (e)
-        return e;
+    if (e || is_remote(call, c))
+        return e ? e : check_remote(call, c);
     *source = agent_find(call->agent, c->record.source_container_id);
     if (!*source)
         return err_reason(err_new(ERR_NOT_FOUND, "The source container is gone"), "SOURCE_CONTAINER_NOT_FOUND");
@@ -74,7 +89,9 @@ void container_sync(struct api_call *call)
         return;
     }
     op = operation_new(call->agent, &op_sync, c,
-                       json_pack("{s:s, s:b}", "source", source->record.id, "running", container_is_up(c)), "user");
+                       json_pack("{s:s, s:s*, s:b}", source ? "source" : "peer_source", c->record.source_container_id,
+                                 "server", source ? NULL : c->record.source_server_id, "running", container_is_up(c)),
+                       "user");
     op->source = source;
     op->req = call->req;
     op->accepted = query_true(call, "wait") ? NULL : accepted;

@@ -38,6 +38,15 @@ static const struct ini_row rows[] = {
     ROW("tls", "key", INI_STRING, tls_key, "/etc/noded/pki/server.key", "Its key (PEM)."),
     ROW("tls", "client_ca", INI_STRING, tls_client_ca, "/etc/noded/pki/ca.crt", "CA that signs client certificates."),
     ROW("tls", "crl", INI_STRING, tls_crl, "", "Revocation list of that CA; empty: none."),
+    ROW("peers", "nodes", INI_LIST, peers, "",
+        "Other nodes that copies go to and come from, each ID=HOST:PORT: their server id and their mTLS listener."),
+    ROW("peers", "certificate", INI_STRING, peer_certificate, "/etc/noded/pki/node.crt",
+        "Certificate (PEM) that this node shows to them: OU=node, and its server id as common name."),
+    ROW("peers", "key", INI_STRING, peer_key, "/etc/noded/pki/node.key", "Its key (PEM)."),
+    ROW("peers", "transfers", INI_INT, peer_transfers, "2",
+        "Containers that are sent at the same time, and as many that are received.", .min = 1, .max = 64),
+    ROW("peers", "max_size", INI_SIZE, peer_max, "256G", "What is taken of one container at most.", .min = 1048576,
+        .max = INT64_MAX),
     ROW("storage", "pool", INI_STRING, pool, "", "Directory of the btrfs pool; empty: pool in state_dir."),
     ROW("storage", "loop_file", INI_STRING, loop_file, "",
         "File made, formatted and mounted as the pool; empty: pool.img in state_dir; none: pool is a btrfs already."),
@@ -106,6 +115,38 @@ static void follow(char **member, const char *dir, const char *name)
     }
 }
 
+struct err *config_peer(const char *text, struct config_peer *ret)
+{
+    const char *equals = strchr(text, '='), *colon = strrchr(text, ':');
+    autofree char *id = equals ? strndup(text, (size_t)(equals - text)) : NULL;
+    size_t len = colon && equals && colon > equals ? (size_t)(colon - equals - 1) : 0;
+    const char *host = equals ? equals + 1 : text;
+
+    if (len > 2 && host[0] == '[' && host[len - 1] == ']') {
+        host++;
+        len -= 2;
+    }
+    if (!id || !str_is_object_id(id) || len == 0 || !str_to_i64(colon + 1, &ret->port) || ret->port < 1 ||
+        ret->port > 65535)
+        return err_field("peers.nodes", "must be ID=HOST:PORT, ID of 24 hex digits: '%s'", text);
+    memcpy(ret->id, id, sizeof(ret->id));
+    ret->host = strndup(host, len);
+    return NULL;
+}
+
+static struct err *check_peers(const struct config *c)
+{
+    for (char **p = c->peers; p && *p; p++) {
+        struct config_peer peer = {0};
+        struct err *e = config_peer(*p, &peer);
+
+        free(peer.host);
+        if (e)
+            return e;
+    }
+    return NULL;
+}
+
 static struct err *check(struct config *c)
 {
     const struct {
@@ -128,7 +169,7 @@ static struct err *check(struct config *c)
         return err_field("network.firewall_ipv6", "must be follow or drop");
     if (!str_is_made_of(c->veth_prefix, "abcdefghijklmnopqrstuvwxyz", 6))
         return err_field("network.veth_prefix", "must be 1..6 lower case letters");
-    return NULL;
+    return check_peers(c);
 }
 
 struct err *config_load(const char *path, struct config **ret)

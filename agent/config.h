@@ -13,6 +13,8 @@ struct config {
     int64_t id_base, max_containers;
     char *socket, *socket_group;
     char *tls_listen, *tls_certificate, *tls_key, *tls_client_ca, *tls_crl;
+    char **peers, *peer_certificate, *peer_key;
+    int64_t peer_transfers, peer_max;
     char *pool, *loop_file;
     int64_t loop_size, reserve, low_percent;
     char *images_dir, *kits_dir, *kits_public_key;
@@ -34,5 +36,12 @@ struct config {
 MUST_USE struct err *config_load(const char *path, struct config **ret);
 void config_free(struct config *c);
 DEFINE_AUTO(struct config, config_free)
+/* An entry of peers.nodes, "ID=HOST:PORT"; ERR_INVALID with the field's name. host is the caller's. */
+struct config_peer {
+    char id[25];
+    char *host;
+    int64_t port;
+};
+MUST_USE struct err *config_peer(const char *text, struct config_peer *ret);
 /* The shipped example; the caller frees it. */
 char *config_example(void);

@@ -32,6 +32,7 @@ static const struct json_field record_fields[] = {
     R(STRING, hostname, .required = true),
     R(STRING, machine_id, .required = true),
     R(STRING, source_container_id, .nullable = true),
+    R(STRING, source_server_id, .nullable = true),
     R(STRING, last_used_snapshot, .nullable = true),
     R(INT, slot, .required = true),
     R(INT, created_at),
@@ -64,6 +65,7 @@ static const struct json_field record_fields[] = {
     R(INT, ramdisk_applied_revision),
     F_ENUM(struct container_record, ramdisk_scope, ramdisk_scope_words),
     R(JSON, host, .nullable = true, .has_type = true, .type = JSON_OBJECT, .unhashed = true), /* not shown */
+    R(JSON, sent_copies, .nullable = true, .has_type = true, .type = JSON_OBJECT, .unhashed = true), /* not shown */
 };
 JSON_TABLE(container_record_table, "container", record_fields);
 

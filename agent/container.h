@@ -37,6 +37,7 @@ struct container_record {
     char *id, *project_id, *name, *color, *image, *comment, *ssh_public_key, *hostname, *machine_id;
     char *image_fingerprint; /* what it was made from; NULL: not known */
     char *source_container_id, *last_used_snapshot;
+    char *source_server_id; /* where the source is; NULL: here */
     int64_t slot, created_at, updated_at, started_at; /* times in ms since the epoch; started_at 0: not running */
     int status;                                       /* enum container_status */
     bool wanted_running;                              /* what the owner asked for last */
@@ -55,6 +56,7 @@ struct container_record {
     int64_t ramdisk_revision, ramdisk_applied_revision;
     int ramdisk_scope; /* enum ramdisk_scope */
     json_t *host;      /* host_setting.h; NULL: nothing */
+    json_t *sent_copies; /* {id: server}: copies of it on other nodes, which may fetch what it has; NULL: none */
 };
 extern const struct json_table container_record_table;
 
@@ -64,6 +66,8 @@ struct snapshot {
     int64_t size;                                 /* bytes written since the one before; -1: not counted */
 };
 extern const struct json_table snapshot_table;
+
+enum { CONTAINER_SNAPSHOTS_MAX = 1000 };
 
 struct egress;
 struct config;

@@ -62,14 +62,31 @@ struct err *egress_from_row(const json_t *body, const char *credentials, struct 
     return e;
 }
 
+static char *secret_text(const struct egress *eg)
+{
+    const struct credentials secret = {.username = eg->username, .password = eg->password};
+    autojson j = eg->username ? json_table_save(&credential_table, &secret) : NULL;
+
+    return j ? json_dumps(j, JSON_COMPACT) : NULL;
+}
+
+void egress_describe(const struct egress *eg, json_t *j, const char *body, const char *credentials)
+{
+    autofree char *secret = secret_text(eg);
+
+    json_object_set_new(j, body, json_table_save(&record_table, &eg->record));
+    if (secret)
+        json_object_set_new(j, credentials, json_string(secret));
+}
+
 void egress_put(struct store_tx *tx, const struct container *c)
 {
     const struct egress *eg = c->egress;
-    const struct credentials secret = {.username = eg->username, .password = eg->password};
+    autofree char *secret = secret_text(eg);
 
-    store_tx_add(tx, STORE_NETWORK_PUT,
-                 json_pack("[s, o, o]", c->record.id, store_text(json_table_save(&record_table, &eg->record)),
-                           eg->username ? store_text(json_table_save(&credential_table, &secret)) : json_null()));
+    store_tx_add(
+        tx, STORE_NETWORK_PUT,
+        json_pack("[s, o, s?]", c->record.id, store_text(json_table_save(&record_table, &eg->record)), secret));
 }
 
 struct egress *egress_copy(const struct egress *eg)

@@ -33,6 +33,8 @@ struct egress {
 /* The configuration from its row, and into a row. */
 MUST_USE struct err *egress_from_row(const json_t *body, const char *credentials, struct egress **ret);
 void egress_put(struct store_tx *tx, const struct container *c);
+/* For another node: the row's two columns as members of j, the second one only if there is something in it. */
+void egress_describe(const struct egress *eg, json_t *j, const char *body, const char *credentials);
 struct egress *egress_copy(const struct egress *eg); /* NULL stays NULL */
 void egress_free(struct egress *eg);
 DEFINE_AUTO(struct egress, egress_free)

@@ -64,6 +64,14 @@ static void lost(struct container *c, enum guest_part part)
         *member(c, counters[part].applied) = revision_of(c, part) - 1;
 }
 
+void guest_new(struct container *c)
+{
+    if (json_object_size(c->record.environment) > 0)
+        guest_changed(c, GUEST_ENVIRONMENT);
+    if (c->record.ssh_public_key)
+        guest_changed(c, GUEST_SSH_KEY);
+}
+
 void guest_files_lost(struct container *c)
 {
     lost(c, GUEST_ENVIRONMENT);

@@ -20,6 +20,8 @@ bool guest_is_exhausted(const struct container *c);
 /* The record has another value now; to be recorded by the caller. */
 void guest_changed(struct container *c, enum guest_part part);
 /* The root was replaced by an older one: all that is in files is to be written again. */
+/* A new container: its first start reads back what it has. */
+void guest_new(struct container *c);
 void guest_files_lost(struct container *c);
 /* The container has another mount namespace than the one that was changed. */
 void guest_mounts_lost(struct container *c);

@@ -165,6 +165,8 @@ static void on_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
     http_upload_close(steal(&r->upload));
     if (r->stream)
         http_stream_gone(r->stream);
+    if (r->upgrade)
+        http_upgrade_gone(steal(&r->upgrade));
     if (!r->dispatched || r->replied)
         http_request_free(r);
 }
@@ -390,7 +392,7 @@ static PRINTF_LIKE(2, 0) void on_log(void *cls, const char *fmt, va_list ap)
 struct err *http_server_start(uv_loop_t *loop, const struct http_config *config, struct http_server **ret)
 {
     struct http_server *s = mem_new(struct http_server);
-    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE | MHD_USE_ERROR_LOG;
     struct MHD_OptionItem listen[] = {{MHD_OPTION_LISTEN_SOCKET, config->listen_fd, NULL}, {MHD_OPTION_END, 0, NULL}};
     struct MHD_OptionItem nothing[] = {{MHD_OPTION_END, 0, NULL}};
 

@@ -15,6 +15,7 @@
 enum peer_role {
     ROLE_OPERATOR = 1,      /* local socket, or a certificate with OU=operator */
     ROLE_CONTROL_PLANE = 2, /* a certificate with OU=control-plane */
+    ROLE_NODE = 4,          /* OU=node: another node; its id is the name */
 };
 
 struct peer {
@@ -63,6 +64,16 @@ void http_upload_to(struct http_request *req, int fd);
 void http_reply(struct http_request *req, int status, json_t *body, const char *header_name, const char *header_value);
 /* The same with a body of len bytes that is text already, made by malloc (taken over). */
 void http_reply_text(struct http_request *req, int status, char *body, size_t len);
+
+/*
+ * A connection that becomes a stream of bytes for somebody else. Answers the request with 101; `taken` runs once,
+ * later: with a socket that is the owner's, or with -1 when the client has left and u is NULL. http_upgrade_end when
+ * nobody uses the socket any more.
+ */
+struct http_upgrade;
+typedef void http_taken_fn(void *owner, struct http_upgrade *u, int fd);
+void http_upgrade(struct http_request *req, const char *protocol, void *owner, http_taken_fn *taken);
+void http_upgrade_end(struct http_upgrade *u);
 
 /*
  * A reply whose body comes in pieces, for as long as both sides like. What is written waits in memory until the client

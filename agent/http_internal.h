@@ -22,6 +22,7 @@ struct http_request {
     char *method, *path, *body;
     size_t body_len, body_size;
     struct MHD_Response *response;
+    struct http_upgrade *upgrade; /* 101 is the answer, and was not sent yet */
     struct http_stream *stream; /* the reply's body, when it comes in pieces */
     struct http_upload *upload; /* the request's body, when it does */
     int status;
@@ -55,5 +56,7 @@ struct http_upload *http_upload_new(struct http_request *r);
 void http_upload_close(struct http_upload *u);
 /* Takes of the body what it can (*len is what is left then), or with *len == 0 its end. False: suspend. */
 bool http_upload_take(struct http_upload *u, const char *data, size_t *len);
+/* The request of an upgrade ended before it became one. */
+void http_upgrade_gone(struct http_upgrade *u);
 /* The connection of a stream has ended. */
 void http_stream_gone(struct http_stream *s);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Create and copy: both end in a running container, or in one that is marked failed and holds nothing. */
+#include "agent/peer.h"
 #include "agent/steps.h"
 #include "base/clock.h"
 
@@ -9,7 +10,9 @@ static void copied(struct operation *op, struct store_tx *tx)
     struct container *c = op->container;
 
     outcome_running(op, tx);
-    if (op_arg(op, "snapshot"))
+    if (op_arg(op, "server"))
+        peer_copied(op, tx);
+    if (op_arg(op, "server") || op_arg(op, "snapshot"))
         return;
     for (size_t i = 0; op->source && i < op->source->snapshot_count; i++) {
         autojson j = json_table_save(&snapshot_table, op->source->snapshots[i]);

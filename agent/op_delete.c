@@ -3,6 +3,7 @@
 #include "agent/steps.h"
 
 #include "agent/event.h"
+#include "agent/peer.h"
 #include "agent/share.h"
 
 static void gone(struct operation *op, struct store_tx *tx)
@@ -11,6 +12,7 @@ static void gone(struct operation *op, struct store_tx *tx)
               json_pack("{s:s, s:s, s:s, s:s}", "name", op->container->record.name, "from_status",
                         container_status_words[op->container->record.status], "operation_id", op->id, "triggered_by",
                         op->triggered_by));
+    peer_forget_copy(op->agent, op->container);
     shares_container_gone(op->agent, tx, op->container);
     store_tx_add(tx, STORE_CONTAINER_DELETE, json_pack("[s]", op->container->record.id));
 }

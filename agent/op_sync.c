@@ -3,6 +3,7 @@
  * Sync: a copy gets the present root file system of its source and keeps its own identity, addresses, environment, ssh
  * key, firewall and snapshots. It is down from "stop" to "start"; one that was stopped stays stopped.
  */
+#include "agent/peer.h"
 #include "agent/steps.h"
 #include "agent/watch.h"
 
@@ -13,9 +14,15 @@ static bool was_running(const struct operation *op)
 
 static void make(struct operation *op)
 {
-    autojson seed = seed_of(op->agent, op->container);
-    const struct job_sync args = {.source_slot = op->source->record.slot, .seed = seed};
+    autojson seed = NULL;
+    struct job_sync args = {0};
 
+    if (op_arg(op, "server")) {
+        peer_fetch(op, JOB_PEER_SYNC);
+        return;
+    }
+    seed = seed_of(op->agent, op->container);
+    args = (struct job_sync){.source_slot = op->source->record.slot, .seed = seed};
     step_job(op, JOB_SYNC_MAKE, &args);
 }
 

@@ -20,6 +20,7 @@
 #include "agent/load.h"
 #include "agent/metrics.h"
 #include "agent/preflight.h"
+#include "agent/peer.h"
 #include "agent/project.h"
 #include "agent/reconcile.h"
 #include "agent/relay.h"
@@ -326,6 +327,7 @@ struct agent *agent_start(uv_loop_t *loop, struct config *config, http_handler_f
     a->runtime = runtime_new(a);
     a->workers = workers_new(loop, config->worker, (size_t)config->workers);
     a->stream_workers = workers_new(loop, config->worker, STREAM_WORKERS);
+    a->peers = peers_new(a);
     e = begin(s);
     if (e)
         end(s, e);

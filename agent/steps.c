@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/steps.h"
 
+#include "agent/peer.h"
 #include "agent/relay.h"
 #include "agent/share.h"
 #include "agent/watch.h"
@@ -88,7 +89,10 @@ void step_rootfs(struct operation *op)
     };
 
     op->container->record.kits_linked = true; /* by the seed */
-    step_job(op, JOB_CREATE, &args);
+    if (op_arg(op, "server"))
+        peer_fetch(op, JOB_PEER_COPY);
+    else
+        step_job(op, JOB_CREATE, &args);
 }
 
 void step_destroy(struct operation *op)

@@ -11,6 +11,7 @@
 #include "agent/feed.h"
 #include "agent/image_set.h"
 #include "agent/metrics.h"
+#include "agent/peer.h"
 #include "agent/project.h"
 #include "agent/relay.h"
 #include "agent/runtime.h"
@@ -97,7 +98,8 @@ static void on_timer(uv_timer_t *timer)
     struct stopper *s = timer->data;
     struct agent *a = s->agent;
     bool idle = a->operations == 0 && workers_count(a->workers) == 0 && workers_count(a->stream_workers) == 0 &&
-                lane_length(a->store_lane) == 0 && lane_length(a->read_lane) == 0 && lane_length(a->net_lane) == 0;
+                peers_count(a) == 0 && lane_length(a->store_lane) == 0 && lane_length(a->read_lane) == 0 &&
+                lane_length(a->net_lane) == 0;
 
     if (!idle && uv_now(a->loop) < s->give_up_ms)
         return;
@@ -139,6 +141,7 @@ void agent_free(struct agent *a)
     usage_free(a->usage);
     metrics_free(a->metrics);
     runtime_free(a->runtime);
+    peers_free(a);
     workers_free(a->workers);
     workers_free(a->stream_workers);
     lane_free(a->store_lane);

@@ -27,6 +27,8 @@ static bool role_of(X509 *cert, struct peer *ret)
         ret->role = ROLE_OPERATOR;
     else if (strcmp(unit, "control-plane") == 0)
         ret->role = ROLE_CONTROL_PLANE;
+    else if (strcmp(unit, "node") == 0)
+        ret->role = ROLE_NODE;
     else
         return false;
     if (X509_NAME_get_text_by_NID(subject, NID_commonName, ret->name, sizeof(ret->name)) <= 0)

@@ -109,3 +109,25 @@ struct err *fd_mkdirs(const char *path, mode_t mode)
             return NULL;
     }
 }
+
+bool fd_keep_only(int *fds, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (fds[i] < 0)
+            continue;
+        fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, FD_KEPT + (int)count);
+        if (fds[i] < 0)
+            return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        int to = FD_KEPT + (int)i;
+
+        if (fds[i] < 0)
+            (void)close(to);
+        else if (dup2(fds[i], to) < 0)
+            return false;
+        else
+            fds[i] = to;
+    }
+    return close_range(0, FD_KEPT - 1, 0) == 0 && close_range(FD_KEPT + (unsigned)count, ~0U, 0) == 0;
+}

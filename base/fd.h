@@ -2,6 +2,7 @@
 /* File descriptors: -1 when empty, CLOEXEC from birth, closed by autofd. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -35,3 +36,7 @@ MUST_USE struct err *fd_replace_file(const char *path, const void *data, size_t 
 MUST_USE struct err *fd_write_kernel_file(const char *path, const char *text);
 /* mkdir -p for a path of the agent's own trees. */
 MUST_USE struct err *fd_mkdirs(const char *path, mode_t mode);
+/* For a child that is about to be confined: fds become FD_KEPT, FD_KEPT + 1, ... (an empty one stays -1), everything
+ * else is closed. At most 8. False: errno. */
+enum { FD_KEPT = 10 };
+bool fd_keep_only(int *fds, size_t count);

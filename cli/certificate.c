@@ -167,3 +167,26 @@ struct err *certificate_write(const struct certificate *c, const char *dir, cons
     BIO_free(key_bio);
     return e;
 }
+
+static BIO *open_file(const char *dir, const char *file, const char *suffix)
+{
+    autofree char *path = str_fmt("%s/%s.%s", dir, file, suffix);
+
+    return BIO_new_file(path, "r");
+}
+
+struct err *certificate_read(const char *dir, const char *file, struct certificate **ret)
+{
+    auto_(certificate_free) struct certificate *c = mem_new(struct certificate);
+    BIO *crt = open_file(dir, file, "crt"), *key = open_file(dir, file, "key");
+
+    c->x509 = crt ? PEM_read_bio_X509(crt, NULL, NULL, NULL) : NULL;
+    c->key = key ? PEM_read_bio_PrivateKey(key, NULL, NULL, NULL) : NULL;
+    BIO_free(crt);
+    BIO_free(key);
+    ERR_clear_error();
+    if (!c->x509 || !c->key)
+        return err_new(ERR_NOT_FOUND, "'%s' has no readable %s.crt and %s.key", dir, file, file);
+    *ret = steal(&c);
+    return NULL;
+}

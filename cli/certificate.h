@@ -21,5 +21,7 @@ MUST_USE struct err *certificate_new(const struct certificate_request *request, 
                                      struct certificate **ret);
 /* <dir>/<file>.crt and, mode 0600, <dir>/<file>.key. */
 MUST_USE struct err *certificate_write(const struct certificate *c, const char *dir, const char *file);
+/* What certificate_write has written. */
+MUST_USE struct err *certificate_read(const char *dir, const char *file, struct certificate **ret);
 void certificate_free(struct certificate *c);
 DEFINE_AUTO(struct certificate, certificate_free)

@@ -56,6 +56,7 @@ static const struct cli_option copy_options[] = {
     {"name", CLI_VALUE, "NAME", "name of the copy"},
     {"id", CLI_VALUE, "ID", "24 hex digits"},
     {"project", CLI_VALUE, "ID", "project of the copy [the source's]"},
+    {"server", CLI_VALUE, "ID", "node of the copy [the source's]"},
     {"snapshot", CLI_VALUE, "NAME", "copy this state, not the latest"},
     {"ssh-key", CLI_VALUE, "FILE", "public key for root's logins; the source's is never copied"},
     {"firewall", CLI_FLAG, NULL, "copy the firewall rules too"},
@@ -167,6 +168,13 @@ static const struct cli_option kit_verify_options[] = {
     {"public-key", CLI_VALUE, "FILE", "keys of which one must have signed it [/etc/noded/kits.pub]"},
     {0},
 };
+static const struct cli_option pki_node_options[] = {
+    {"dir", CLI_VALUE, "DIR", "where the CA is [/etc/noded/pki]"},
+    {"out", CLI_VALUE, "DIR", "where to"},
+    {"host", CLI_LIST, "NAME", "name or address of the node; may be repeated"},
+    {"days", CLI_VALUE, "N", "validity of the certificates [825]"},
+    {0},
+};
 static const struct cli_option pki_options[] = {
     {"dir", CLI_VALUE, "DIR", "where to [/etc/noded/pki]"},
     {"host", CLI_LIST, "NAME", "name or address of the server; may be repeated"},
@@ -194,6 +202,7 @@ const struct cli_command cli_commands[] = {
     {"stats", "CONTAINER", 1, 1, "What it uses", cmd_stats, NULL},
     {"runtime", "CONTAINER", 1, 1, "Services and listening ports inside", cmd_runtime, NULL},
     {"copy", "CONTAINER", 1, 1, "New container from its state", cmd_copy, copy_options},
+    {"transfers", "", 0, 0, "Containers on their way from and to other nodes", cmd_transfers, NULL},
     {"sync", "COPY", 1, 1, "Bring a copy to the state of its source", cmd_sync, NULL},
     {"snapshot list", "CONTAINER", 1, 1, "Snapshots of a container", cmd_snapshot_list, NULL},
     {"snapshot create", "CONTAINER [ALIAS]", 1, 2, "Keep the state of its disk", cmd_snapshot_create, snapshot_options},
@@ -260,6 +269,7 @@ const struct cli_command cli_commands[] = {
     {"kit upgrade", "CONTAINER [KIT=VERSION...]", 1, -1, "Give it other versions: the node's suite, or these",
      cmd_kit_upgrade, NULL},
     {"kit rollback", "CONTAINER", 1, 1, "Give it the kits that it had before", cmd_kit_rollback, NULL},
+    {"pki node", "ID", 1, 1, "Make certificates for one more node of that CA", cmd_pki_node, pki_node_options},
     {"pki init", "", 0, 0, "Make a CA and certificates for development", cmd_pki_init, pki_options},
     {"completion", "bash", 1, 1, "Print the completion script", cmd_completion, NULL},
 };

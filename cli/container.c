@@ -265,6 +265,7 @@ struct err *cmd_copy(struct cli *cli)
     put(body, "name", cli_value(cli, "name"));
     put(body, "id", cli_value(cli, "id"));
     put(body, "source_snapshot", cli_value(cli, "snapshot"));
+    put(body, "target_server_id", cli_value(cli, "server"));
     json_object_set_new(body, "copy_firewall_rules", json_boolean(cli_has(cli, "firewall")));
     json_object_set_new(body, "copy_network_rules", json_boolean(cli_has(cli, "network")));
     path = str_fmt("/api/v1/containers/%s/copy%s", id, cli_has(cli, "wait") ? "?wait=true" : "");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* "pki init": what a node and its clients need to talk mTLS on a developer's machine, in one step. */
+/* "pki init" and "pki node": what nodes and their clients need to talk mTLS on a developer's machine, in one step. */
 #include <stdio.h>
 #include <unistd.h>
 
@@ -75,17 +75,33 @@ static struct err *make_all(const char *dir, const char *const *hosts, int days)
     return e;
 }
 
+static struct err *get_days(const struct cli *cli, int *ret)
+{
+    const char *text = cli_value(cli, "days");
+    int64_t days = 825;
+
+    if (text && (!str_to_i64(text, &days) || days < 1 || days > 3650))
+        return cli_usage("--days: must be 1..3650");
+    *ret = (int)days;
+    return NULL;
+}
+
+static const char *directory(const struct cli *cli)
+{
+    return cli_value(cli, "dir") ? cli_value(cli, "dir") : "/etc/noded/pki";
+}
+
 struct err *cmd_pki_init(struct cli *cli)
 {
-    const char *dir = cli_value(cli, "dir") ? cli_value(cli, "dir") : "/etc/noded/pki";
-    const char *hosts[HOSTS_MAX + 8], *days_text = cli_value(cli, "days");
+    const char *dir = directory(cli);
+    const char *hosts[HOSTS_MAX + 8];
     char own[256] = "";
-    int64_t days = 825;
     size_t present;
-    struct err *e;
+    int days = 0;
+    struct err *e = get_days(cli, &days);
 
-    if (days_text && (!str_to_i64(days_text, &days) || days < 1 || days > 3650))
-        return cli_usage("--days: must be 1..3650");
+    if (e)
+        return e;
     gethostname(own, sizeof(own) - 1);
     e = collect_hosts(cli, own, hosts);
     if (e)
@@ -99,8 +115,56 @@ struct err *cmd_pki_init(struct cli *cli)
         return err_new(ERR_CONFLICT, "'%s' has some of the files: --force replaces them, or choose another --dir", dir);
     e = fd_mkdirs(dir, 0755);
     if (!e)
-        e = make_all(dir, hosts, (int)days);
+        e = make_all(dir, hosts, days);
     if (!e && !cli->quiet)
         printf("'%s' has a CA and certificates for the server, control-plane and operator\n", dir);
+    return e;
+}
+
+static struct err *make_node(const struct certificate *ca, const char *out, const char *id, const char *const *hosts,
+                             int days)
+{
+    const struct certificate_request server = {CERTIFICATE_SERVER, hosts[0], NULL, hosts, days};
+    const struct certificate_request node = {CERTIFICATE_CLIENT, id, "node", NULL, days};
+    auto_(certificate_free) struct certificate *as_server = NULL, *as_node = NULL;
+    struct err *e = certificate_new(&server, ca, &as_server);
+
+    if (!e)
+        e = certificate_new(&node, ca, &as_node);
+    if (!e)
+        e = fd_mkdirs(out, 0755);
+    if (!e)
+        e = certificate_write(as_server, out, "server");
+    if (!e)
+        e = certificate_write(as_node, out, "node");
+    return e;
+}
+
+struct err *cmd_pki_node(struct cli *cli)
+{
+    const char *dir = directory(cli), *id = cli_arg(cli, 0), *out = cli_value(cli, "out");
+    auto_(certificate_free) struct certificate *ca = NULL;
+    autofree char *from = str_fmt("%s/ca.crt", dir), *text = NULL, *to = NULL;
+    const char *hosts[HOSTS_MAX + 8];
+    int days = 0;
+    struct err *e = get_days(cli, &days);
+
+    if (!e && !str_is_object_id(id))
+        e = cli_usage("the id of a server is 24 lower case hex digits ('nodectl node' shows it)");
+    if (!e && !out)
+        e = cli_usage("--out is needed: where to write the certificates");
+    if (!e)
+        e = collect_hosts(cli, "", hosts);
+    if (!e)
+        e = certificate_read(dir, "ca", &ca);
+    if (!e)
+        e = make_node(ca, out, id, hosts, days);
+    if (!e)
+        e = fd_read_file(from, 1 << 20, &text, NULL);
+    to = str_fmt("%s/ca.crt", out);
+    if (!e && !str_eq(dir, out))
+        e = fd_replace_file(to, text, strlen(text), 0644);
+    if (!e && !cli->quiet)
+        printf("'%s' has certificates for the node %s: to serve, and to talk with other nodes\n", out, id);
     return e;
 }

@@ -100,6 +100,52 @@ static const struct json_field sync_fields[] = {
 };
 JSON_TABLE(job_sync_table, "sync", sync_fields);
 
+static const struct json_field peer_fields[] = {
+    F_STRING(struct job_peer, host, .required = true),
+    F_INT(struct job_peer, port, .required = true, .min = 1, .max = 65535),
+    F_STRING(struct job_peer, certificate, .required = true),
+    F_STRING(struct job_peer, key, .required = true),
+    F_STRING(struct job_peer, ca, .required = true),
+    F_STRING(struct job_peer, crl, .nullable = true),
+};
+JSON_TABLE(job_peer_table, "peer", peer_fields);
+
+static const struct json_field peer_call_fields[] = {
+    F_JSON(struct job_peer_call, peer, .required = true, .has_type = true, .type = JSON_OBJECT),
+    F_STRING(struct job_peer_call, method, .required = true),
+    F_STRING(struct job_peer_call, path, .required = true),
+    F_JSON(struct job_peer_call, body, .nullable = true, .has_type = true, .type = JSON_OBJECT),
+    F_INT(struct job_peer_call, timeout_s, .required = true, .min = 1, .max = JOB_STREAM_MS / 1000),
+};
+JSON_TABLE(job_peer_call_table, "peer.call", peer_call_fields);
+
+static const struct json_field peer_send_fields[] = {
+    F_STRING(struct job_peer_send, copy, .required = true, .valid = str_is_object_id),
+    F_STRING(struct job_peer_send, image, .nullable = true),
+    F_STRING(struct job_peer_send, base, .nullable = true),
+    F_STRING(struct job_peer_send, snapshot, .nullable = true),
+    F_JSON(struct job_peer_send, snapshots, .required = true, .has_type = true, .type = JSON_ARRAY),
+};
+JSON_TABLE(job_peer_send_table, "peer.send", peer_send_fields);
+
+static const struct json_field peer_forget_fields[] = {
+    F_STRING(struct job_peer_forget, copy, .required = true, .valid = str_is_object_id),
+};
+JSON_TABLE(job_peer_forget_table, "peer.forget", peer_forget_fields);
+
+static const struct json_field peer_fetch_fields[] = {
+    F_JSON(struct job_peer_fetch, peer, .required = true, .has_type = true, .type = JSON_OBJECT),
+    F_STRING(struct job_peer_fetch, source, .required = true, .valid = str_is_object_id),
+    F_STRING(struct job_peer_fetch, copy, .required = true, .valid = str_is_object_id),
+    F_STRING(struct job_peer_fetch, image, .nullable = true),
+    F_STRING(struct job_peer_fetch, snapshot, .nullable = true),
+    F_JSON(struct job_peer_fetch, snapshots, .required = true, .has_type = true, .type = JSON_ARRAY),
+    F_INT(struct job_peer_fetch, bytes_max, .required = true, .min = 0, .max = INT64_MAX),
+    F_INT(struct job_peer_fetch, reserve, .required = true, .min = 0, .max = INT64_MAX),
+    F_JSON(struct job_peer_fetch, seed, .required = true, .has_type = true, .type = JSON_OBJECT),
+};
+JSON_TABLE(job_peer_fetch_table, "peer.fetch", peer_fetch_fields);
+
 static const struct json_field snapshot_fields[] = {
     F_STRING(struct job_snapshot, name, .required = true),
     F_BOOL(struct job_snapshot, hold),

@@ -103,6 +103,56 @@ struct job_sync {
 };
 extern const struct json_table job_sync_table;
 
+/* Another node, and what this one shows it. */
+struct job_peer {
+    char *host; /* name or address */
+    int64_t port;
+    char *certificate, *key, *ca, *crl; /* PEM files; crl may be NULL */
+};
+extern const struct json_table job_peer_table;
+
+/* peer.call -> {"status", "body"}: one request to another node, whatever it answers. */
+struct job_peer_call {
+    json_t *peer; /* struct job_peer */
+    char *method, *path;
+    json_t *body;
+    int64_t timeout_s; /* for the answer */
+};
+extern const struct json_table job_peer_call_table;
+
+/* peer.send -> {"bytes"}: to the job's stream goes what another node's copy of the slot needs: snapshots first, the
+ * root file system last, all with what is nested in them, the difference to `base` or to the image if possible. What
+ * was sent of the root stays in the slot for the next difference. */
+struct job_peer_send {
+    char *copy;        /* id of the container there */
+    char *image;       /* fingerprint of the image that both nodes have; NULL: none */
+    char *base;        /* what the copy has had last, as 32 hex digits; NULL: nothing */
+    char *snapshot;    /* instead of the present state; NULL: that */
+    json_t *snapshots; /* array of names: these too, oldest first */
+};
+extern const struct json_table job_peer_send_table;
+
+/* peer.forget -> {}: what stayed for this copy goes. */
+struct job_peer_forget {
+    char *copy;
+};
+extern const struct json_table job_peer_forget_table;
+
+/* peer.copy -> {"bytes", "snapshots": [name...]}: the slot's root file system and snapshots from another node, seeded.
+ * peer.sync -> {"bytes"}: as sync.make, from another node. Both tell their progress. */
+struct job_peer_fetch {
+    json_t *peer;
+    char *source;      /* id of the container there */
+    char *copy;        /* id of this one */
+    char *image;       /* fingerprint of its image, for when this node has it; NULL: not known */
+    char *snapshot;    /* instead of the present state; NULL: that */
+    json_t *snapshots; /* array of names that may come */
+    int64_t bytes_max; /* of all that is sent */
+    int64_t reserve;   /* room that the pool must keep */
+    json_t *seed;
+};
+extern const struct json_table job_peer_fetch_table;
+
 /* container.start -> {"init_pid", "environment_error": CODE|null, "ssh_written": bool, "kits_written": bool,
  * "ramdisk_error": text|null}:
  * writes what `files` has into the root, mounts the ramdisk when wanted, starts by liblxc, and reads the environment
@@ -222,6 +272,11 @@ extern const struct json_table job_look_table;
     X(JOB_CREATE, "container.create", &job_create_table, 60000)                                                        \
     X(JOB_SYNC_MAKE, "sync.make", &job_sync_table, 60000)                                                              \
     X(JOB_SYNC_SWAP, "sync.swap", NULL, 60000)                                                                         \
+    X(JOB_PEER_CALL, "peer.call", &job_peer_call_table, JOB_STREAM_MS)                                                 \
+    X(JOB_PEER_SEND, "peer.send", &job_peer_send_table, JOB_STREAM_MS)                                                 \
+    X(JOB_PEER_FORGET, "peer.forget", &job_peer_forget_table, 60000)                                                   \
+    X(JOB_PEER_COPY, "peer.copy", &job_peer_fetch_table, JOB_STREAM_MS)                                                \
+    X(JOB_PEER_SYNC, "peer.sync", &job_peer_fetch_table, JOB_STREAM_MS)                                                \
     X(JOB_START, "container.start", &job_start_table, 60000)                                                           \
     X(JOB_SHARES, "container.shares", &job_shares_table, 30000)                                                        \
     X(JOB_STOP, "container.stop", &job_stop_table, 30000)                                                              \

@@ -3,6 +3,11 @@
  * Bringing a copy to the state of its source: the new root is made beside the old one while the copy still runs, so
  * that it is down only for the exchange.
  */
+#include "runtime/sync.h"
+
+#include <errno.h>
+#include <stdio.h>
+
 #include "base/failpoint.h"
 #include "base/fd.h"
 #include "base/str.h"
@@ -46,28 +51,51 @@ static struct err *carry_host_keys(const char *from, const char *to)
     return e;
 }
 
-struct err *job_do_sync_make(const struct job *job, void *args, UNUSED json_t **ret)
+struct err *sync_make(const struct job *job, const char *source, const json_t *seed)
 {
-    const struct job_sync *a = args;
-    autofree char *rootfs = layout_rootfs(job->target.pool, job->target.slot), *source = NULL, *made = made_path(job);
-    struct err *e;
+    autofree char *rootfs = layout_rootfs(job->target.pool, job->target.slot), *made = made_path(job);
+    struct err *e = subvolume_delete(job->target.pool, made);
 
-    if (!layout_slot_ok(a->source_slot) || a->source_slot == job->target.slot)
-        return err_field("source_slot", "is no other slot");
-    source = layout_rootfs(job->target.pool, a->source_slot);
-    e = subvolume_delete(job->target.pool, made);
     if (!e)
         e = subvolume_root(source, made, rootfs);
     if (!e)
         e = failpoint("sync.made");
     if (!e)
-        e = seeding(job, made, a->seed);
+        e = seeding(job, made, seed);
     return e ? e : carry_host_keys(rootfs, made);
+}
+
+/* What came from another node is what its next difference is to. */
+static struct err *keep_base(const struct job *job)
+{
+    autofree char *slot = layout_slot(job->target.pool, job->target.slot), *fresh = layout_temporary(slot, "base");
+    autofree char *base = layout_base(job->target.pool, job->target.slot);
+
+    if (!subvolume_exists(fresh))
+        return NULL;
+    if (subvolume_exists(base)) {
+        struct err *e = subvolume_exchange(fresh, base);
+
+        return e ? e : subvolume_delete(job->target.pool, fresh);
+    }
+    return rename(fresh, base) < 0 ? err_errno(errno, "cannot rename the received subvolume") : NULL;
+}
+
+struct err *job_do_sync_make(const struct job *job, void *args, UNUSED json_t **ret)
+{
+    const struct job_sync *a = args;
+    autofree char *source = NULL;
+
+    if (!layout_slot_ok(a->source_slot) || a->source_slot == job->target.slot)
+        return err_field("source_slot", "is no other slot");
+    source = layout_rootfs(job->target.pool, a->source_slot);
+    return sync_make(job, source, a->seed);
 }
 
 struct err *job_do_sync_swap(const struct job *job, UNUSED void *args, UNUSED json_t **ret)
 {
     autofree char *made = made_path(job);
+    struct err *e = rootfs_replace(job, made, "sync.swapped");
 
-    return rootfs_replace(job, made, "sync.swapped");
+    return e ? e : keep_base(job);
 }

@@ -50,6 +50,16 @@ char *layout_rootfs(const char *pool, int64_t slot)
     return str_fmt("%s/slots/%lld/rootfs", pool, (long long)slot);
 }
 
+char *layout_base(const char *pool, int64_t slot)
+{
+    return str_fmt("%s/slots/%lld/base", pool, (long long)slot);
+}
+
+char *layout_sent(const char *pool, int64_t slot)
+{
+    return str_fmt("%s/slots/%lld/sent", pool, (long long)slot);
+}
+
 char *layout_snapshots(const char *pool, int64_t slot)
 {
     return str_fmt("%s/slots/%lld/snapshots", pool, (long long)slot);

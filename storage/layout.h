@@ -5,6 +5,8 @@
  *   kits/<name>-<version>/              read-only subvolume
  *   slots/<slot>/rootfs                 subvolume
  *   slots/<slot>/snapshots/<name>       read-only subvolumes
+ *   slots/<slot>/base                   read-only: what a copy from another node got last, as it came
+ *   slots/<slot>/sent/<copy>.<n>        read-only: what another node's copy of this one has got
  *   trash/                              subvolumes on their way out
  * A name that begins with LAYOUT_TEMPORARY is a half-made object: whoever finds one may delete it.
  *
@@ -30,6 +32,8 @@ char *layout_image(const char *pool, const char *image);
 char *layout_kit(const char *pool, const char *name, const char *version);
 char *layout_slot(const char *pool, int64_t slot);
 char *layout_rootfs(const char *pool, int64_t slot);
+char *layout_base(const char *pool, int64_t slot);
+char *layout_sent(const char *pool, int64_t slot);
 char *layout_snapshots(const char *pool, int64_t slot);
 char *layout_snapshot(const char *pool, int64_t slot, const char *name);
 

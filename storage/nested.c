@@ -226,6 +226,11 @@ struct err *nested_each(const char *root, nested_each_fn *each, void *owner)
     return e;
 }
 
+int nested_open_dir(int root, const char *path)
+{
+    return open_below(root, path);
+}
+
 int nested_open(int root, const char *path)
 {
     int fd = open_below(root, path);

@@ -35,6 +35,8 @@ MUST_USE struct err *nested_each(const char *root, nested_each_fn *each, void *o
 
 /* The subvolume at a path below root, which is open, without symbolic links; -1: there is none. "": root itself. */
 int nested_open(int root, const char *path);
+/* The same of any directory. */
+int nested_open_dir(int root, const char *path);
 
 /* All that are nested below root become read-only, or writable; root itself stays as it is. */
 MUST_USE struct err *nested_set_readonly(const char *root, bool readonly);

@@ -21,7 +21,7 @@
 #include "storage/nested.h"
 #include "storage/receive_apply.h"
 
-enum { PIPE_SIZE = 1 << 20, ROOM_STEP = 16 << 20, FD_FIRST = 10, MESSAGE_MAX = 512 };
+enum { PIPE_SIZE = 1 << 20, ROOM_STEP = 16 << 20, MESSAGE_MAX = 512 };
 #define FULL "the pool is full: more room is needed"
 
 struct receiver {
@@ -83,19 +83,8 @@ static struct err *confine(int fds[4])
 
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || fchdir(fds[0]) < 0 || chroot(".") < 0)
         return err_errno(errno, "cannot confine the receiver");
-    for (int i = 0; i < 4; i++) {
-        fds[i] = fds[i] < 0 ? -1 : fcntl(fds[i], F_DUPFD_CLOEXEC, FD_FIRST + 4 * i + 20);
-        if (i != 1 && fds[i] < 0)
-            return err_errno(errno, "cannot confine the receiver");
-    }
-    for (int i = 0; i < 4; i++) {
-        if (fds[i] >= 0)
-            fds[i] = dup2(fds[i], FD_FIRST + i);
-        else
-            (void)close(FD_FIRST + i);
-    }
-    (void)close_range(0, FD_FIRST - 1, 0);
-    (void)close_range(FD_FIRST + 4, ~0U, 0);
+    if (!fd_keep_only(fds, 4))
+        return err_errno(errno, "cannot confine the receiver");
     (void)umask(0);
     if (setrlimit(RLIMIT_CORE, &no_core) < 0 || setrlimit(RLIMIT_NOFILE, &few) < 0 || !keep_file_rights() ||
         prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
@@ -308,16 +297,4 @@ struct err *receive_mark(const char *path, const struct receive_info *info)
         btrfs_util_set_subvolume_read_only_fd(fd, true) != BTRFS_UTIL_OK)
         return err_errno(errno, "cannot mark the subvolume '%s' as received", path);
     return NULL;
-}
-
-bool receive_uuid(const char *path, unsigned char ret[SEND_UUID_SIZE])
-{
-    static const unsigned char none[SEND_UUID_SIZE];
-    struct btrfs_util_subvolume_info info;
-
-    if (btrfs_util_subvolume_info(path, 0, &info) != BTRFS_UTIL_OK ||
-        memcmp(info.received_uuid, none, sizeof(none)) == 0)
-        return false;
-    memcpy(ret, info.received_uuid, sizeof(info.received_uuid));
-    return true;
 }

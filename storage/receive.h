@@ -35,8 +35,6 @@ MUST_USE struct err *receive_end(struct receiver *r, struct receive_info *ret);
 void receive_free(struct receiver *r); /* ends the child */
 DEFINE_AUTO(struct receiver, receive_free)
 
-/* Records what a received subvolume was at the sender and makes it read-only: receive_uuid() tells it from then on,
- * until it is written to. */
+/* Records what a received subvolume was at the sender and makes it read-only: its own streams are called by the
+ * sender's name for it (send_name) from then on. */
 MUST_USE struct err *receive_mark(const char *path, const struct receive_info *info);
-/* false: none is recorded. */
-bool receive_uuid(const char *path, unsigned char ret[SEND_UUID_SIZE]);

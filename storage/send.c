@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/btrfs.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -132,4 +133,20 @@ struct err *send_stream(const char *subvolume, const char *parent, send_sink_fn 
     if (!e && parent)
         e = open_subvolume(parent, &other);
     return e ? e : err_wrap(send_stream_at(fd, other, sink, owner), "'%s'", subvolume);
+}
+
+bool send_name(const char *subvolume, char ret[SEND_NAME_SIZE], int64_t *ret_made)
+{
+    static const unsigned char none[16];
+    struct btrfs_util_subvolume_info info;
+    const unsigned char *uuid;
+
+    if (btrfs_util_subvolume_info(subvolume, 0, &info) != BTRFS_UTIL_OK)
+        return false;
+    uuid = memcmp(info.received_uuid, none, sizeof(none)) == 0 ? info.uuid : info.received_uuid;
+    for (int i = 0; i < 16; i++)
+        snprintf(ret + 2 * i, 3, "%02x", uuid[i]);
+    if (ret_made)
+        *ret_made = (int64_t)info.otime.tv_sec * 1000 + info.otime.tv_nsec / 1000000;
+    return true;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/err.h"
 
@@ -16,3 +17,8 @@ typedef struct err *send_sink_fn(void *owner, const void *data, size_t len);
 MUST_USE struct err *send_stream(const char *subvolume, const char *parent, send_sink_fn *sink, void *owner);
 /* The same of open ones; parent -1: none. */
 MUST_USE struct err *send_stream_at(int subvolume, int parent, send_sink_fn *sink, void *owner);
+
+/* What the stream of a subvolume calls it, as 32 hex digits, and when it was made (ms since the epoch; ret_made may be
+ * NULL). False: it is none. */
+enum { SEND_NAME_SIZE = 33 };
+bool send_name(const char *subvolume, char ret[SEND_NAME_SIZE], int64_t *ret_made);

@@ -67,8 +67,10 @@ def kits_dir():
 
 
 class Daemon(Node):
-    def __init__(self, kits=False, loop_bytes=4 << 30, **settings):
+    def __init__(self, kits=False, loop_bytes=4 << 30, space=None, **settings):
+        """space: a network namespace that it lives in, a netlab.Space."""
         super().__init__(loop_bytes)
+        self.within = ["nsenter", f"--net=/run/netns/{space.name}"] if space else []
         self.conf, self.socket = self.dir + "/noded.conf", self.run_dir + "/control.sock"
         self.state, self.log_path = self.dir + "/state", self.dir + "/noded.log"
         self.process = None
@@ -99,7 +101,7 @@ class Daemon(Node):
             env["NODED_FAILPOINT"] = failpoint
         with open(self.log_path, "ab") as log:
             program = os.environ.get("NODED_DAEMON", BUILD + "/noded")
-            self.process = subprocess.Popen([program, "-c", self.conf, "-d"], env=env, stderr=log,
+            self.process = subprocess.Popen([*self.within, program, "-c", self.conf, "-d"], env=env, stderr=log,
                                             stdin=subprocess.DEVNULL)
         if wait:
             self.wait_ready()
@@ -200,11 +202,11 @@ class Daemon(Node):
     # What is there.
 
     def links(self):
-        names = [link["ifname"] for link in json.loads(run("ip", "-j", "link"))]
+        names = [link["ifname"] for link in json.loads(run(*self.within, "ip", "-j", "link"))]
         return sorted(n for n in names if n.startswith(self.veth))
 
     def table(self):
-        r = subprocess.run(["nft", "list", "table", "inet", self.name], text=True, capture_output=True, check=False)
+        r = subprocess.run([*self.within, "nft", "list", "table", "inet", self.name], text=True, capture_output=True, check=False)
         return r.stdout
 
     def everything(self):
@@ -235,7 +237,7 @@ class Daemon(Node):
     def close(self):
         """The uninstall: nothing of the node stays, not even its table, which the next node's packets would meet."""
         self.stop()
-        r = subprocess.run([BUILD + "/noded-down", "--config", self.conf, "purge", "--data"], capture_output=True, text=True,
+        r = subprocess.run([*self.within, BUILD + "/noded-down", "--config", self.conf, "purge", "--data"], capture_output=True, text=True,
                            env={**os.environ, **self.env}, check=False)
         assert r.returncode == 0, r.stderr
         assert not self.table() and not self.links(), (self.table(), self.links())

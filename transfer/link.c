@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "transfer/link.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <netdb.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/frame.h"
+#include "base/json_table.h"
+#include "base/str.h"
+#include "transfer/link_tls.h"
+
+enum { CONNECT_S = 10, NOBODY = 65534 };
+
+struct err *link_set_limits(int fd, int64_t timeout_s)
+{
+    const struct timeval limit = {.tv_sec = (time_t)MAX(timeout_s, LINK_STALL_S)};
+    int flags = fcntl(fd, F_GETFL);
+
+    if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0)
+        return err_errno(errno, "socket");
+    return NULL;
+}
+
+/* A connect stops after SO_SNDTIMEO. */
+static struct err *connect_to(const struct link_settings *s, int *ret)
+{
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    const struct timeval limit = {.tv_sec = CONNECT_S};
+    autofree char *port = str_fmt("%lld", (long long)s->port);
+    struct addrinfo *found = NULL;
+    int rc = getaddrinfo(s->host, port, &hints, &found), errnum = 0;
+
+    if (rc != 0)
+        return err_new(ERR_UNAVAILABLE, "the other node '%s' is not found: %s", s->host, gai_strerror(rc));
+    *ret = -1;
+    for (const struct addrinfo *a = found; a && *ret < 0; a = a->ai_next) {
+        autofd int fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) == 0 &&
+            setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) == 0 &&
+            connect(fd, a->ai_addr, a->ai_addrlen) == 0)
+            *ret = fd_steal(&fd);
+        else
+            errnum = errno == EINPROGRESS ? ETIMEDOUT : errno;
+    }
+    freeaddrinfo(found);
+    return *ret >= 0 ? NULL
+                     : err_recode(err_errno(errnum, "the other node at %s port %s does not answer", s->host, port),
+                                  ERR_UNAVAILABLE);
+}
+
+/* fds become 10 and 11. Then: no files, no rights, nobody. */
+static struct err *give_up_rights(const char *empty_dir, int fds[2])
+{
+    const struct rlimit no_core = {0, 0};
+
+    if (chroot(empty_dir) < 0 || chdir("/") < 0)
+        return err_errno(errno, "cannot confine the connection: '%s'", empty_dir);
+    if (!fd_keep_only(fds, 2))
+        return err_errno(errno, "cannot confine the connection");
+    if (setrlimit(RLIMIT_CORE, &no_core) < 0 || setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
+        setresuid(NOBODY, NOBODY, NOBODY) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+        prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+        return err_errno(errno, "cannot confine the connection");
+    /* Becoming another user takes back the first one. */
+    return prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ? err_errno(errno, "prctl") : NULL;
+}
+
+static NORETURN void be_connection(const struct link_settings *s, int inside)
+{
+    int fds[2] = {-1, inside};
+    autojson status = NULL;
+    SSL *ssl = NULL;
+    struct err *e = prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ? err_errno(errno, "prctl") : link_tls_new(s, &ssl);
+
+    if (!e)
+        e = connect_to(s, &fds[0]);
+    if (!e)
+        e = give_up_rights(s->empty_dir, fds);
+    if (!e)
+        e = link_tls_handshake(ssl, fds[0]);
+    status = e ? json_pack("{s:o}", "error", err_to_json(e)) : json_object();
+    err_ignore(frame_send(fds[1], status)); /* a job that has gone away wants no answer */
+    if (!e)
+        link_tls_pump(ssl, fds[0], fds[1]);
+    _exit(0);
+}
+
+static struct err *wait_for_it(int fd)
+{
+    autojson status = NULL;
+    struct err *e = link_set_limits(fd, 0);
+
+    if (!e)
+        e = frame_receive(fd, &status);
+    if (!e && json_object_get(status, "error"))
+        e = err_from_json(json_object_get(status, "error"));
+    return e;
+}
+
+struct err *link_open(const struct link_settings *s, int *ret)
+{
+    autofd int ours = -1, theirs = -1;
+    struct err *e = fd_mkdirs(s->empty_dir, 0711);
+    int pair[2];
+    pid_t pid;
+
+    if (e)
+        return e;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return err_errno(errno, "socketpair");
+    ours = pair[0];
+    theirs = pair[1];
+    pid = fork();
+    if (pid < 0)
+        return err_errno(errno, "fork");
+    if (pid == 0) {
+        close(ours);
+        be_connection(s, theirs);
+    }
+    e = wait_for_it(ours);
+    if (!e)
+        *ret = fd_steal(&ours);
+    return e;
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "transfer/link_tls.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include "base/str.h"
+
+enum { PIECE = 16384 };
+
+static struct err *tls_error(const char *what, const char *file)
+{
+    unsigned long code = ERR_peek_error();
+    const char *reason = ERR_SYSTEM_ERROR(code) ? strerrordesc_np(ERR_GET_REASON(code)) : ERR_reason_error_string(code);
+    struct err *e = err_new(ERR_HOST, "%s '%s': %s", what, file, reason ? reason : "unknown error");
+
+    ERR_clear_error();
+    return e;
+}
+
+static struct err *load(SSL_CTX *ctx, const struct link_settings *s)
+{
+    X509_STORE *store = SSL_CTX_get_cert_store(ctx);
+
+    if (SSL_CTX_use_certificate_chain_file(ctx, s->certificate) != 1)
+        return tls_error("this node's certificate", s->certificate);
+    if (SSL_CTX_use_PrivateKey_file(ctx, s->key, SSL_FILETYPE_PEM) != 1 || SSL_CTX_check_private_key(ctx) != 1)
+        return tls_error("this node's key", s->key);
+    if (SSL_CTX_load_verify_file(ctx, s->ca) != 1)
+        return tls_error("CA", s->ca);
+    if (s->crl) {
+        X509_LOOKUP *lookup = X509_STORE_add_lookup(store, X509_LOOKUP_file());
+
+        if (!lookup || X509_load_crl_file(lookup, s->crl, X509_FILETYPE_PEM) <= 0)
+            return tls_error("revocation list", s->crl);
+        X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
+    }
+    return NULL;
+}
+
+static bool expect_host(SSL *ssl, const char *host)
+{
+    struct in6_addr address;
+
+    if (inet_pton(AF_INET, host, &address) == 1 || inet_pton(AF_INET6, host, &address) == 1)
+        return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host) == 1;
+    return SSL_set1_host(ssl, host) == 1 && SSL_set_tlsext_host_name(ssl, host) == 1;
+}
+
+struct err *link_tls_new(const struct link_settings *s, SSL **ret)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    struct err *e;
+
+    if (!ctx)
+        return err_new(ERR_INTERNAL, "OpenSSL has no memory");
+    SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION);
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+    SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_AUTO_RETRY);
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+    ERR_clear_error();
+    e = load(ctx, s);
+    *ret = e ? NULL : SSL_new(ctx);
+    SSL_CTX_free(ctx); /* the connection has a reference of its own */
+    if (!e && (!*ret || !expect_host(*ret, s->host)))
+        e = err_new(ERR_INTERNAL, "OpenSSL has no memory");
+    return e;
+}
+
+struct err *link_tls_handshake(SSL *ssl, int net)
+{
+    long verdict;
+
+    ERR_clear_error();
+    if (SSL_set_fd(ssl, net) == 1 && SSL_connect(ssl) == 1)
+        return NULL;
+    verdict = SSL_get_verify_result(ssl);
+    if (verdict != X509_V_OK)
+        return err_new(ERR_HOST, "the other node's certificate is not accepted: %s",
+                       X509_verify_cert_error_string(verdict));
+    return tls_error("TLS with the other node fails:", "handshake");
+}
+
+struct half {
+    char buf[PIECE];
+    size_t len, at;
+    bool ended;
+};
+
+static bool again(SSL *ssl, int rc, bool *want_write)
+{
+    int why = SSL_get_error(ssl, rc);
+
+    *want_write = *want_write || why == SSL_ERROR_WANT_WRITE;
+    return why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE;
+}
+
+/* From the other node to the job; true when something moved. */
+static bool inwards(SSL *ssl, int inside, struct half *h, bool *want_write)
+{
+    bool moved = false;
+
+    if (h->len == 0 && !h->ended) {
+        int n;
+
+        ERR_clear_error();
+        n = SSL_read(ssl, h->buf, PIECE);
+        if (n > 0) {
+            h->len = (size_t)n;
+            h->at = 0;
+            moved = true;
+        } else {
+            h->ended = !again(ssl, n, want_write);
+        }
+    }
+    if (h->len > 0) {
+        ssize_t n = send(inside, h->buf + h->at, h->len, MSG_NOSIGNAL);
+
+        if (n > 0) {
+            h->at += (size_t)n;
+            h->len -= (size_t)n;
+            moved = true;
+        } else if (errno != EAGAIN && errno != EINTR) {
+            h->ended = true;
+            h->len = 0;
+        }
+    }
+    return moved;
+}
+
+/* From the job to the other node. */
+static bool outwards(SSL *ssl, int inside, struct half *h, bool *want_write)
+{
+    bool moved = false;
+
+    if (h->len == 0 && !h->ended) {
+        ssize_t n = recv(inside, h->buf, PIECE, 0);
+
+        if (n > 0) {
+            h->len = (size_t)n;
+            h->at = 0;
+            moved = true;
+        } else {
+            h->ended = n == 0 || (errno != EAGAIN && errno != EINTR);
+        }
+    }
+    if (h->len > 0) {
+        int n;
+
+        ERR_clear_error();
+        n = SSL_write(ssl, h->buf + h->at, (int)h->len);
+        if (n > 0) {
+            h->at += (size_t)n;
+            h->len -= (size_t)n;
+            moved = true;
+        } else if (!again(ssl, n, want_write)) {
+            h->ended = true;
+            h->len = 0;
+        }
+    }
+    return moved;
+}
+
+void link_tls_pump(SSL *ssl, int net, int inside)
+{
+    static struct half in, out;
+
+    (void)fcntl(net, F_SETFL, O_NONBLOCK);
+    (void)fcntl(inside, F_SETFL, O_NONBLOCK);
+    while (!(in.ended && in.len == 0) && !(out.ended && out.len == 0)) {
+        bool want_write = false, moved = inwards(ssl, inside, &in, &want_write);
+        struct pollfd fds[2];
+
+        moved = outwards(ssl, inside, &out, &want_write) || moved;
+        if (moved)
+            continue;
+        fds[0] =
+            (struct pollfd){net, (short)((in.len == 0 ? POLLIN : 0) | (out.len > 0 || want_write ? POLLOUT : 0)), 0};
+        fds[1] = (struct pollfd){inside, (short)((out.len == 0 ? POLLIN : 0) | (in.len > 0 ? POLLOUT : 0)), 0};
+        if (poll(fds, 2, -1) < 0 && errno != EINTR)
+            break;
+    }
+    (void)SSL_shutdown(ssl);
+}
