@@ -4,6 +4,7 @@
 #include <assert.h>
 
 #include "agent/event.h"
+#include "agent/reclaim.h"
 #include "agent/relay.h"
 #include "agent/runtime.h"
 #include "agent/ssh_key.h"
@@ -137,6 +138,8 @@ void agent_job(struct agent *a, enum job_kind kind, int64_t slot, const void *ar
         .pool = a->config->pool, .run_dir = a->config->run_dir, .cgroup = a->config->cgroup, .slot = slot};
 
     workers_run(a->workers, kind, job_request(kind, &target, args), extra_ms, NULL, owner, done);
+    if (a->reclaim)
+        reclaim_job_begun(a->reclaim, kind);
 }
 
 void agent_stream_job(struct agent *a, enum job_kind kind, int64_t slot, const void *args, const struct worker_io *io,

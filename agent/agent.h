@@ -76,6 +76,7 @@ struct agent {
     struct tls_listener *tls;
     struct expiry *expiry;
     struct space *space;
+    struct reclaim *reclaim;
     struct events *events;
     struct retention *retention;
     struct usage *usage;

@@ -4,6 +4,7 @@
 #include "agent/api.h"
 #include "agent/space.h"
 #include "agent/usage.h"
+#include "base/str.h"
 
 struct question {
     struct agent *agent;
@@ -29,6 +30,23 @@ static json_t *containers(const struct agent *a, const json_t *usage)
     return list;
 }
 
+static json_t *reclaim(const struct agent *a, const json_t *pool)
+{
+    const json_t *seen = json_object_get(pool, "reclaim"), *oldest = json_object_get(seen, "oldest_ms");
+    char time[STR_TIME_SIZE];
+    json_t *j;
+
+    if (!seen)
+        return json_null();
+    if (json_is_integer(oldest))
+        str_time(json_integer_value(oldest), time);
+    j = json_copy((json_t *)(uintptr_t)seen);
+    json_object_del(j, "oldest_ms");
+    json_object_set_new(j, "oldest_at", json_is_integer(oldest) ? json_string(time) : json_null());
+    json_object_set_new(j, "limit", json_integer(a->config->reclaim_max));
+    return j;
+}
+
 static void on_usage(void *owner, const json_t *usage)
 {
     struct question *q = owner;
@@ -38,12 +56,8 @@ static void on_usage(void *owner, const json_t *usage)
 
     json_object_set_new(j, "path", json_string(a->config->pool));
     json_object_set_new(j, "loop_file", a->config->loop_file ? json_string(a->config->loop_file) : json_null());
-    json_object_set_new(j, "reclaim", json_incref(json_object_get(pool, "reclaim")));
-    json_object_set_new(j, "device_errors", json_incref(json_object_get(pool, "device_errors")));
-    if (!pool) {
-        json_object_set_new(j, "reclaim", json_null());
-        json_object_set_new(j, "device_errors", json_null());
-    }
+    json_object_set_new(j, "reclaim", reclaim(a, pool));
+    json_object_set_new(j, "device_errors", pool ? json_incref(json_object_get(pool, "device_errors")) : json_null());
     json_object_set_new(j, "containers", containers(a, usage));
     reply_ok(q->req, 200, "Storage retrieved successfully", j);
     free(q);

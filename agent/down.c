@@ -142,6 +142,14 @@ static void stage_destroy(struct down *d)
         start_job(d, JOB_DESTROY, json_integer_value(json_object_get(slot, "slot")), NULL, 0, on_done);
 }
 
+static void stage_reclaim(struct down *d)
+{
+    const struct job_reclaim args = {.most = INT64_MAX};
+
+    if (d->data && !d->config->loop_file)
+        start_job(d, JOB_RECLAIM, 0, &args, 0, on_done);
+}
+
 static void stage_network(struct down *d)
 {
     const struct config *c = d->config;
@@ -241,7 +249,7 @@ static void stage_state(struct down *d)
 }
 
 static void (*const stages[])(struct down *) = {
-    stage_forget_boot, stage_inventory, stage_stop, stage_relays,    stage_destroy,
+    stage_forget_boot, stage_inventory, stage_stop, stage_relays,    stage_destroy, stage_reclaim,
     stage_network,     stage_ramdisks,  stage_pool, stage_run_files, stage_state,
 };
 enum { HALT_STAGES = 4, PURGE_STAGES = ARRAY_LEN(stages) };

@@ -4,6 +4,7 @@
 #include <sys/statvfs.h>
 
 #include "agent/event.h"
+#include "agent/reclaim.h"
 #include "base/log.h"
 #include "base/str.h"
 
@@ -102,7 +103,7 @@ struct err *space_check(const struct agent *a)
     const struct room r = look_around(a->config);
 
     if (judge(a->config, &r) != SPACE_FULL)
-        return NULL;
+        return reclaim_check(a);
     return err_reason(err_new(ERR_HOST, "The pool is full: %lld MiB are left, %lld are kept in reserve; " REMEDY,
                               (long long)r.free >> 20, (long long)a->config->reserve >> 20),
                       "CONTAINER_HOST_COMMAND_FAILED");

@@ -25,6 +25,7 @@
 #include "agent/reconcile.h"
 #include "agent/relay.h"
 #include "agent/runtime.h"
+#include "agent/reclaim.h"
 #include "agent/space.h"
 #include "agent/sse.h"
 #include "agent/tls.h"
@@ -96,6 +97,7 @@ static void on_synced(void *owner, struct err *e)
     if (!e) {
         a->expiry = expiry_start(a);
         a->space = space_start(a);
+        a->reclaim = reclaim_start(a);
         a->retention = retention_start(a);
         a->sse = sse_start(a);
         a->feed = feed_start(a);

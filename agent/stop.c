@@ -13,6 +13,7 @@
 #include "agent/metrics.h"
 #include "agent/peer.h"
 #include "agent/project.h"
+#include "agent/reclaim.h"
 #include "agent/relay.h"
 #include "agent/runtime.h"
 #include "agent/share.h"
@@ -67,6 +68,8 @@ static void close_parts(struct stopper *s)
         expiry_close(a->expiry, s, on_part_closed);
         s->open++;
         space_close(a->space, s, on_part_closed);
+        s->open++;
+        reclaim_close(a->reclaim, s, on_part_closed);
     }
     if (a->retention) {
         s->open++;

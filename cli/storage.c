@@ -13,6 +13,19 @@ static const char *bytes_of(const json_t *object, const char *member, char ret[1
     return json_is_integer(v) ? output_bytes(json_integer_value(v), ret) : NULL;
 }
 
+static void show_reclaim(const json_t *reclaim)
+{
+    const char *oldest = json_string_value(json_object_get(reclaim, "oldest_at"));
+    char room[16];
+    const char *bytes = bytes_of(reclaim, "bytes", room);
+    autofree char *text = str_fmt(
+        "%lld wait%s%s, %lld are being reclaimed%s%s", (long long)json_integer_value(json_object_get(reclaim, "trash")),
+        oldest ? " since " : "", oldest ? oldest : "",
+        (long long)json_integer_value(json_object_get(reclaim, "subvolumes")), bytes ? ", " : "", bytes ? bytes : "");
+
+    output_line("Deleted", text);
+}
+
 static void show_pool(const json_t *data)
 {
     static const char *const kinds[] = {"write", "read", "flush", "corruption", "generation"};
@@ -29,8 +42,7 @@ static void show_pool(const json_t *data)
     output_line("State", output_member(data, "state"));
     output_line("Size", room);
     if (json_is_object(reclaim))
-        printf("%-14s %lld subvolumes are being reclaimed\n",
-               "Deleted:", (long long)json_integer_value(json_object_get(reclaim, "subvolumes")));
+        show_reclaim(reclaim);
     if (count)
         printf("%-14s %lld: see --json, and the kernel's log\n", "Device errors:", (long long)count);
     puts("");

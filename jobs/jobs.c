@@ -18,6 +18,11 @@ static const struct json_field pool_open_fields[] = {
 };
 JSON_TABLE(job_pool_open_table, "pool.open", pool_open_fields);
 
+static const struct json_field reclaim_fields[] = {
+    F_INT(struct job_reclaim, most, .required = true, .min = 0, .max = INT64_MAX),
+};
+JSON_TABLE(job_reclaim_table, "node.reclaim", reclaim_fields);
+
 static const struct json_field image_import_fields[] = {
     F_STRING(struct job_image_import, file, .nullable = true),
     F_STRING(struct job_image_import, metadata_file, .nullable = true),

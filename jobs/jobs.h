@@ -35,8 +35,16 @@ struct job_pool_open {
 extern const struct json_table job_pool_open_table;
 
 /* node.usage -> {"slots": {"<slot>": {"disk": bytes, "ramdisk": bytes}}, "projects": {"<id>": bytes},
- * "pool": {"reclaim": {"subvolumes", "trash"}, "device_errors": {...}}}: what each slot's root has written, what is in
- * its ramdisk, and in those that projects share; null where that is not known. */
+ * "pool": {"reclaim": {"subvolumes", "trash", "bytes", "oldest_ms"}, "device_errors": {...}}}: what each slot's root
+ * has written, what is in its ramdisk, and in those that projects share; null where that is not known. */
+
+/* node.reclaim -> {"subvolumes", "trash", "bytes", "oldest_ms", "problem": what could not be destroyed, or null}: what
+ * is deleted and still takes room, see storage/reclaim.h, after some of it was destroyed: while the kernel is at fewer
+ * than `most` subvolumes. */
+struct job_reclaim {
+    int64_t most;
+};
+extern const struct json_table job_reclaim_table;
 
 /* image.import -> {"fingerprint", "size_bytes", "archive_bytes", "metadata": object|null}: unpacks the archive of a
  * root file system into a read-only subvolume. Without a file the archive comes by the job's stream. Tells its
@@ -269,6 +277,7 @@ extern const struct json_table job_look_table;
     X(JOB_KITS, "container.kits", &job_kits_table, 45000)                                                              \
     X(JOB_INVENTORY, "node.inventory", NULL, 60000)                                                                    \
     X(JOB_USAGE, "node.usage", NULL, 30000)                                                                            \
+    X(JOB_RECLAIM, "node.reclaim", &job_reclaim_table, 60000)                                                          \
     X(JOB_CREATE, "container.create", &job_create_table, 60000)                                                        \
     X(JOB_SYNC_MAKE, "sync.make", &job_sync_table, 60000)                                                              \
     X(JOB_SYNC_SWAP, "sync.swap", NULL, 60000)                                                                         \

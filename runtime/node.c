@@ -13,6 +13,7 @@
 #include "storage/pool.h"
 #include "storage/pool_state.h"
 #include "storage/quota.h"
+#include "storage/reclaim.h"
 #include "storage/subvolume.h"
 
 static struct err *describe_pool(const char *pool, json_t **ret)
@@ -130,11 +131,8 @@ static struct err *each_slot(const struct job *job, struct err *(*look)(const st
 struct err *job_do_inventory(const struct job *job, UNUSED void *args, json_t **ret)
 {
     json_t *slots = json_array(), *images = NULL, *kits = NULL;
-    struct err *e = subvolume_sweep(job->target.pool);
+    struct err *e = each_slot(job, look_at_slot, slots);
 
-    quota_account_sweep(job->target.pool);
-    if (!e)
-        e = each_slot(job, look_at_slot, slots);
     if (!e)
         e = image_list(job->target.pool, &images);
     if (!e)
@@ -179,22 +177,44 @@ static struct err *measure_projects(const struct job *job, json_t *projects)
     return e;
 }
 
+static json_t *reclaim_json(const struct reclaim_state *r)
+{
+    return json_pack("{s:I, s:I, s:o, s:o}", "subvolumes", (json_int_t)r->reclaimed, "trash", (json_int_t)r->waiting,
+                     "bytes", bytes_or_null(r->bytes), "oldest_ms",
+                     r->waiting ? json_integer(r->oldest_ms) : json_null());
+}
+
 struct err *job_do_usage(const struct job *job, UNUSED void *args, json_t **ret)
 {
     json_t *slots = json_object(), *projects = json_object();
     struct err *e = each_slot(job, measure, slots);
-
+    struct reclaim_state r = {0};
     struct pool_state p = {0};
 
     if (!e)
         e = measure_projects(job, projects);
     if (!e)
         e = pool_state_read(job->target.pool, &p);
-    *ret = json_pack("{s:o, s:o, s:{s:{s:I, s:I}, s:{s:I, s:I, s:I, s:I, s:I}}}", "slots", slots, "projects", projects,
-                     "pool", "reclaim", "subvolumes", (json_int_t)p.reclaiming, "trash", (json_int_t)p.trash,
-                     "device_errors", "write", (json_int_t)p.write_errors, "read", (json_int_t)p.read_errors, "flush",
-                     (json_int_t)p.flush_errors, "corruption", (json_int_t)p.corruption_errors, "generation",
-                     (json_int_t)p.generation_errors);
+    if (!e)
+        e = reclaim_read(job->target.pool, &r);
+    *ret = json_pack("{s:o, s:o, s:{s:o, s:{s:I, s:I, s:I, s:I, s:I}}}", "slots", slots, "projects", projects, "pool",
+                     "reclaim", reclaim_json(&r), "device_errors", "write", (json_int_t)p.write_errors, "read",
+                     (json_int_t)p.read_errors, "flush", (json_int_t)p.flush_errors, "corruption",
+                     (json_int_t)p.corruption_errors, "generation", (json_int_t)p.generation_errors);
+    return e;
+}
+
+struct err *job_do_reclaim(const struct job *job, void *args, json_t **ret)
+{
+    const struct job_reclaim *a = args;
+    struct err *problem = reclaim_run(job->target.pool, a->most), *e;
+    struct reclaim_state r = {0};
+
+    quota_account_sweep(job->target.pool);
+    e = reclaim_read(job->target.pool, &r);
+    *ret = reclaim_json(&r);
+    json_object_set_new(*ret, "problem", problem ? json_string(err_message(problem)) : json_null());
+    err_free(problem);
     return e;
 }
 

@@ -166,9 +166,7 @@ struct err *pool_open(const char *pool, const char *loop_file, int64_t loop_byte
         e = err_new(ERR_INVALID, "'%s' is not on btrfs and no loop file is configured", pool);
     if (!e && chmod(pool, 0711) < 0)
         e = err_errno(errno, "'%s'", pool);
-    if (!e)
-        e = make_directories(pool);
-    return e ? e : subvolume_sweep(pool);
+    return e ? e : make_directories(pool);
 }
 
 /* The device mounted at exactly this place, or NULL. */

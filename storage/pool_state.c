@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "storage/pool_state.h"
 
-#include <btrfsutil.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/btrfs.h>
 #include <sys/ioctl.h>
 
 #include "base/fd.h"
-#include "base/str.h"
-#include "storage/layout.h"
 
 /* A pool that an operator made may have several devices; their numbers add up. */
 static struct err *read_errors(int fd, const char *pool, struct pool_state *ret)
@@ -36,33 +32,10 @@ static struct err *read_errors(int fd, const char *pool, struct pool_state *ret)
     return NULL;
 }
 
-static int64_t entries(const char *dir)
-{
-    DIR *d = opendir(dir);
-    struct dirent *entry;
-    int64_t n = 0;
-
-    while (d && (entry = readdir(d)))
-        n += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
-    if (d)
-        closedir(d);
-    return n;
-}
-
 struct err *pool_state_read(const char *pool, struct pool_state *ret)
 {
-    autofree char *trash = layout_trash(pool);
     autofd int fd = open(pool, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    uint64_t *ids = NULL;
-    size_t count = 0;
 
     *ret = (struct pool_state){0};
-    if (fd < 0)
-        return err_errno(errno, "'%s'", pool);
-    if (btrfs_util_deleted_subvolumes_fd(fd, &ids, &count) != BTRFS_UTIL_OK)
-        return err_errno(errno, "cannot list what is deleted in '%s'", pool);
-    free(ids);
-    ret->reclaiming = (int64_t)count;
-    ret->trash = entries(trash);
-    return read_errors(fd, pool, ret);
+    return fd < 0 ? err_errno(errno, "'%s'", pool) : read_errors(fd, pool, ret);
 }

@@ -103,21 +103,36 @@ static struct err *open_subvolume(const char *path, int *ret_fd)
     return *ret_fd < 0 ? err_errno(errno, "'%s'", path) : NULL;
 }
 
-struct err *quota_usage(const char *subvolume, int64_t *ret_bytes)
+int64_t quota_of_id(int pool_fd, uint64_t id)
 {
     struct btrfs_qgroup_info_item item;
+
+    return read_item(pool_fd, BTRFS_QGROUP_INFO_KEY, id, &item, sizeof(item)) ? (int64_t)le64toh(item.rfer) : -1;
+}
+
+int64_t quota_own(const char *subvolume)
+{
     uint64_t id = 0, account = 0;
     autofd int fd = -1;
     struct err *e = open_subvolume(subvolume, &fd);
 
     if (!e)
         e = find_account(fd, subvolume, &id, &account);
-    if (e)
-        return e;
-    *ret_bytes = is_on(fd) && read_item(fd, BTRFS_QGROUP_INFO_KEY, account ? account : id, &item, sizeof(item))
-                     ? (int64_t)le64toh(item.rfer)
-                     : -1;
-    return NULL;
+    err_free(e);
+    return id ? quota_of_id(fd, id) : -1;
+}
+
+struct err *quota_usage(const char *subvolume, int64_t *ret_bytes)
+{
+    uint64_t id = 0, account = 0;
+    autofd int fd = -1;
+    struct err *e = open_subvolume(subvolume, &fd);
+
+    if (!e)
+        e = find_account(fd, subvolume, &id, &account);
+    if (!e)
+        *ret_bytes = is_on(fd) ? quota_of_id(fd, account ? account : id) : -1;
+    return e;
 }
 
 /* Both may be so already. */

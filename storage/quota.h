@@ -18,6 +18,11 @@ bool quota_is_on(const char *pool);
  * know it yet. */
 MUST_USE struct err *quota_usage(const char *subvolume, int64_t *ret_bytes);
 
+/* Bytes charged to this one subvolume; -1 as above. By its id also when it is deleted, as long as the kernel is at it.
+ */
+int64_t quota_own(const char *subvolume);
+int64_t quota_of_id(int pool_fd, uint64_t id);
+
 /*
  * An account is a group of level 1 that the roots of one container belong to, the present one and those before: what
  * they wrote counts for as long as it exists, be it in snapshots only. Subvolumes that are made inside a root belong to

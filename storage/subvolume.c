@@ -2,7 +2,6 @@
 #include "storage/subvolume.h"
 
 #include <btrfsutil.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -10,20 +9,11 @@
 
 #include "base/failpoint.h"
 #include "base/fd.h"
-#include "base/id.h"
 #include "base/str.h"
 #include "storage/layout.h"
 #include "storage/nested.h"
 #include "storage/quota.h"
-
-/* Slot directories are two levels deep; anything deeper in the trash is not ours. */
-#define TRASH_DEPTH 4
-
-static void closedirp(DIR **d)
-{
-    if (*d)
-        closedir(*d);
-}
+#include "storage/reclaim.h"
 
 static struct err *failed(int errnum, const char *verb, const char *path)
 {
@@ -125,90 +115,17 @@ struct err *subvolume_exchange(const char *a, const char *b)
     return NULL;
 }
 
-/* *ret_to = the name in the trash, or NULL when there was nothing. */
-static struct err *move_away(const char *pool, const char *path, char **ret_to)
-{
-    autofree char *trash = layout_trash(pool), *to = NULL;
-    char id[ID_OBJECT_LEN + 1];
-
-    id_object(id);
-    to = str_fmt("%s/%s", trash, id);
-    if (rename(path, to) < 0) {
-        if (errno == ENOENT && access(trash, F_OK) == 0)
-            return NULL;
-        if (errno != EROFS)
-            return failed(errno, "move away", path);
-        /* A read-only subvolume cannot change its parent directory: ".." in it would change. */
-        err_ignore(subvolume_set_readonly(path, false));
-        if (rename(path, to) < 0)
-            return failed(errno, "move away", path);
-    }
-    *ret_to = steal(&to);
-    return NULL;
-}
-
-struct err *subvolume_discard(const char *pool, const char *path)
-{
-    autofree char *to = NULL;
-
-    return move_away(pool, path, &to);
-}
-
-/* Destroys what stands at path: a subvolume with all in it, a directory of subvolumes, or a file. */
-static struct err *destroy(const char *path, int depth)
-{
-    __attribute__((cleanup(closedirp))) DIR *dir = NULL;
-    struct err *e = NULL;
-    struct dirent *d;
-
-    if (subvolume_exists(path))
-        return nested_destroy(path);
-    if (unlink(path) == 0 || errno == ENOENT)
-        return NULL;
-    if (errno != EISDIR || depth == 0)
-        return failed(errno, "remove", path);
-    dir = opendir(path);
-    if (!dir)
-        return failed(errno, "list", path);
-    while ((d = readdir(dir))) {
-        autofree char *child = str_fmt("%s/%s", path, d->d_name);
-
-        if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0)
-            e = err_first(e, destroy(child, depth - 1));
-    }
-    if (!e && rmdir(path) < 0 && errno != ENOENT)
-        e = failed(errno, "remove", path);
-    return e;
-}
-
-struct err *subvolume_sweep(const char *pool)
-{
-    autofree char *trash = layout_trash(pool);
-    __attribute__((cleanup(closedirp))) DIR *dir = opendir(trash);
-    struct err *e = NULL;
-    struct dirent *d;
-
-    if (!dir)
-        return errno == ENOENT ? NULL : failed(errno, "list", trash);
-    while ((d = readdir(dir))) {
-        autofree char *path = str_fmt("%s/%s", trash, d->d_name);
-
-        if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0)
-            e = err_first(e, destroy(path, TRASH_DEPTH));
-    }
-    return e;
-}
-
 struct err *subvolume_delete(const char *pool, const char *path)
 {
-    autofree char *to = NULL;
-    struct err *e;
+    autofree char *trash = layout_trash(pool), *to = reclaim_place(pool);
 
-    /* Without nested ones the call is atomic by itself, and works on read-only ones, which cannot be renamed. */
-    if (subvolume_exists(path) && btrfs_util_delete_subvolume(path, 0) == BTRFS_UTIL_OK)
+    if (rename(path, to) == 0)
         return NULL;
-    e = move_away(pool, path, &to);
-    if (!e && to)
-        e = failpoint("delete.moved");
-    return e || !to ? e : destroy(to, TRASH_DEPTH);
+    if (errno == ENOENT && access(trash, F_OK) == 0)
+        return NULL;
+    if (errno != EROFS)
+        return failed(errno, "move away", path);
+    /* A read-only subvolume cannot change its parent directory: ".." in it would change. */
+    err_ignore(subvolume_set_readonly(path, false));
+    return rename(path, to) == 0 ? NULL : failed(errno, "move away", path);
 }

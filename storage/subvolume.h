@@ -25,16 +25,9 @@ MUST_USE struct err *subvolume_root(const char *src, const char *dst, const char
 
 MUST_USE struct err *subvolume_set_readonly(const char *path, bool readonly);
 
-/* Gone from its place at once (a rename into the pool's trash), then destroyed with all subvolumes nested below it.
- * What a crash or a busy mount leaves in the trash is destroyed by the next subvolume_sweep. Missing is success. A
- * plain directory is removed the same way. */
+/* Gone from its place at once, by a rename into the pool's trash, where it waits to be destroyed (reclaim.h) with all
+ * subvolumes nested below it. Missing is success. A plain directory is removed the same way. */
 MUST_USE struct err *subvolume_delete(const char *pool, const char *path);
-
-/* Only the first half of it: the name is free, the data waits in the trash for subvolume_sweep. */
-MUST_USE struct err *subvolume_discard(const char *pool, const char *path);
-
-/* Destroys everything in the trash. Reports the first failure after trying all. */
-MUST_USE struct err *subvolume_sweep(const char *pool);
 
 /* Exchanges two existing names in one step. */
 MUST_USE struct err *subvolume_exchange(const char *a, const char *b);

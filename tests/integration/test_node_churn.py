@@ -270,9 +270,15 @@ def rows(node):
         return {t: db.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in TABLES if t in tables}
 
 
+def emptied(node):
+    node.wait_idle()
+    wait_for(lambda: not os.listdir(f"{node.pool}/trash"), 60, what="an empty trash")
+
+
 def test_churn(node):
     first = node.create("first", hoody_kit=False)["id"]  # its image is in the pool then
     node.delete(first)
+    emptied(node)
     before = {"subvolumes": subvolumes(node), "rows": rows(node), "mounts": sorted(node.mounts())}
     bytes_before = used(node)
     churn, done = Churn(node, SEED), 0
@@ -288,8 +294,7 @@ def test_churn(node):
     churn.look()
     for box in list(churn.boxes):
         node.delete(box.id)
-    node.wait_idle()
-    wait_for(lambda: not os.listdir(f"{node.pool}/trash"), 60, what="an empty trash")
+    emptied(node)
     assert {"subvolumes": subvolumes(node), "rows": rows(node), "mounts": sorted(node.mounts())} == before
     # What b-trees and chunks take comes and goes; what containers wrote must not stay.
     assert used(node) - bytes_before < 16 << 20, (used(node), bytes_before, churn.done)

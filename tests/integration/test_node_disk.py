@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The limit of a container's disk, and what it has written: one account for all its roots, whatever becomes of them."""
 import os
+import time
 
 import pytest
 from daemon import PROJECT, Account, Daemon
@@ -121,7 +122,8 @@ def test_an_account_ends_with_its_container(node):
     def gone():
         run("btrfs", "filesystem", "sync", node.pool)
         run("btrfs", "subvolume", "sync", node.pool)
-        node.restart()
+        node.restart()  # which looks for what is left to destroy, two seconds later
+        time.sleep(3)
         return mine not in run("btrfs", "qgroup", "show", "--raw", node.pool).split()
     wait_for(gone, 60, 1, "the end of the account")
 

@@ -3,10 +3,11 @@
 import json
 import os
 import subprocess
+import time
 
 import pytest
 from daemon import PROJECT, Daemon
-from world import BUILD, wait_for
+from world import BUILD, run, wait_for
 
 MIB = 1 << 20
 
@@ -162,6 +163,55 @@ def test_really_full(node, box, copy, ballast):
     node.assert_consistent()
 
 
+def reclaimed(node):
+    def done():
+        subprocess.run(["btrfs", "filesystem", "sync", node.pool], check=True, timeout=60)
+        return storage(node)["reclaim"] == {"subvolumes": 0, "trash": 0, "bytes": 0, "oldest_at": None, "limit": 2000}
+    wait_for(done, 60, 1, "the reclaim")
+
+
+def test_what_is_deleted_waits_over_a_crash(node):
+    """The queue is on disk; who destroys it may be killed at any time."""
+    reclaimed(node)
+    cids = [node.create(f"storage-queue-{n}", hoody_kit=False)["id"] for n in range(2)]
+    node.restart("reclaim.destroy=kill")
+    for cid in cids:
+        node.delete(cid)
+    node.wait_idle()
+    waiting = os.listdir(node.pool + "/trash")
+    assert len(waiting) == 2
+    time.sleep(5)
+    assert os.listdir(node.pool + "/trash") == waiting, "every attempt is killed"
+    assert node.log().count("cannot be destroyed yet") == 1
+    node.kill9()
+    node.start()
+    wait_for(lambda: not os.listdir(node.pool + "/trash"), 10, what="an empty trash")
+    reclaimed(node)
+
+
+def test_the_queue_is_limited():
+    d = Daemon(loop_bytes=1024 * MIB, storage__reclaim_max="10").start()
+    try:
+        box = d.create("storage-many", hoody_kit=False)["id"]
+        d.restart("reclaim.destroy=error")
+        for n in range(12):
+            name = d.post(f"/api/v1/containers/{box}/snapshots").data["snapshot"]["name"]
+            assert d.call("DELETE", f"/api/v1/containers/{box}/snapshots/{name}").status == 200
+
+        def refused():
+            r = d.post(f"/api/v1/containers/{box}/snapshots")
+            if r.status == 200:
+                d.call("DELETE", f"/api/v1/containers/{box}/snapshots/{r.data['snapshot']['name']}")
+            return r if r.status != 200 else None
+        r = wait_for(refused, 15, 0.5, "the limit")
+        assert r.status == 502 and "storage.reclaim_max" in r.json["message"], r
+        assert d.create("storage-more", ok=False).status == 502
+        d.restart()
+        wait_for(lambda: d.post(f"/api/v1/containers/{box}/snapshots").status == 200, 30, 0.5, "a snapshot")
+    finally:
+        d.close()
+
+
 def test_what_is_shown(node, box):
     s = storage(node)
     assert (s["path"], s["loop_file"]) == (node.pool, node.loop_file)
@@ -173,9 +223,13 @@ def test_what_is_shown(node, box):
 def test_deleted_is_counted_until_it_is_reclaimed(node):
     cid = node.create("storage-gone", hoody_kit=False)["id"]
     node.inside(cid, "sh", "-c", "head -c 64M /dev/urandom >/root/big; sync -f /root/big")
+    run("sync", "-f", node.pool)
     node.delete(cid)
-    subprocess.run(["btrfs", "subvolume", "sync", node.pool], check=True, capture_output=True, timeout=120)
-    wait_for(lambda: storage(node)["reclaim"] == {"subvolumes": 0, "trash": 0}, 30, what="the reclaim")
+    node.wait_idle()
+    seen = wait_for(lambda: next((r for r in [storage(node)["reclaim"]] if r["trash"] + r["subvolumes"]), None), 10, what="the queue")
+    assert seen["bytes"] >= 64 * MIB and seen["limit"] == 2000
+    assert seen["trash"] == 0 or seen["oldest_at"]
+    reclaimed(node)
 
 
 def test_grow(node, box):

@@ -431,7 +431,6 @@ def test_values_of_more_than_one_line_are_refused(node, slot, field, value):
     ("container.stop", "stop.asked", {"timeout_ms": 0}),
     ("container.destroy", "destroy.stopped", {}),
     ("container.destroy", "destroy.moved", {}),
-    ("container.destroy", "delete.moved", {}),
     ("snapshot.create", "snapshot.made", {"name": "s"}),
     ("snapshot.restore", "restore.made", {"name": "base"}),
     ("snapshot.restore", "restore.swapped", {"name": "base"}),
@@ -583,7 +582,9 @@ def test_pool_close_and_reopen(archive):
         n.loop_bytes = 2 << 30
         again = n.open()
         assert again["total_bytes"] > first["total_bytes"]
-        assert os.listdir(f"{n.pool}/trash") == []
+        assert os.listdir(f"{n.pool}/trash") == ["left"]
+        left = n.job("node.reclaim", args={"most": 1 << 40})
+        assert (left["trash"], os.listdir(f"{n.pool}/trash")) == (0, [])
         assert n.inventory()["images"][0]["fingerprint"] == n.image
     finally:
         device = n.open()["loop_device"]

@@ -176,6 +176,7 @@ class Node:
         left += [f"mount {m}" for m in self.mounts() if f"/c{slot}/" in m]
         left += [f"monitor {pid}" for pid in self.monitors() if _ends_with(pid, f"c{slot}")]
         left += [p for p in (f"{self.pool}/slots/{slot}", f"{self.run_dir}/c{slot}") if os.path.exists(p)]
+        self.job("node.reclaim", args={"most": 1 << 40})
         left += [f"trash {name}" for name in os.listdir(f"{self.pool}/trash")]
         return left
 
