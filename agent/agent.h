@@ -26,6 +26,7 @@ struct project;
 struct share;
 struct space;
 struct retention;
+struct rollout;
 struct event_streams;
 struct command_rates;
 struct feed;
@@ -65,10 +66,11 @@ struct agent {
     struct cascade *cascades;    /* deletions of projects under way */
     struct image **images;       /* in no order */
     size_t image_count;
-    json_t *kits;           /* manifests of the suite, one per kit */
-    json_t *kits_installed; /* manifests of all kits */
-    int64_t kits_revision;  /* of the two */
-    size_t operations;      /* under way */
+    json_t *kits;            /* manifests of the suite, one per kit */
+    json_t *kits_installed;  /* manifests of all kits */
+    struct rollout *rollout; /* the last one */
+    int64_t kits_revision;   /* of the two */
+    size_t operations;       /* under way */
     uint64_t routes_revision;
 
     http_handler_fn *handler; /* of every listener; owner is the agent */

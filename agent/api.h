@@ -109,6 +109,7 @@ api_handler_fn transfers_get, peer_copies, peer_stream, peer_release;
 api_handler_fn storage_get, storage_grow;
 api_handler_fn node_get, node_routes, node_routes_stream, health_get;
 api_handler_fn kits_get, kits_install, kits_remove, container_kits_get, container_kits_set;
+api_handler_fn rollout_get, rollout_begin, rollout_end;
 api_handler_fn share_create, share_update, share_get, share_delete, shares_list, shares_list_all;
 api_handler_fn incoming_list, incoming_list_all, incoming_mount;
 api_handler_fn forwards_list, forwards_add, forwards_remove;

@@ -15,6 +15,7 @@
 #include "agent/project.h"
 #include "agent/reclaim.h"
 #include "agent/relay.h"
+#include "agent/rollout.h"
 #include "agent/runtime.h"
 #include "agent/share.h"
 #include "agent/space.h"
@@ -157,6 +158,7 @@ void agent_free(struct agent *a)
     commands_free(a->command_rates);
     conflicts_free(a->conflicts);
     images_free(a);
+    rollout_free(a);
     json_decref(a->kits);
     json_decref(a->kits_installed);
     free(a->node_name);

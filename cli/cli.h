@@ -95,6 +95,6 @@ cli_fn cmd_image_list, cmd_image_import, cmd_image_alias, cmd_image_remove, cmd_
 cli_fn cmd_server_commands, cmd_server_exec, cmd_server_log, cmd_server_runtime;
 cli_fn cmd_storage_show, cmd_storage_grow;
 cli_fn cmd_kit_build, cmd_kit_verify, cmd_kit_list, cmd_kit_install, cmd_kit_remove;
-cli_fn cmd_kit_show, cmd_kit_upgrade, cmd_kit_rollback;
+cli_fn cmd_kit_show, cmd_kit_upgrade, cmd_kit_rollback, cmd_kit_rollout;
 cli_fn cmd_transfers;
 cli_fn cmd_pki_init, cmd_pki_node, cmd_completion;

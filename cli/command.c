@@ -175,6 +175,15 @@ static const struct cli_option pki_node_options[] = {
     {"days", CLI_VALUE, "N", "validity of the certificates [825]"},
     {0},
 };
+static const struct cli_option rollout_options[] = {
+    {"parallel", CLI_VALUE, "N", "containers at the same time, 1..16 [2]"},
+    {"project", CLI_VALUE, "PROJECT", "only containers of a project"},
+    {"rollback", CLI_FLAG, NULL, "back to the kits that each had before"},
+    {"no-wait", CLI_FLAG, NULL, "do not wait until it is over"},
+    {"show", CLI_FLAG, NULL, "only how far the last one is"},
+    {"stop", CLI_FLAG, NULL, "begin no more containers"},
+    {0},
+};
 static const struct cli_option pki_options[] = {
     {"dir", CLI_VALUE, "DIR", "where to [/etc/noded/pki]"},
     {"host", CLI_LIST, "NAME", "name or address of the server; may be repeated"},
@@ -268,6 +277,8 @@ const struct cli_command cli_commands[] = {
     {"kit show", "CONTAINER", 1, 1, "Kits of a container, and how their services are", cmd_kit_show, NULL},
     {"kit upgrade", "CONTAINER [KIT=VERSION...]", 1, -1, "Give it other versions: the node's suite, or these",
      cmd_kit_upgrade, NULL},
+    {"kit rollout", "[KIT=VERSION...]", 0, -1, "The same for all containers, some at a time, until one fails",
+     cmd_kit_rollout, rollout_options},
     {"kit rollback", "CONTAINER", 1, 1, "Give it the kits that it had before", cmd_kit_rollback, NULL},
     {"pki node", "ID", 1, 1, "Make certificates for one more node of that CA", cmd_pki_node, pki_node_options},
     {"pki init", "", 0, 0, "Make a CA and certificates for development", cmd_pki_init, pki_options},

@@ -70,6 +70,16 @@ static void order(sd_bus *bus, const char *method, const json_t *units)
         bus, SYSTEMD, MANAGER_PATH, MANAGER, method, NULL, NULL, "ss", json_string_value(unit), "replace");
 }
 
+/* How often they were started of late must not count: there was another version then. */
+static void forget_failures(sd_bus *bus, const json_t *units)
+{
+    json_t *unit;
+    size_t i;
+
+    json_array_foreach((json_t *)(uintptr_t)units, i, unit)(void) sd_bus_call_method(
+        bus, SYSTEMD, MANAGER_PATH, MANAGER, "ResetFailedUnit", NULL, NULL, "s", json_string_value(unit));
+}
+
 static void await_jobs(sd_bus *bus, const json_t *units, int64_t end)
 {
     json_t *unit;
@@ -170,6 +180,7 @@ void kits_inside(void *arg)
         begun = clock_mono_ms();
         order(bus, "StopUnit", w->stop);
         await_jobs(bus, w->stop, end);
+        forget_failures(bus, w->start);
         order(bus, "StartUnit", w->start);
     }
     inside_tell("services", look_at_all(bus, w, begun, end));

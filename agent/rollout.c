@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/rollout.h"
+
+#include "agent/event.h"
+#include "agent/upgrade.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/str.h"
+
+#define META_KEY "kit_rollout"
+enum { RECORD_EVERY = 16 }; /* results: the record is written whole */
+
+enum state { RUNNING, STOPPING, FAILING, COMPLETED, STOPPED, FAILED, INTERRUPTED };
+static const char *const states[] = {"running", "stopping", "failing",     "completed",
+                                     "stopped", "failed",   "interrupted", NULL};
+
+struct rollout {
+    struct agent *agent;
+    struct rollout_request request; /* containers: those that wait */
+    int state;                      /* enum state */
+    int64_t total, started_at, ended_at;
+    json_t *results;
+    size_t active;
+};
+
+/* What is recorded. */
+struct saved {
+    int state;
+    int64_t parallel, total, started_at, ended_at;
+    bool rollback;
+    json_t *kits, *results, *waiting;
+};
+static const struct json_field saved_fields[] = {
+    F_ENUM(struct saved, state, states, .required = true),
+    F_INT(struct saved, parallel, .required = true),
+    F_INT(struct saved, total, .required = true),
+    F_INT(struct saved, started_at, .required = true),
+    F_INT(struct saved, ended_at, .required = true),
+    F_BOOL(struct saved, rollback, .required = true),
+    F_JSON(struct saved, kits, .nullable = true, .has_type = true, .type = JSON_ARRAY),
+    F_JSON(struct saved, results, .required = true, .has_type = true, .type = JSON_ARRAY),
+    F_JSON(struct saved, waiting, .required = true, .has_type = true, .type = JSON_ARRAY),
+};
+static JSON_TABLE(saved_table, "rollout", saved_fields);
+
+/* One container under way. */
+struct flight {
+    struct rollout *rollout;
+    int64_t begun_ms;
+};
+
+static json_t *save(const struct rollout *r)
+{
+    const struct saved s = {.state = r->state,
+                            .parallel = r->request.parallel,
+                            .total = r->total,
+                            .started_at = r->started_at,
+                            .ended_at = r->ended_at,
+                            .rollback = r->request.rollback,
+                            .kits = r->request.kits,
+                            .results = r->results,
+                            .waiting = r->request.containers};
+
+    return json_table_save(&saved_table, &s);
+}
+
+json_t *rollout_report(const struct agent *a)
+{
+    const struct rollout *r = a->rollout;
+    char started[STR_TIME_SIZE], ended[STR_TIME_SIZE];
+
+    if (!r)
+        return NULL;
+    return json_pack("{s:s, s:O?, s:b, s:I, s:I, s:I, s:I, s:s, s:s?, s:O}", "state", states[r->state], "kits",
+                     r->request.kits, "rollback", r->request.rollback, "parallel", (json_int_t)r->request.parallel,
+                     "total", (json_int_t)r->total, "waiting", (json_int_t)json_array_size(r->request.containers),
+                     "active", (json_int_t)r->active, "started_at", str_time(r->started_at, started), "ended_at",
+                     r->ended_at ? str_time(r->ended_at, ended) : NULL, "results", r->results);
+}
+
+static void on_recorded(void *owner, struct err *e)
+{
+    (void)owner;
+    log_err(NULL, LOG_LEVEL_WARNING, e, "how far the rollout is was not recorded");
+}
+
+static void record(struct rollout *r, const char *event)
+{
+    struct store_tx *tx = store_tx_new();
+    autojson saved = save(r);
+
+    store_tx_add(tx, STORE_META_PUT, json_pack("[s, o]", META_KEY, store_text(json_incref(saved))));
+    if (event)
+        event_add_for(r->agent, tx, event, "server", r->agent->node_id, NULL, NULL,
+                      json_pack("{s:s, s:I, s:I, s:O?}", "state", states[r->state], "total", (json_int_t)r->total,
+                                "done", (json_int_t)json_array_size(r->results), "kits", r->request.kits));
+    agent_commit(r->agent, tx, NULL, on_recorded);
+}
+
+/* e passes over; services may be NULL. */
+static void add_result(struct rollout *r, const char *id, const struct container *c, const char *word, int64_t ms,
+                       struct err *e, const json_t *services)
+{
+    json_array_append_new(r->results, json_pack("{s:s, s:s?, s:s, s:I, s:s?, s:o}", "container_id", id, "name",
+                                                c ? c->record.name : NULL, "result", word, "duration_ms",
+                                                (json_int_t)ms, "error", e ? err_message(e) : NULL, "services",
+                                                services ? json_incref((json_t *)(uintptr_t)services) : json_array()));
+    err_free(e);
+}
+
+static void go_on(struct rollout *r);
+
+static void on_upgraded(struct operation *op, struct err *e)
+{
+    struct flight *f = op->owner;
+    struct rollout *r = f->rollout;
+    const struct container *c = op->container;
+    bool failed = e != NULL;
+
+    add_result(r, c->record.id, c, failed ? "failed" : "changed", clock_mono_ms() - f->begun_ms, e,
+               json_object_get(op->result, "services"));
+    free(f);
+    r->active--;
+    if (failed && r->state == RUNNING)
+        r->state = FAILING;
+    if (failed || json_array_size(r->results) % RECORD_EVERY == 0)
+        record(r, NULL);
+    go_on(r);
+}
+
+static struct err *target_of(const struct rollout *r, const struct container *c, json_t **ret)
+{
+    struct err *e = upgrade_check(c);
+
+    if (e)
+        return e;
+    if (r->request.rollback && !c->record.kits_before)
+        return err_new(ERR_WRONG_STATE, "There is nothing to go back to");
+    return upgrade_target(r->agent, c, r->request.rollback ? c->record.kits_before : r->request.kits, ret);
+}
+
+/* What cannot be changed now is passed over: it is as it was, and the report says why. */
+static void begin(struct rollout *r, const char *id)
+{
+    struct container *c = agent_find(r->agent, id);
+    struct flight *f;
+    json_t *kits = NULL;
+    struct err *e = c ? target_of(r, c, &kits) : err_new(ERR_NOT_FOUND, "The container is gone");
+
+    if (e || json_equal(kits, c->record.kits)) {
+        add_result(r, id, c, e ? "skipped" : "unchanged", 0, e, NULL);
+        json_decref(kits);
+        return;
+    }
+    f = mem_new(struct flight);
+    *f = (struct flight){r, clock_mono_ms()};
+    r->active++;
+    upgrade_start(r->agent, c, kits, "system", NULL, f, on_upgraded);
+}
+
+static void go_on(struct rollout *r)
+{
+    static const int ends[] = {[RUNNING] = COMPLETED, [STOPPING] = STOPPED, [FAILING] = FAILED};
+
+    while (r->state == RUNNING && !r->agent->stopping && (int64_t)r->active < r->request.parallel &&
+           json_array_size(r->request.containers) > 0) {
+        autojson id = json_incref(json_array_get(r->request.containers, 0));
+
+        json_array_remove(r->request.containers, 0);
+        begin(r, json_string_value(id));
+    }
+    if (r->active > 0 || r->agent->stopping)
+        return;
+    r->state = ends[r->state];
+    r->ended_at = clock_wall_ms();
+    record(r, "server.rollout.ended");
+}
+
+static bool is_under_way(const struct rollout *r)
+{
+    return r && r->state <= FAILING;
+}
+
+void rollout_free(struct agent *a)
+{
+    if (!a->rollout)
+        return;
+    json_decref(a->rollout->request.kits);
+    json_decref(a->rollout->request.containers);
+    json_decref(a->rollout->results);
+    free(a->rollout);
+    a->rollout = NULL;
+}
+
+struct err *rollout_start(struct agent *a, const struct rollout_request *request)
+{
+    struct rollout *r;
+
+    if (is_under_way(a->rollout)) {
+        json_decref(request->kits);
+        json_decref(request->containers);
+        return err_reason(err_new(ERR_CONFLICT, "A rollout is under way"), "RESOURCE_IN_USE");
+    }
+    rollout_free(a);
+    r = mem_new(struct rollout);
+    *r = (struct rollout){.agent = a,
+                          .request = *request,
+                          .total = (int64_t)json_array_size(request->containers),
+                          .started_at = clock_wall_ms(),
+                          .results = json_array()};
+    a->rollout = r;
+    record(r, "server.rollout.started");
+    go_on(r);
+    return NULL;
+}
+
+struct err *rollout_stop(struct agent *a)
+{
+    if (!is_under_way(a->rollout))
+        return err_reason(err_new(ERR_WRONG_STATE, "No rollout is under way"), "OPERATION_STATE_CONFLICT");
+    if (a->rollout->state == RUNNING)
+        a->rollout->state = STOPPING;
+    return NULL;
+}
+
+void rollout_load(struct agent *a, const char *text)
+{
+    autojson j = text ? json_loads(text, 0, NULL) : NULL;
+    struct saved s = {0};
+    struct err *e = j ? json_table_load(&saved_table, j, &s, NULL) : NULL;
+
+    if (!text)
+        return;
+    if (!j || e) {
+        log_err(NULL, LOG_LEVEL_WARNING, e, "the record of the last rollout cannot be read");
+        return;
+    }
+    a->rollout = mem_new(struct rollout);
+    *a->rollout = (struct rollout){
+        .agent = a,
+        .request = {.kits = s.kits, .rollback = s.rollback, .parallel = s.parallel, .containers = s.waiting},
+        .state = s.state <= FAILING ? INTERRUPTED : s.state,
+        .total = s.total,
+        .started_at = s.started_at,
+        .ended_at = s.ended_at,
+        .results = s.results,
+    };
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A change of kits for many containers: some at a time, in their order, until one fails. One rollout at a time; the
+ * last one stays to be looked at. What each container goes through is an operation of its own (upgrade.h), with all its
+ * promises; the rollout is only the list. It is recorded as it goes: a restart of noded finds how far it was, and
+ * leaves it there as "interrupted" - asked for again, it passes over those that are done. Loop thread only.
+ */
+#pragma once
+
+#include "agent/agent.h"
+
+struct rollout_request {
+    json_t *kits;       /* array of {"name", "version"} for all; NULL: the suite */
+    bool rollback;      /* what each had before, instead */
+    int64_t parallel;   /* at the same time */
+    json_t *containers; /* ids, in order */
+};
+
+/* Begins; done gets what went wrong with recording that. Passes over the members. ERR_CONFLICT while another one runs.
+ */
+MUST_USE struct err *rollout_start(struct agent *a, const struct rollout_request *r);
+/* Begins no more; what is under way ends. ERR_WRONG_STATE when none runs. */
+MUST_USE struct err *rollout_stop(struct agent *a);
+/* How far the last one is; NULL when there was none. */
+json_t *rollout_report(const struct agent *a);
+/* From the text that was recorded (may be NULL). */
+void rollout_load(struct agent *a, const char *text);
+void rollout_free(struct agent *a);

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Another version of a kit for many running containers under traffic, and back; and one that is not healthy.
+
+NODED_ROLLOUT_CONTAINERS: how many (4). Prints how long each service was away, as its clients saw it.
+"""
+import json
+import os
+import statistics
+import subprocess
+import sys
+import threading
+
+import pytest
+from daemon import Daemon
+from kitlab import KitLab
+from world import REPOSITORY, wait_for
+
+COUNT = int(os.environ.get("NODED_ROLLOUT_CONTAINERS", "4"))
+ROLLOUT = "/api/v1/node/kits/rollout"
+WEB, SIDE = 7301, 7302
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    return KitLab(tmp_path_factory.mktemp("kits"))
+
+
+def install(node, lab, name, version, port, **more):
+    lab.nodectl("--socket", node.socket, "kit", "install", lab.build(name, version, port, **more))
+
+
+@pytest.fixture(scope="module")
+def node(lab):
+    d = Daemon(loop_bytes=8 << 30, kits__public_key=lab.public, kits__health_timeout=20)
+    os.makedirs(d.dir + "/kits")
+    d.start()
+    install(d, lab, "web", "1.0", WEB)
+    install(d, lab, "side", "1.0", SIDE)
+    yield d
+    d.close()
+
+
+@pytest.fixture(scope="module")
+def boxes(node):
+    ids = [node.create(f"rollout-{i}")["id"] for i in range(COUNT)]
+    for cid in ids:
+        node.wait_booted(cid, 180)
+    return ids
+
+
+class Traffic:
+    """A client in the network of each container."""
+
+    def __init__(self, node, ids):
+        self.clients = {cid: subprocess.Popen(
+            ["nsenter", "-t", str(node.container(cid)["node"]["init_pid"]), "-n", sys.executable,
+             REPOSITORY + "/tests/support/traffic.py", str(WEB), str(SIDE)], stdout=subprocess.PIPE, text=True) for cid in ids}
+
+    def end(self):
+        for p in self.clients.values():
+            p.terminate()
+        return {cid: {int(port): s for port, s in json.loads(p.communicate(timeout=30)[0]).items()} for cid, p in self.clients.items()}
+
+
+def main_pids(node, ids, unit):
+    return {cid: node.inside(cid, "systemctl", "show", f"hoody-{unit}.service", "-p", "MainPID", "--value") for cid in ids}
+
+
+def versions(node, ids):
+    return {cid: {k["name"]: k["version"] for k in node.get(f"/api/v1/containers/{cid}/kits").data["kits"]} for cid in ids}
+
+
+def rollout(node, **body):
+    r = node.post(ROLLOUT, body)
+    assert r.status == 202, r
+    wait_for(lambda: node.get(ROLLOUT).data["ended_at"], 600, 0.2, "the end of the rollout")
+    return node.get(ROLLOUT).data
+
+
+def show(what, report, seen):
+    told = sorted(s["ready_ms"] for r in report["results"] for s in r["services"] if s["ready_ms"] is not None)
+    away = sorted(s[WEB]["away_ms"] for s in seen.values())
+    requests = sum(s[p]["requests"] for s in seen.values() for p in s)
+    print(f"\n{what} of {COUNT} containers: {requests} requests; web away ms: median {statistics.median(away):.0f}, max {away[-1]:.0f} "
+          f"as its clients saw it; median {statistics.median(told):.0f}, max {told[-1]} as reported; "
+          f"side: {sum(s[SIDE]['failed'] for s in seen.values())} requests failed")
+    for cid, s in seen.items():
+        print(f"  {cid} web {s[WEB]['away_ms']:.0f} ms, {s[WEB]['failed']} of {s[WEB]['requests']} failed; side {s[SIDE]['away_ms']:.0f} ms")
+
+
+def test_upgrade_and_rollback_under_traffic(node, lab, boxes):
+    install(node, lab, "web", "2.0", WEB)
+    side = main_pids(node, boxes, "side")
+    for what, body, version in (("upgrade", {}, "2.0"), ("rollback", {"rollback": True}, "1.0")):
+        web = main_pids(node, boxes, "web")
+        traffic = Traffic(node, boxes)
+        report = rollout(node, parallel=4, **body)
+        seen = traffic.end()
+        show(what, report, seen)
+        assert report["state"] == "completed" and [r["result"] for r in report["results"]] == ["changed"] * COUNT, report
+        assert all(v == {"web": version, "side": "1.0"} for v in versions(node, boxes).values())
+        assert main_pids(node, boxes, "side") == side  # only what changed has restarted
+        assert not set(web.values()) & set(main_pids(node, boxes, "web").values()) or all(
+            web[c] != p for c, p in main_pids(node, boxes, "web").items())
+        for s in seen.values():
+            assert s[SIDE]["failed"] == 0 and s[WEB]["times_away"] <= 1 and s[WEB]["requests"] > 5, s
+    again = rollout(node, kits=[{"name": "web", "version": "1.0"}, {"name": "side", "version": "1.0"}])
+    assert {r["result"] for r in again["results"]} == {"unchanged"}
+
+
+def test_a_failure_stops_it_and_is_rolled_back(node, lab, boxes):
+    install(node, lab, "web", "3.0", WEB, listen=7399)
+    node.stop()
+    with open(node.conf, encoding="utf-8") as f:
+        text = f.read()
+    with open(node.conf, "w", encoding="utf-8") as f:
+        f.write(text.replace("health_timeout = 20", "health_timeout = 2"))
+    node.start()
+    before, side = versions(node, boxes), main_pids(node, boxes, "side")
+    report = rollout(node, parallel=2)
+    results = [r["result"] for r in report["results"]]
+    assert report["state"] == "failed" and set(results) == {"failed"} and len(results) <= 2, report
+    assert report["waiting"] == COUNT - len(results)
+    assert all("web 3.0" in r["error"] for r in report["results"])
+    assert versions(node, boxes) == before and main_pids(node, boxes, "side") == side
+    for cid in boxes:
+        code = node.inside(cid, "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-m", "5", f"http://127.0.0.1:{WEB}/")
+        assert code == "200"
+    # The command says so too.
+    text = lab.nodectl("--socket", node.socket, "kit", "rollout", ok=False)
+    assert "failed" in text
+    types = [e["event_type"] for e in node.get("/api/v1/events?limit=100&resource_type=server").data["events"]]
+    assert types.count("server.rollout.started") == types.count("server.rollout.ended") >= 2
+
+
+def test_passed_over_and_stopped(node, lab, boxes):
+    node.op(boxes[0], "pause")
+    wanted = [{"name": "web", "version": "2.0"}, {"name": "side", "version": "1.0"}]
+    report = rollout(node, kits=wanted, containers=boxes[:2])
+    assert [r["result"] for r in report["results"]] == ["skipped", "changed"], report
+    assert "paused" in report["results"][0]["error"]
+    node.op(boxes[0], "resume")
+    assert node.call("DELETE", ROLLOUT).status == 400
+    done = []
+    other = threading.Thread(target=lambda: done.append(node.post(ROLLOUT, {"kits": wanted, "parallel": 1})))
+    other.start()
+    other.join()
+    assert done[0].status == 202
+    assert node.post(ROLLOUT, {"kits": wanted}).status in (202, 409)
+    wait_for(lambda: node.get(ROLLOUT).data["ended_at"], 120, 0.2, "the end of the rollout")
+    for body, status in (({"parallel": 0}, 400), ({"parallel": 17}, 400), ({"kits": [{"name": "web", "version": "9"}]}, 404),
+                         ({"containers": ["0" * 24]}, 404), ({"rollback": True, "kits": []}, 400), ({"more": 1}, 400)):
+        assert node.post(ROLLOUT, body).status == status, body
+
+
+def test_a_restart_leaves_it_interrupted(node, lab, boxes):
+    back = [{"name": "web", "version": "1.0"}, {"name": "side", "version": "1.0"}]
+    node.post(ROLLOUT, {"kits": back, "parallel": 1})
+    node.kill9()
+    node.start()
+    node.wait_idle()
+    assert node.get(ROLLOUT).data["state"] == "interrupted"
+    assert rollout(node, kits=back)["state"] == "completed"
+    assert all(v["web"] == "1.0" for v in versions(node, boxes).values())
+    node.assert_consistent()
