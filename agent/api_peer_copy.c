@@ -64,7 +64,7 @@ static struct err *check_snapshots(const json_t *list)
 
         json_table_clear(&snapshot_table, &s);
         if (e)
-            return e;
+            return err_at(err_wrap(e, "snapshots[%zu]", i), "snapshots");
     }
     return NULL;
 }
@@ -90,9 +90,9 @@ static struct err *check(const struct api_call *call, struct copy_body *b, struc
     if (!e)
         e = check_snapshots(b->snapshots);
     if (!e && b->firewall)
-        e = ruleset_from_json(b->firewall, ret_rules);
+        e = err_at(err_wrap(ruleset_from_json(b->firewall, ret_rules), "firewall"), "firewall");
     if (!e && b->network)
-        e = egress_from_row(b->network, b->network_credentials, ret_egress);
+        e = err_at(err_wrap(egress_from_row(b->network, b->network_credentials, ret_egress), "network"), "network");
     if (!e)
         e = project_check_enter(a, "target_project_id", b->project_id);
     if (!e && b->name)
@@ -208,13 +208,14 @@ struct errand {
     struct agent *agent;
     struct http_request *req;
     char *source, *copy;
+    bool again; /* the copy was promised before */
 };
 
 static void errand_end(struct errand *x, bool refused)
 {
     struct container *c = agent_find(x->agent, x->source);
 
-    if (refused && c && !c->gone)
+    if (refused && !x->again && c && !c->gone)
         peer_promise(x->agent, c, x->copy, NULL);
     free(x->source);
     free(x->copy);
@@ -307,7 +308,9 @@ void peer_copy_to(struct api_call *call, const char *server, const char *snapsho
                          .req = call->req,
                          .source = str_dup(call->container->record.id),
                          .copy = str_dup(wanted ? wanted : id)};
-    peer_promise(call->agent, call->container, x->copy, server);
+    x->again = json_object_get(call->container->record.sent_copies, x->copy) != NULL;
+    if (!x->again)
+        peer_promise(call->agent, call->container, x->copy, server);
     peer_call(call->agent, server, "POST", wait ? "/api/v1/peer/copies?wait=true" : "/api/v1/peer/copies",
               describe(call, x->copy, snapshot), wait ? WAIT_S : CALL_S, x, on_answer);
 }

@@ -26,8 +26,8 @@ enum { PIPE_SIZE = 1 << 20, ROOM_STEP = 16 << 20, MESSAGE_MAX = 512 };
 
 struct receiver {
     struct receive_limits limits;
-    int64_t taken, room_checked;
-    int root, in, out, report; /* in, out: the pipe to the child; report: what it says in the end */
+    int64_t taken, room_checked, room; /* room: at the beginning */
+    int root, in, out, report;         /* in, out: the pipe to the child; report: what it says in the end */
     int report_child;
     pid_t pid;
 };
@@ -225,18 +225,21 @@ static struct err *verdict(struct receiver *r, struct receive_info *ret)
     return NULL;
 }
 
+/* What was written and is not on disk yet does not show in the file system's numbers. */
 static struct err *check_room(struct receiver *r)
 {
     struct statvfs st;
+    int64_t room;
 
     if (r->room_checked && r->taken - r->room_checked < ROOM_STEP)
         return NULL;
-    r->room_checked = MAX(r->taken, 1);
     if (fstatvfs(r->root, &st) < 0)
         return err_errno(errno, "statvfs");
-    if ((int64_t)(st.f_bavail * st.f_frsize) < r->limits.reserve)
-        return err_new(ERR_HOST, FULL);
-    return NULL;
+    room = (int64_t)(st.f_bavail * st.f_frsize);
+    if (!r->room_checked)
+        r->room = room;
+    r->room_checked = MAX(r->taken, 1);
+    return MIN(room, r->room - r->taken) < r->limits.reserve ? err_new(ERR_HOST, FULL) : NULL;
 }
 
 struct err *receive_feed(struct receiver *r, const void *data, size_t len)
@@ -265,7 +268,12 @@ struct err *receive_feed(struct receiver *r, const void *data, size_t len)
 
 struct err *receive_end(struct receiver *r, struct receive_info *ret)
 {
-    return verdict(r, ret);
+    struct err *e = verdict(r, ret);
+
+    /* The next one's look at the room shall see it. */
+    if (!e && r->taken > ROOM_STEP && syncfs(r->root) < 0)
+        e = err_errno(errno, "the received subvolume cannot be written to disk");
+    return e;
 }
 
 void receive_free(struct receiver *r)

@@ -133,6 +133,11 @@ void wire_send_error(struct wire *w, const struct err *e)
     err_ignore(wire_send_frame(w, j));
 }
 
+static struct err *broken(void)
+{
+    return err_new(ERR_CANCELLED, "the connection to the other node broke");
+}
+
 static struct err *get(struct wire *w, void *data, size_t len)
 {
     unsigned char *p = data;
@@ -143,7 +148,7 @@ static struct err *get(struct wire *w, void *data, size_t len)
         if (n < 0 && errno == EINTR)
             continue;
         if (n == 0)
-            return err_new(ERR_CANCELLED, "the connection to the other node broke");
+            return broken();
         if (n < 0)
             return stalled(err_errno(errno, "receiving from the other node"));
         at += (size_t)n;
@@ -164,8 +169,12 @@ struct err *wire_receive_frame(struct wire *w, json_t **ret)
 
     errno = 0;
     e = stalled(frame_receive(w->fd, &j));
+    if (e && e->code == ERR_CANCELLED) {
+        err_free(e);
+        return broken();
+    }
     if (e)
-        return e->code == ERR_CANCELLED ? err_wrap(e, "the other node") : e;
+        return e;
     w->bytes += 4;
     if (json_is_object(json_object_get(j, "error")))
         return err_wrap(err_recode(err_from_json(json_object_get(j, "error")), ERR_HOST), "the other node");
