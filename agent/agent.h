@@ -79,6 +79,7 @@ struct agent {
     struct expiry *expiry;
     struct space *space;
     struct reclaim *reclaim;
+    struct scrub *scrub;
     struct events *events;
     struct retention *retention;
     struct usage *usage;

@@ -28,6 +28,7 @@ static const struct route routes[] = {
     {DELETE, API "/peer/containers/{id}/copies/{copy}", ROLE_NODE, peer_release},
     {GET, API "/node/storage", ANYBODY, storage_get},
     {POST, API "/node/storage/grow", ANYBODY, storage_grow},
+    {POST, API "/node/storage/scrub", ANYBODY, storage_scrub},
     {GET, API "/node/kits", ANYBODY, kits_get},
     {POST, API "/node/kits", ROLE_OPERATOR, kits_install},
     {GET, API "/node/kits/rollout", ANYBODY, rollout_get},

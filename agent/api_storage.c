@@ -2,6 +2,7 @@
 /* The pool: its room, what its containers use of it, what waits to be reclaimed, the device's errors; and growing it.
  */
 #include "agent/api.h"
+#include "agent/scrub.h"
 #include "agent/space.h"
 #include "agent/usage.h"
 #include "base/str.h"
@@ -58,6 +59,7 @@ static void on_usage(void *owner, const json_t *usage)
     json_object_set_new(j, "loop_file", a->config->loop_file ? json_string(a->config->loop_file) : json_null());
     json_object_set_new(j, "reclaim", reclaim(a, pool));
     json_object_set_new(j, "device_errors", pool ? json_incref(json_object_get(pool, "device_errors")) : json_null());
+    json_object_set_new(j, "scrub", scrub_json(a->scrub));
     json_object_set_new(j, "containers", containers(a, usage));
     reply_ok(q->req, 200, "Storage retrieved successfully", j);
     free(q);
@@ -105,4 +107,41 @@ void storage_grow(struct api_call *call)
     }
     args.loop_bytes = b.size_bytes;
     agent_job(call->agent, JOB_POOL_GROW, 0, &args, 0, call->req, on_grown);
+}
+
+enum { SCRUB_START, SCRUB_CANCEL };
+struct scrub_body {
+    int action;
+};
+static const char *const scrub_actions[] = {"start", "cancel", NULL};
+static const struct json_field scrub_fields[] = {
+    F_ENUM(struct scrub_body, action, scrub_actions, .required = true),
+};
+static JSON_TABLE(scrub_table, NULL, scrub_fields);
+
+static void on_scrub(void *owner, struct err *e)
+{
+    struct question *q = owner;
+
+    if (e)
+        reply_err(q->req, e);
+    else
+        reply_ok(q->req, 200, "Scrub updated successfully", scrub_json(q->agent->scrub));
+    free(q);
+}
+
+void storage_scrub(struct api_call *call)
+{
+    struct scrub *s = call->agent->scrub;
+    struct question *q = mem_new(struct question);
+    struct scrub_body b = {0};
+    struct err *e = json_table_load(&scrub_table, call->body, &b, NULL);
+
+    *q = (struct question){call->agent, call->req};
+    if (!e)
+        e = b.action == SCRUB_START ? scrub_begin(s, q, on_scrub) : scrub_cancel(s, q, on_scrub);
+    if (!e)
+        return;
+    reply_err(call->req, e);
+    free(q);
 }

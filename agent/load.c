@@ -10,6 +10,7 @@
 #include "agent/image_set.h"
 #include "agent/project.h"
 #include "agent/rollout.h"
+#include "agent/scrub.h"
 #include "agent/share.h"
 #include "base/fd.h"
 #include "base/id.h"
@@ -176,6 +177,7 @@ static struct err *load_meta(struct agent *a, bool *ret_rebooted)
     else
         id_object(a->node_id);
     store_tx_add(tx, STORE_META_PUT, json_pack("[s, s]", "node_id", a->node_id));
+    a->scrub = scrub_new(a, meta_value(rows, "scrub"));
     e = store_commit(a->store, tx);
     rollout_load(a, meta_value(rows, "kit_rollout"));
     return e ? e : events_load(a, meta_value(rows, "events_history"), meta_value(rows, "events_boundary"));

@@ -26,6 +26,7 @@
 #include "agent/relay.h"
 #include "agent/runtime.h"
 #include "agent/reclaim.h"
+#include "agent/scrub.h"
 #include "agent/space.h"
 #include "agent/sse.h"
 #include "agent/tls.h"
@@ -98,6 +99,7 @@ static void on_synced(void *owner, struct err *e)
         a->expiry = expiry_start(a);
         a->space = space_start(a);
         a->reclaim = reclaim_start(a);
+        scrub_start(a->scrub);
         a->retention = retention_start(a);
         a->sse = sse_start(a);
         a->feed = feed_start(a);

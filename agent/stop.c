@@ -17,6 +17,7 @@
 #include "agent/relay.h"
 #include "agent/rollout.h"
 #include "agent/runtime.h"
+#include "agent/scrub.h"
 #include "agent/share.h"
 #include "agent/space.h"
 #include "agent/sse.h"
@@ -71,6 +72,8 @@ static void close_parts(struct stopper *s)
         space_close(a->space, s, on_part_closed);
         s->open++;
         reclaim_close(a->reclaim, s, on_part_closed);
+        s->open++;
+        scrub_close(a->scrub, s, on_part_closed);
     }
     if (a->retention) {
         s->open++;
@@ -143,6 +146,7 @@ void agent_free(struct agent *a)
     drift_free(a->drift);
     nf_close(a->nf);
     usage_free(a->usage);
+    scrub_free(a->scrub);
     metrics_free(a->metrics);
     runtime_free(a->runtime);
     peers_free(a);

@@ -269,6 +269,7 @@ const struct cli_command cli_commands[] = {
     {"server runtime", "", 0, 0, "Load, memory and storage of the server", cmd_server_runtime, NULL},
     {"storage show", "", 0, 0, "Room in the pool, and who uses it", cmd_storage_show, NULL},
     {"storage grow", "SIZE", 1, 1, "Let the pool's file grow to a size", cmd_storage_grow, NULL},
+    {"storage scrub", "start|cancel", 1, 1, "Read and check all that is in the pool", cmd_storage_scrub, NULL},
     {"kit build", "DIR", 1, 1, "Make a signed kit bundle of kit.json and tree/", cmd_kit_build, kit_build_options},
     {"kit verify", "FILE...", 1, -1, "Check bundles as a node would", cmd_kit_verify, kit_verify_options},
     {"kit list", "", 0, 0, "Kits of the node", cmd_kit_list, NULL},

@@ -26,6 +26,24 @@ static void show_reclaim(const json_t *reclaim)
     output_line("Deleted", text);
 }
 
+/* "running, 12.0 GiB of 40.0 GiB, 0 errors" */
+static void show_scrub(const json_t *scrub)
+{
+    const char *state = output_member(scrub, "state"), *ended = json_string_value(json_object_get(scrub, "ended_at"));
+    char done[16], total[16];
+    autofree char *text = NULL;
+
+    if (str_eq(state, "never")) {
+        output_line("Scrub", state);
+        return;
+    }
+    text = str_fmt("%s%s%s, %s of %s, %lld errors, %lld corrected", state, ended ? " " : "", ended ? ended : "",
+                   bytes_of(scrub, "done_bytes", done), bytes_of(scrub, "total_bytes", total),
+                   (long long)json_integer_value(json_object_get(scrub, "errors")),
+                   (long long)json_integer_value(json_object_get(scrub, "corrected")));
+    output_line("Scrub", text);
+}
+
 static void show_pool(const json_t *data)
 {
     static const char *const kinds[] = {"write", "read", "flush", "corruption", "generation"};
@@ -43,6 +61,7 @@ static void show_pool(const json_t *data)
     output_line("Size", room);
     if (json_is_object(reclaim))
         show_reclaim(reclaim);
+    show_scrub(json_object_get(data, "scrub"));
     if (count)
         printf("%-14s %lld: see --json, and the kernel's log\n", "Device errors:", (long long)count);
     puts("");
@@ -92,5 +111,18 @@ struct err *cmd_storage_grow(struct cli *cli)
         output_json(data);
     else if (!e && !cli->quiet)
         printf("%s, %s free\n", bytes_of(data, "total_bytes", total), bytes_of(data, "free_bytes", left));
+    return e;
+}
+
+struct err *cmd_storage_scrub(struct cli *cli)
+{
+    autojson body = json_pack("{s:s}", "action", cli_arg(cli, 0));
+    autojson data = NULL;
+    struct err *e = cli_call(cli, "POST", "/api/v1/node/storage/scrub", body, &data);
+
+    if (!e && cli->json)
+        output_json(data);
+    else if (!e && !cli->quiet)
+        show_scrub(data);
     return e;
 }

@@ -23,6 +23,14 @@ static const struct json_field reclaim_fields[] = {
 };
 JSON_TABLE(job_reclaim_table, "node.reclaim", reclaim_fields);
 
+static const struct json_field scrub_fields[] = {
+    F_INT(struct job_scrub, devid, .required = true, .min = 0, .max = INT64_MAX),
+    F_INT(struct job_scrub, next, .required = true, .min = 0, .max = INT64_MAX),
+    F_INT(struct job_scrub, rate, .required = true, .min = 0, .max = INT64_MAX),
+    F_INT(struct job_scrub, budget_ms, .required = true, .min = 0, .max = INT64_MAX),
+};
+JSON_TABLE(job_scrub_table, "node.scrub", scrub_fields);
+
 static const struct json_field image_import_fields[] = {
     F_STRING(struct job_image_import, file, .nullable = true),
     F_STRING(struct job_image_import, metadata_file, .nullable = true),

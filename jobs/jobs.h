@@ -46,6 +46,13 @@ struct job_reclaim {
 };
 extern const struct json_table job_reclaim_table;
 
+/* node.scrub -> {"devid", "next", "bytes", "total_bytes", "errors", "corrected"}: a part of it, see storage/scrub.h. */
+struct job_scrub {
+    int64_t devid, next; /* where the part before ended; 0, 0: the begin */
+    int64_t rate, budget_ms;
+};
+extern const struct json_table job_scrub_table;
+
 /* image.import -> {"fingerprint", "size_bytes", "archive_bytes", "metadata": object|null}: unpacks the archive of a
  * root file system into a read-only subvolume. Without a file the archive comes by the job's stream. Tells its
  * progress. */
@@ -278,6 +285,7 @@ extern const struct json_table job_look_table;
     X(JOB_INVENTORY, "node.inventory", NULL, 60000)                                                                    \
     X(JOB_USAGE, "node.usage", NULL, 30000)                                                                            \
     X(JOB_RECLAIM, "node.reclaim", &job_reclaim_table, 60000)                                                          \
+    X(JOB_SCRUB, "node.scrub", &job_scrub_table, 600000)                                                               \
     X(JOB_CREATE, "container.create", &job_create_table, 60000)                                                        \
     X(JOB_SYNC_MAKE, "sync.make", &job_sync_table, 60000)                                                              \
     X(JOB_SYNC_SWAP, "sync.swap", NULL, 60000)                                                                         \

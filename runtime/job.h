@@ -30,6 +30,7 @@ struct err *job_do_kits(const struct job *job, void *args, json_t **ret);
 struct err *job_do_inventory(const struct job *job, void *args, json_t **ret);
 struct err *job_do_usage(const struct job *job, void *args, json_t **ret);
 struct err *job_do_reclaim(const struct job *job, void *args, json_t **ret);
+struct err *job_do_scrub(const struct job *job, void *args, json_t **ret);
 struct err *job_do_create(const struct job *job, void *args, json_t **ret);
 struct err *job_do_sync_make(const struct job *job, void *args, json_t **ret);
 struct err *job_do_sync_swap(const struct job *job, void *args, json_t **ret);

@@ -24,6 +24,7 @@ static const struct worker_row rows[JOB_KIND_MAX] = {
     [JOB_POOL_GROW] = {job_do_pool_grow, sizeof(struct job_pool_open), false},
     [JOB_USAGE] = {job_do_usage, 0, false},
     [JOB_RECLAIM] = {job_do_reclaim, sizeof(struct job_reclaim), false},
+    [JOB_SCRUB] = {job_do_scrub, sizeof(struct job_scrub), false},
     [JOB_CREATE] = {job_do_create, sizeof(struct job_create), true},
     [JOB_SYNC_MAKE] = {job_do_sync_make, sizeof(struct job_sync), true},
     [JOB_SYNC_SWAP] = {job_do_sync_swap, 0, true},

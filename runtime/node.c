@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Jobs about the node as a whole: the pool, and what is really there. */
+#include <linux/ioprio.h>
+#include <sys/syscall.h>
+
+#include "base/failpoint.h"
 #include "base/str.h"
 #include "images/image.h"
 #include "provisioning/bundle.h"
@@ -14,6 +18,7 @@
 #include "storage/pool_state.h"
 #include "storage/quota.h"
 #include "storage/reclaim.h"
+#include "storage/scrub.h"
 #include "storage/subvolume.h"
 
 static struct err *describe_pool(const char *pool, json_t **ret)
@@ -215,6 +220,21 @@ struct err *job_do_reclaim(const struct job *job, void *args, json_t **ret)
     *ret = reclaim_json(&r);
     json_object_set_new(*ret, "problem", problem ? json_string(err_message(problem)) : json_null());
     err_free(problem);
+    return e;
+}
+
+struct err *job_do_scrub(const struct job *job, void *args, json_t **ret)
+{
+    const struct job_scrub *a = args;
+    struct scrub_part part = {0};
+    struct err *e = failpoint("scrub.part");
+
+    (void)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0));
+    if (!e)
+        e = scrub_run(job->target.pool, a->devid, a->next, a->rate, a->budget_ms, &part);
+    *ret = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "devid", (json_int_t)part.devid, "next", (json_int_t)part.next,
+                     "bytes", (json_int_t)part.bytes, "total_bytes", (json_int_t)part.total_bytes, "errors",
+                     (json_int_t)part.errors, "corrected", (json_int_t)part.corrected);
     return e;
 }
 
