@@ -70,7 +70,10 @@ void http_upload_to(struct http_request *r, int fd)
     u->writable.data = u;
     if (uv_poll_init(r->server->loop, &u->writable, fd) != 0)
         abort();
-    http_send(r);
+    if (u->ended)
+        (void)shutdown(fd, SHUT_WR); /* it was over before anybody wanted it */
+    else
+        http_send(r);
 }
 
 bool http_upload_take(struct http_upload *u, const char *data, size_t *len)

@@ -17,7 +17,7 @@
 static const struct op_kind *const kinds[] = {
     &op_create,     &op_copy,    &op_start,    &op_stop,    &op_pause, &op_resume,
     &op_force_stop, &op_restart, &op_snapshot, &op_restore, &op_sync,  &op_snapshot_delete,
-    &op_delete,     &op_settle,  &op_network,  &op_host,    &op_kits};
+    &op_delete,     &op_settle,  &op_network,  &op_host,    &op_kits,  &op_import};
 
 const struct op_kind *op_kind_find(const char *name)
 {

@@ -94,4 +94,4 @@ MUST_USE struct err *operation_check_free(const struct container *c, const char 
 /* All kinds, for recovery; NULL when there is none of that name. */
 const struct op_kind *op_kind_find(const char *name);
 extern const struct op_kind op_create, op_copy, op_start, op_stop, op_force_stop, op_restart, op_pause, op_resume,
-    op_delete, op_snapshot, op_snapshot_delete, op_restore, op_sync, op_settle, op_network, op_host, op_kits;
+    op_delete, op_snapshot, op_snapshot_delete, op_restore, op_sync, op_settle, op_network, op_host, op_kits, op_import;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/json_table.h"
 #include "base/str.h"
 
@@ -293,6 +294,61 @@ struct err *client_upload(struct client *c, const char *path, int fd, int fd2, j
     curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, NULL);
     curl_slist_free_all(headers);
     free(answer.text);
+    return e;
+}
+
+struct taking {
+    struct sending progress; /* sent: bytes that were written */
+    int fd;
+    long status;
+    struct answer refusal;
+    struct err *error;
+};
+
+static size_t on_taken(char *data, size_t size, size_t count, void *owner)
+{
+    struct taking *t = owner;
+
+    curl_easy_getinfo(t->progress.client->curl, CURLINFO_RESPONSE_CODE, &t->status);
+    if (t->status >= 400)
+        return on_data(data, size, count, &t->refusal);
+    t->error = fd_write_all(t->fd, data, size * count);
+    t->progress.sent += (int64_t)(size * count);
+    return t->error ? 0 : size * count;
+}
+
+struct err *client_download(struct client *c, const char *path, int fd)
+{
+    autofree char *url = str_fmt("%s%s", c->base, path);
+    struct taking t = {.progress = {.waiting = {.since = clock_mono_ms()}, .client = c}, .fd = fd};
+    struct curl_slist *headers = curl_slist_append(NULL, "Accept: application/zstd");
+    char details[CURL_ERROR_SIZE] = "";
+    struct err *e = NULL;
+    CURLcode code;
+
+    curl_easy_setopt(c->curl, CURLOPT_URL, url);
+    set_request(c, "GET", NULL, headers);
+    curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, details);
+    curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, on_taken);
+    curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, &t);
+    curl_easy_setopt(c->curl, CURLOPT_TIMEOUT, 0L);
+    curl_easy_setopt(c->curl, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(c->curl, CURLOPT_XFERINFOFUNCTION, on_sent);
+    curl_easy_setopt(c->curl, CURLOPT_XFERINFODATA, &t.progress);
+    code = curl_easy_perform(c->curl);
+    if (t.progress.waiting.shown_s)
+        fprintf(stderr, "\r\033[K");
+    if (t.error)
+        e = err_wrap(t.error, "cannot write what comes");
+    else if (t.status >= 400)
+        e = read_answer(t.status, &t.refusal, NULL);
+    else if (code != CURLE_OK && t.progress.sent > 0)
+        e = err_new(ERR_HOST, "the node broke off: 'journalctl -u noded' tells why");
+    else if (code != CURLE_OK)
+        e = no_answer(c, code, details);
+    curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, NULL);
+    curl_slist_free_all(headers);
+    free(t.refusal.text);
     return e;
 }
 

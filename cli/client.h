@@ -25,6 +25,8 @@ MUST_USE struct err *client_call(struct client *c, const char *method, const cha
 /* The same with a body of any size: what is read from fd until its end, and then from fd2 (-1: nothing). The node sees
  * it as it comes. Tells on stderr how much has gone, when the client shows progress. */
 MUST_USE struct err *client_upload(struct client *c, const char *path, int fd, int fd2, json_t **ret);
+/* A reply of bytes, written to fd as they come; an error when they are cut off. */
+MUST_USE struct err *client_download(struct client *c, const char *path, int fd);
 /* A reply that goes on: every line of it, without its end, until the node ends it (NULL) or the connection breaks.
  * last_id (may be NULL) is sent as Last-Event-ID. */
 MUST_USE struct err *client_follow(struct client *c, const char *path, const char *last_id, void *owner,

@@ -142,6 +142,17 @@ static const struct cli_option events_options[] = {
     {"limit", CLI_VALUE, "N", "how many at most, 1..500 [50]"},
     {0},
 };
+static const struct cli_option export_options[] = {
+    {"snapshots", CLI_FLAG, NULL, "with all its snapshots"},
+    {"snapshot", CLI_VALUE, "NAME", "this state, not the latest"},
+    {0},
+};
+static const struct cli_option import_options[] = {
+    {"project", CLI_VALUE, "PROJECT", "where it goes"},
+    {"id", CLI_VALUE, "ID", "24 hex digits"},
+    {"start", CLI_FLAG, NULL, "start it then"},
+    {0},
+};
 static const struct cli_option image_import_options[] = {
     {"alias", CLI_LIST, "NAME", "a name for it, such as debian/13; may be repeated"},
     {"description", CLI_VALUE, "TEXT", "what it is"},
@@ -201,6 +212,8 @@ const struct cli_command cli_commands[] = {
     {"create", "[NAME]", 0, 1, "New container, started at once", cmd_create, create_options},
     {"update", "CONTAINER", 1, 1, "Change a container", cmd_update, update_options},
     {"delete", "CONTAINER...", 1, -1, "Delete containers with their snapshots", cmd_delete, NULL},
+    {"export", "CONTAINER [FILE]", 1, 2, "Write it to a file, or to standard output", cmd_export, export_options},
+    {"import", "FILE [NAME]", 1, 2, "New container of such a file; - is standard input", cmd_import, import_options},
     {"start", "CONTAINER...", 1, -1, "Start", cmd_power, power_options},
     {"stop", "CONTAINER...", 1, -1, "Shut down", cmd_power, power_options},
     {"force-stop", "CONTAINER...", 1, -1, "Kill", cmd_power, power_options},

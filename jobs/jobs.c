@@ -39,6 +39,18 @@ static const struct json_field image_import_fields[] = {
 };
 JSON_TABLE(job_image_import_table, "image.import", image_import_fields);
 
+static const struct json_field export_fields[] = {
+    F_STRING(struct job_export, snapshot, .nullable = true),
+    F_JSON(struct job_export, header, .required = true, .has_type = true, .type = JSON_OBJECT),
+};
+JSON_TABLE(job_export_table, "container.export", export_fields);
+
+static const struct json_field import_fields[] = {
+    F_JSON(struct job_import, seed, .required = true, .has_type = true, .type = JSON_OBJECT),
+    F_INT(struct job_import, reserve_bytes, .min = 0, .max = INT64_MAX),
+};
+JSON_TABLE(job_import_table, "container.import", import_fields);
+
 static const struct json_field image_fields[] = {F_STRING(struct job_image, fingerprint, .required = true)};
 JSON_TABLE(job_image_table, "image", image_fields);
 

@@ -64,6 +64,22 @@ struct job_image_import {
 };
 extern const struct json_table job_image_import_table;
 
+/* container.export -> {"bytes"}: writes the slot's root file system, its latest state or one snapshot, and the
+ * snapshots that the header names, to the job's stream (provisioning/container_archive.h). What runs goes on. */
+struct job_export {
+    char *snapshot; /* NULL: the latest state */
+    json_t *header; /* noded.json */
+};
+extern const struct json_table job_export_table;
+
+/* container.import -> {"header": noded.json, "bytes"}: reads such an archive from the job's stream into the slot, which
+ * has nothing yet, and seeds it. The archive is hostile. */
+struct job_import {
+    json_t *seed;
+    int64_t reserve_bytes; /* to be left in the pool */
+};
+extern const struct json_table job_import_table;
+
 /* image.remove -> {} */
 struct job_image {
     char *fingerprint;
@@ -279,6 +295,8 @@ extern const struct json_table job_look_table;
     X(JOB_POOL_CLOSE, "pool.close", NULL, 30000)                                                                       \
     X(JOB_IMAGE_IMPORT, "image.import", &job_image_import_table, JOB_STREAM_MS)                                        \
     X(JOB_IMAGE_REMOVE, "image.remove", &job_image_table, 60000)                                                       \
+    X(JOB_EXPORT, "container.export", &job_export_table, JOB_STREAM_MS)                                                \
+    X(JOB_IMPORT, "container.import", &job_import_table, JOB_STREAM_MS)                                                \
     X(JOB_KIT_INSTALL, "kit.install", &job_kit_install_table, 120000)                                                  \
     X(JOB_KIT_REMOVE, "kit.remove", &job_kit_remove_table, 120000)                                                     \
     X(JOB_KITS, "container.kits", &job_kits_table, 45000)                                                              \

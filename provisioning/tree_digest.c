@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "provisioning/tree_digest.h"
 
+#include <archive.h>
 #include <archive_entry.h>
 #include <openssl/evp.h>
 #include <stdio.h>
@@ -35,19 +36,66 @@ void tree_digest_data(struct tree_digest *d, const void *data, size_t len)
         abort();
 }
 
+struct attribute {
+    const char *name;
+    const void *value;
+    size_t len;
+};
+
+static int by_name(const void *x, const void *y)
+{
+    return strcmp(((const struct attribute *)x)->name, ((const struct attribute *)y)->name);
+}
+
+/* Those that a file keeps, in the order of their names: archives have them in any. */
+static void add_attributes(struct tree_digest *d, struct archive_entry *entry)
+{
+    int count = archive_entry_xattr_reset(entry);
+    autofree struct attribute *all = mem_new_array(struct attribute, (size_t)MAX(count, 1));
+    size_t n = 0;
+
+    while ((int)n < count && archive_entry_xattr_next(entry, &all[n].name, &all[n].value, &all[n].len) == ARCHIVE_OK)
+        n += tree_keeps_attribute(all[n].name);
+    qsort(all, n, sizeof(*all), by_name);
+    for (size_t i = 0; i < n; i++) {
+        /* libarchive writes each one in two forms, and reads it twice. */
+        if (i > 0 && strcmp(all[i - 1].name, all[i].name) == 0)
+            continue;
+        tree_digest_data(d, all[i].name, strlen(all[i].name) + 1);
+        tree_digest_data(d, &all[i].len, sizeof(all[i].len));
+        tree_digest_data(d, all[i].value, all[i].len);
+    }
+}
+
+static char kind_of(struct archive_entry *entry)
+{
+    mode_t type = archive_entry_filetype(entry);
+
+    if (archive_entry_hardlink(entry))
+        return 'h';
+    return type == AE_IFREG ? 'f' : type == AE_IFDIR ? 'd' : type == AE_IFLNK ? 'l' : 'o';
+}
+
 void tree_digest_entry(struct tree_digest *d, const char *path, struct archive_entry *entry)
 {
     const char *link = archive_entry_hardlink(entry) ? archive_entry_hardlink(entry) : archive_entry_symlink(entry);
-    bool has_size = archive_entry_filetype(entry) == AE_IFREG && !archive_entry_hardlink(entry);
+    char kind = kind_of(entry);
     autofree char *numbers =
-        str_fmt("%o %lld:%lld %lld %lld", (unsigned)archive_entry_mode(entry), (long long)archive_entry_uid(entry),
-                (long long)archive_entry_gid(entry), (long long)archive_entry_mtime(entry),
-                has_size ? (long long)archive_entry_size(entry) : 0LL);
+        str_fmt("%c %o %lld:%lld %lld %lld", kind, (unsigned)archive_entry_perm(entry),
+                (long long)archive_entry_uid(entry), (long long)archive_entry_gid(entry),
+                (long long)archive_entry_mtime(entry), kind == 'f' ? (long long)archive_entry_size(entry) : 0LL);
     const char *const parts[] = {path, numbers, link ? link : ""};
 
     /* With its NUL each: no two entries make the same bytes. */
     for (size_t i = 0; i < ARRAY_LEN(parts); i++)
         tree_digest_data(d, parts[i], strlen(parts[i]) + 1);
+    if (kind == 'f')
+        add_attributes(d, entry);
+}
+
+bool tree_keeps_attribute(const char *name)
+{
+    return strcmp(name, "security.capability") == 0 || strncmp(name, "user.", 5) == 0;
 }
 
 void tree_digest_get(struct tree_digest *d, char ret[TREE_DIGEST_SIZE])

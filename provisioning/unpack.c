@@ -18,6 +18,7 @@
 #include "provisioning/tree_digest.h"
 
 #define XATTR_MAX 65536
+#define RATIO_FREE (INT64_C(256) << 20)
 #define ID_MAX 65535
 
 struct late_dir {
@@ -110,6 +111,9 @@ static struct err *copy_data(struct unpack *u, int fd)
         if (r != ARCHIVE_OK)
             return archive_failed(u->a, "reading");
         u->bytes += (int64_t)len;
+        if (u->rules->max_ratio > 0 && u->bytes > RATIO_FREE &&
+            u->bytes / u->rules->max_ratio > archive_filter_bytes(u->a, -1))
+            return err_new(ERR_TOO_LARGE, "more than %d times its size when unpacked", u->rules->max_ratio);
         if (u->now.digest)
             tree_digest_data(u->now.digest, block, len);
         if (u->bytes > u->rules->max_bytes)
@@ -128,7 +132,6 @@ static struct err *copy_data(struct unpack *u, int fd)
     }
 }
 
-/* Capabilities and the attributes of users; nothing that means something to the node itself. */
 static struct err *copy_xattrs(struct archive_entry *entry, int fd)
 {
     const char *name;
@@ -137,7 +140,7 @@ static struct err *copy_xattrs(struct archive_entry *entry, int fd)
 
     archive_entry_xattr_reset(entry);
     while (archive_entry_xattr_next(entry, &name, &value, &len) == ARCHIVE_OK) {
-        if (strcmp(name, "security.capability") != 0 && strncmp(name, "user.", 5) != 0)
+        if (!tree_keeps_attribute(name))
             continue;
         if (len > XATTR_MAX)
             return err_new(ERR_TOO_LARGE, "an attribute is too large");

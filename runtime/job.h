@@ -24,6 +24,8 @@ struct err *job_do_pool_grow(const struct job *job, void *args, json_t **ret);
 struct err *job_do_pool_close(const struct job *job, void *args, json_t **ret);
 struct err *job_do_image_import(const struct job *job, void *args, json_t **ret);
 struct err *job_do_image_remove(const struct job *job, void *args, json_t **ret);
+struct err *job_do_export(const struct job *job, void *args, json_t **ret);
+struct err *job_do_import(const struct job *job, void *args, json_t **ret);
 struct err *job_do_kit_install(const struct job *job, void *args, json_t **ret);
 struct err *job_do_kit_remove(const struct job *job, void *args, json_t **ret);
 struct err *job_do_kits(const struct job *job, void *args, json_t **ret);
