@@ -16,6 +16,7 @@
 struct events;
 struct cascade;
 struct guest_apply;
+struct kit_watch;
 struct conflicts;
 struct drift;
 struct expiry;
@@ -51,7 +52,7 @@ struct agent {
     struct conflicts *conflicts;
     struct workers *workers;
     struct workers *stream_workers; /* long ones that wait for somebody's bytes: not to hold up the others */
-    struct peers *peers; /* peer.h */
+    struct peers *peers;            /* peer.h */
 
     struct relay *relays; /* all, also those that end */
     struct relay_child *relay_children;
@@ -69,8 +70,9 @@ struct agent {
     json_t *kits;            /* manifests of the suite, one per kit */
     json_t *kits_installed;  /* manifests of all kits */
     struct rollout *rollout; /* the last one */
-    int64_t kits_revision;   /* of the two */
-    size_t operations;       /* under way */
+    struct kit_watch *kit_watch;
+    int64_t kits_revision; /* of the two */
+    size_t operations;     /* under way */
     uint64_t routes_revision;
 
     http_handler_fn *handler; /* of every listener; owner is the agent */

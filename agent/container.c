@@ -5,6 +5,7 @@
 
 #include "agent/config.h"
 #include "agent/egress.h"
+#include "agent/kit_watch.h"
 #include "agent/texts.h"
 #include "base/str.h"
 
@@ -64,7 +65,7 @@ static const struct json_field record_fields[] = {
     R(INT, ramdisk_revision),
     R(INT, ramdisk_applied_revision),
     F_ENUM(struct container_record, ramdisk_scope, ramdisk_scope_words),
-    R(JSON, host, .nullable = true, .has_type = true, .type = JSON_OBJECT, .unhashed = true), /* not shown */
+    R(JSON, host, .nullable = true, .has_type = true, .type = JSON_OBJECT, .unhashed = true),        /* not shown */
     R(JSON, sent_copies, .nullable = true, .has_type = true, .type = JSON_OBJECT, .unhashed = true), /* not shown */
 };
 JSON_TABLE(container_record_table, "container", record_fields);
@@ -111,7 +112,7 @@ void container_free(struct container *c)
     free(c->snapshots);
     texts_free(c->texts);
     json_decref(c->kits_next);
-    json_decref(c->kit_health);
+    kit_watch_forget(c);
     ruleset_unref(c->rules);
     egress_free(c->egress);
     json_table_clear(&container_record_table, &c->record);

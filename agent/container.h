@@ -37,7 +37,7 @@ struct container_record {
     char *id, *project_id, *name, *color, *image, *comment, *ssh_public_key, *hostname, *machine_id;
     char *image_fingerprint; /* what it was made from; NULL: not known */
     char *source_container_id, *last_used_snapshot;
-    char *source_server_id; /* where the source is; NULL: here */
+    char *source_server_id;                           /* where the source is; NULL: here */
     int64_t slot, created_at, updated_at, started_at; /* times in ms since the epoch; started_at 0: not running */
     int status;                                       /* enum container_status */
     bool wanted_running;                              /* what the owner asked for last */
@@ -54,8 +54,8 @@ struct container_record {
     int64_t ssh_revision, ssh_applied_revision, ssh_installed_at; /* see agent/guest.h */
     json_t *ssh_removed; /* array: keys that may still be in its files or have sessions */
     int64_t ramdisk_revision, ramdisk_applied_revision;
-    int ramdisk_scope; /* enum ramdisk_scope */
-    json_t *host;      /* host_setting.h; NULL: nothing */
+    int ramdisk_scope;   /* enum ramdisk_scope */
+    json_t *host;        /* host_setting.h; NULL: nothing */
     json_t *sent_copies; /* {id: server}: copies of it on other nodes, which may fetch what it has; NULL: none */
 };
 extern const struct json_table container_record_table;
@@ -73,6 +73,7 @@ struct egress;
 struct config;
 struct operation;
 struct init_watch;
+struct kit_look;
 struct relay;
 struct runtime_seen;
 struct texts;
@@ -95,6 +96,7 @@ struct container {
     int64_t init_pid;                     /* 0: not running */
     bool shares_stale, shares_busy;       /* share_mount.c: the mounts may not agree with the records; a job is at it */
     uint64_t kits_changes;                /* since noded started */
+    struct kit_look *kit_look;            /* kit_watch.c: while it runs */
     json_t *kit_health;                   /* of its kits' services, array of runtime/kits.h; NULL: not known */
     json_t *kits_next;                    /* while an operation changes its kits: those to be */
     struct texts *texts;                  /* texts.c: what was rendered of it; made at the first use */

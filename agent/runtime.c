@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/runtime.h"
 
+#include "agent/kit_watch.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -8,7 +9,8 @@
 /* A container that could not be looked into is not asked again for a while: it may be one that keeps us waiting. */
 enum { FRESH_MS = 2000, FAILED_MS = 10000, JOBS_MAX = 3 };
 
-static const char *const sections[] = {"displays", "services", "network_services", "terminals"};
+#define KITS "kits" /* is known without a look */
+static const char *const sections[] = {"displays", "services", "network_services", "terminals", KITS};
 
 struct runtime_seen {
     json_t *info; /* all sections; NULL: it could not be read */
@@ -84,7 +86,10 @@ static void fill_in(const struct query *q, const struct container *c, json_t *ob
     info = json_object();
     for (size_t i = 0; i < ARRAY_LEN(sections); i++)
         if (q->wanted[i])
-            json_object_set(info, sections[i], json_object_get(c->seen->info, sections[i]));
+            json_object_set_new(info, sections[i],
+                                str_eq(sections[i], KITS)
+                                    ? kit_watch_report(c, json_object_get(c->seen->info, "services"))
+                                    : json_incref(json_object_get(c->seen->info, sections[i])));
     json_object_set_new(object, "runtime_info", info);
 }
 
@@ -180,7 +185,8 @@ static struct err *load_wanted(const struct api_call *call, bool *ret_any, bool 
         while (i < ARRAY_LEN(sections) && !str_eq(sections[i], key))
             i++;
         if (i == ARRAY_LEN(sections) || !json_is_boolean(value))
-            return err_field("runtime", "may have displays, services, network_services and terminals, true or false");
+            return err_field("runtime",
+                             "may have displays, services, network_services, terminals and kits, true or false");
         wanted[i] = json_is_true(value);
     }
     for (size_t i = 0; i < ARRAY_LEN(sections) && json_object_size(j) == 0; i++)

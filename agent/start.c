@@ -15,17 +15,18 @@
 #include "agent/feed.h"
 #include "agent/guest.h"
 #include "agent/image_set.h"
+#include "agent/kit_watch.h"
 #include "agent/kits.h"
 #include "agent/listen.h"
 #include "agent/load.h"
 #include "agent/metrics.h"
-#include "agent/preflight.h"
 #include "agent/peer.h"
+#include "agent/preflight.h"
 #include "agent/project.h"
+#include "agent/reclaim.h"
 #include "agent/reconcile.h"
 #include "agent/relay.h"
 #include "agent/runtime.h"
-#include "agent/reclaim.h"
 #include "agent/scrub.h"
 #include "agent/space.h"
 #include "agent/sse.h"
@@ -97,6 +98,7 @@ static void on_synced(void *owner, struct err *e)
     }
     if (!e) {
         a->expiry = expiry_start(a);
+        a->kit_watch = kit_watch_start(a);
         a->space = space_start(a);
         a->reclaim = reclaim_start(a);
         scrub_start(a->scrub);

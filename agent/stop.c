@@ -10,6 +10,7 @@
 #include "agent/expiry.h"
 #include "agent/feed.h"
 #include "agent/image_set.h"
+#include "agent/kit_watch.h"
 #include "agent/metrics.h"
 #include "agent/peer.h"
 #include "agent/project.h"
@@ -68,6 +69,8 @@ static void close_parts(struct stopper *s)
     if (a->expiry) {
         s->open++;
         expiry_close(a->expiry, s, on_part_closed);
+        s->open++;
+        kit_watch_close(a->kit_watch, s, on_part_closed);
         s->open++;
         space_close(a->space, s, on_part_closed);
         s->open++;

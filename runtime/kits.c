@@ -17,7 +17,8 @@
 #include "runtime/inside.h"
 #include "storage/layout.h"
 
-enum { MARGIN_MS = 15000 }; /* of a reload and of stops, over what the services have */
+/* Over what the services have: of a reload and of stops, and of a mere look. */
+enum { MARGIN_MS = 15000, LOOK_MARGIN_MS = 3000 };
 
 static const char *text(const json_t *object, const char *member)
 {
@@ -126,8 +127,10 @@ static struct err *link_kits(const struct job *job, const struct job_kits *a)
 
 static struct err *work_inside(const struct job *job, struct kits_work *w, json_t **ret)
 {
+    bool look = json_array_size(w->stop) + json_array_size(w->start) == 0;
     autojson answer = NULL;
-    struct err *e = inside_ask(job, kits_inside, w, 1u << CAP_SYS_ADMIN, w->timeout_ms + MARGIN_MS, &answer);
+    struct err *e = inside_ask(job, kits_inside, w, look ? 0 : 1u << CAP_SYS_ADMIN,
+                               w->timeout_ms + (look ? LOOK_MARGIN_MS : MARGIN_MS), &answer);
 
     if (e)
         return e;
@@ -137,27 +140,33 @@ static struct err *work_inside(const struct job *job, struct kits_work *w, json_
     return NULL;
 }
 
+/* The links and what can be seen of them; *ret_running. */
+static struct err *change(const struct job *job, const struct job_kits *a, bool *ret_running)
+{
+    autofd int live = -1;
+    pid_t init = 0;
+    struct err *e = guest_open_live(job, &live, &init);
+
+    *ret_running = !e;
+    if (e && e->code == ERR_WRONG_STATE) {
+        err_free(e);
+        e = NULL;
+    } else if (!e) {
+        e = check_mount(live, a->kits);
+    }
+    return e ? e : link_kits(job, a);
+}
+
 struct err *job_do_kits(const struct job *job, void *args, json_t **ret)
 {
     const struct job_kits *a = args;
     struct kits_work w = {
         .stop = json_array(), .start = json_array(), .services = json_array(), .timeout_ms = a->timeout_ms};
     bool running = true;
-    autofd int live = -1;
-    pid_t init = 0;
     struct err *e = plan(job, a, &w);
 
-    if (!e)
-        e = guest_open_live(job, &live, &init);
-    if (e && e->code == ERR_WRONG_STATE) {
-        err_free(e);
-        e = NULL;
-        running = false;
-    } else if (!e) {
-        e = check_mount(live, a->kits);
-    }
     if (!e && !json_equal(a->before, a->kits))
-        e = link_kits(job, a);
+        e = change(job, a, &running);
     if (!e && running)
         e = work_inside(job, &w, ret);
     json_decref(w.stop);

@@ -49,7 +49,7 @@ def test_not_asked_for(node, box):
 
 def test_services_are_those_of_systemctl(node, box):
     info = look(node, box)
-    assert set(info) == {"displays", "services", "network_services", "terminals"}
+    assert set(info) == {"displays", "services", "network_services", "terminals", "kits"}
     units = {s["unit"]: s for s in info["services"]}
     journal = units["systemd-journald.service"]
     assert (journal["name"], journal["load"], journal["active"], journal["sub"], journal["status"]) == (
@@ -77,7 +77,7 @@ def test_listening_sockets_with_their_programs(node, box):
 
 
 @pytest.mark.parametrize("query,keys", [
-    ("{}", {"displays", "services", "network_services", "terminals"}), ('{"displays":true}', {"displays"}),
+    ("{}", {"displays", "services", "network_services", "terminals", "kits"}), ('{"displays":true}', {"displays"}),
     ('{"services":true,"terminals":false}', {"services"})])
 def test_sections(node, box, query, keys):
     assert set(look(node, box, query)) == keys

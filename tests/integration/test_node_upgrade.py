@@ -101,6 +101,39 @@ def test_a_kit_that_does_not_answer_is_rolled_back(node):
     node.delete(cid)
 
 
+def events(node, cid, word):
+    return [e["payload"] for e in node.get(f"/api/v1/events?container_id={cid}&event_type=container.kits.{word}").data["events"]]
+
+
+def runtime_kits(node, cid):
+    info = node.get(f"/api/v1/containers/{cid}?runtime=true").data["runtime_info"]
+    return {s["slug"]: s for s in info["kits"]} if info else {}
+
+
+def test_ready_and_failed_are_told(node):
+    sick = node.create("sick-from-the-start")["id"]  # the newest web does not answer on its port
+    cid = made(node, "told")
+    node.op(cid, "restart")
+    wait_for(lambda: events(node, cid, "ready"), 60, 0.2, "the event")
+    told = events(node, cid, "ready")[0]
+    assert {s["slug"] for s in told["services"]} == {"web", "side"} and 0 < told["ready_ms"] < 30000
+    assert all(0 < s["ready_ms"] <= told["ready_ms"] for s in told["services"])
+    assert {k: s["state"] for k, s in runtime_kits(node, cid).items()} == {"web": "ready", "side": "ready"}
+    node.restart()  # found out again, without an event
+    wait_for(lambda: runtime_kits(node, cid).get("web", {}).get("state") == "ready", 30, 0.2, "the state")
+    assert runtime_kits(node, cid)["web"]["ready_ms"] is None and len(events(node, cid, "ready")) == 1
+    node.inside(cid, "systemctl", "stop", "hoody-web.service")
+    wait_for(lambda: runtime_kits(node, cid)["web"]["state"] == "failed", 10, 0.5, "the failure")
+    assert "hoody-web.service" in runtime_kits(node, cid)["web"]["error"]
+    node.delete(cid)
+    node.op(sick, "restart")
+    wait_for(lambda: events(node, sick, "unhealthy"), 90, 0.5, "the event")
+    told = {s["slug"]: s for s in events(node, sick, "unhealthy")[0]["services"]}
+    assert told["web"]["state"] == "failed" and "7201" in told["web"]["error"] and told["side"]["state"] == "ready"
+    assert runtime_kits(node, sick)["web"]["state"] == "failed"
+    node.delete(sick)
+
+
 def test_stopped_paused_restored_rebooted(node):
     cid = made(node, "still")
     assert node.post(f"/api/v1/containers/{cid}/snapshots", {"alias": "old"}).status == 200

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Whether the kits of a container that was started are there: its services are asked until each has answered once, or
+ * three times kits.health_timeout are over. Then there is one event, container.kits.ready or container.kits.unhealthy,
+ * and what is known of each service stays in container.kit_health. Few are asked at a time. Of containers that ran
+ * before noded did, only the state is found out.
+ */
+#pragma once
+
+#include "agent/agent.h"
+
+struct kit_watch;
+
+struct kit_watch *kit_watch_start(struct agent *a);
+void kit_watch_close(struct kit_watch *w, void *owner, void (*closed)(void *owner));
+/* The kits of a container as far as they are known, for runtime_info: a service whose unit has ended since, by a fresh
+ * list of units (may be NULL), has failed. The caller's reference. */
+json_t *kit_watch_report(const struct container *c, const json_t *units);
+/* A container goes away. */
+void kit_watch_forget(struct container *c);
