@@ -92,6 +92,11 @@ struct half {
     bool ended;
 };
 
+static bool over(const struct half *h)
+{
+    return h->ended && h->len == 0;
+}
+
 static bool again(SSL *ssl, int rc, bool *want_write)
 {
     int why = SSL_get_error(ssl, rc);
@@ -172,12 +177,12 @@ void link_tls_pump(SSL *ssl, int net, int inside)
 
     (void)fcntl(net, F_SETFL, O_NONBLOCK);
     (void)fcntl(inside, F_SETFL, O_NONBLOCK);
-    while (!(in.ended && in.len == 0) && !(out.ended && out.len == 0)) {
+    while (!over(&in) && !over(&out)) {
         bool want_write = false, moved = inwards(ssl, inside, &in, &want_write);
         struct pollfd fds[2];
 
         moved = outwards(ssl, inside, &out, &want_write) || moved;
-        if (moved)
+        if (moved || over(&in) || over(&out))
             continue;
         fds[0] =
             (struct pollfd){net, (short)((in.len == 0 ? POLLIN : 0) | (out.len > 0 || want_write ? POLLOUT : 0)), 0};

@@ -393,7 +393,7 @@ def leftovers(node):
         if depth >= 3:
             names.clear()
         names[:] = [n for n in names if n not in ("rootfs", "base")]
-    return found + os.listdir(node.pool + "/trash")
+    return found
 
 
 def untouched(node, copy, mark):
