@@ -78,8 +78,9 @@ json_t *container_to_json(const struct agent *a, const struct container *c)
     json_object_set_new(j, "runtime_info", json_null());
     json_object_set_new(j, "pool_id", json_null());
     json_object_set_new(j, "node",
-                        json_pack("{s:I, s:s, s:s, s:s, s:I}", "slot", (json_int_t)r->slot, "interface", c->net.ifname,
-                                  "ipv4", c->net.ipv4, "ipv6", c->net.ipv6, "init_pid", (json_int_t)c->init_pid));
+                        json_pack("{s:I, s:s, s:s, s:s, s:I, s:s?}", "slot", (json_int_t)r->slot, "interface",
+                                  c->net.ifname, "ipv4", c->net.ipv4, "ipv6", c->net.ipv6, "init_pid",
+                                  (json_int_t)c->init_pid, "source_server_id", r->source_server_id));
     return j;
 }
 

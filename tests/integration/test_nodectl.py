@@ -52,6 +52,22 @@ def box(ctl):
 
 # Without a node.
 
+def test_pki_of_one_more_node(pki, tmp_path):
+    out = tmp_path / "second"
+    nodectl("pki", "node", "a" * 24, "--dir", str(pki), "--out", str(out), "--host", "second.example")
+    subjects = {name: run("openssl", "x509", "-noout", "-subject", "-ext", "extendedKeyUsage,subjectAltName", "-in", f"{out}/{name}.crt")
+                for name in ("server", "node")}
+    assert "OU = node, CN = " + "a" * 24 in subjects["node"] and "Client" in subjects["node"]
+    assert "DNS:second.example" in subjects["server"] and "Server" in subjects["server"]
+    for name in subjects:
+        assert stat.S_IMODE(os.stat(out / f"{name}.key").st_mode) == 0o600
+        run("openssl", "verify", "-CAfile", str(out / "ca.crt"), f"{out}/{name}.crt")
+    assert (out / "ca.crt").read_bytes() == (pki / "ca.crt").read_bytes() and not (out / "ca.key").exists()
+    assert "24 lower case" in nodectl("pki", "node", "x", "--dir", str(pki), "--out", str(out), code=2)
+    assert "--out" in nodectl("pki", "node", "a" * 24, "--dir", str(pki), code=2)
+    assert "ca.key" in nodectl("pki", "node", "a" * 24, "--dir", str(tmp_path), "--out", str(out), code=1)
+
+
 @pytest.mark.parametrize("argv", [(), ("frob",), ("get",), ("get", "a", "b"), ("list", "--bogus"), ("snapshot",),
                                   ("stop", "x", "--timeout", "0"), ("stop", "x", "--timeout"), ("create", "--env", "A"),
                                   ("firewall", "add", "x", "sideways", "allow", "tcp"), ("list", "--json=1")])

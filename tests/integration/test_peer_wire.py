@@ -203,9 +203,9 @@ def test_somebody_else(node, pki, name, host, text):
 
 def test_nobody(node):
     liar = Liar(node, GOOD)
-    liar.close()
+    liar.port = 1
     with pytest.raises(JobError) as e:
-        fetch(node, liar, host="127.0.0.1")
+        fetch(node, liar)
     assert "does not answer" in str(e.value)
     assert not leftovers(node)
 

@@ -7,60 +7,40 @@ import os
 import subprocess
 
 import pytest
-from daemon import PROJECT, Daemon
-from netlab import Space
+from daemon import PROJECT
+from pair import ADDRESSES, IDS, pair
 from world import BUILD, run, wait_for
 
 MIB = 1 << 20
-IDS = {"near": "a" * 24, "far": "b" * 24}
-ADDRESSES = {"near": "192.0.2.1", "far": "192.0.2.2"}
 NODECTL = BUILD + "/nodectl"
 
 
 @pytest.fixture(scope="module")
-def spaces():
-    made = {name: Space("peer-" + name) for name in IDS}
-    run("ip", "link", "add", "wire0", "netns", made["near"].name, "type", "veth", "peer", "name", "wire0", "netns", made["far"].name)
-    for name, space in made.items():
-        space.ip("addr", "add", ADDRESSES[name] + "/24", "dev", "wire0")
-        space.ip("link", "set", "wire0", "up")
-    yield made
-    for space in made.values():
-        space.delete()
+def nodes(tmp_path_factory):
+    with pair(str(tmp_path_factory.mktemp("pki"))) as p:
+        p.near.start()
+        p.far.start()
+        yield p
 
 
 @pytest.fixture(scope="module")
-def pki(tmp_path_factory):
-    path = str(tmp_path_factory.mktemp("pki"))
-    run(NODECTL, "pki", "init", "--dir", path)
-    for name, server in IDS.items():
-        run(NODECTL, "pki", "node", server, "--dir", path, "--out", f"{path}/{name}", "--host", ADDRESSES[name])
-    return path
+def spaces(nodes):
+    return nodes.spaces
 
 
 @pytest.fixture(scope="module")
-def nodes(spaces, pki):
-    made = {}
-    for name, other in (("near", "far"), ("far", "near")):
-        at = f"{pki}/{name}"
-        made[name] = Daemon(space=spaces[name], loop_bytes=3 << 30, node__id=IDS[name], tls__listen=ADDRESSES[name] + ":8443",
-                            tls__certificate=at + "/server.crt", tls__key=at + "/server.key", tls__client_ca=at + "/ca.crt",
-                            peers__nodes=f"{IDS[other]}={ADDRESSES[other]}:8443", peers__certificate=at + "/node.crt",
-                            peers__key=at + "/node.key")
-        made[name].start()
-    yield made
-    for d in made.values():
-        d.close()
+def pki(nodes):
+    return nodes.pki
 
 
 @pytest.fixture(scope="module")
 def near(nodes):
-    return nodes["near"]
+    return nodes.near
 
 
 @pytest.fixture(scope="module")
 def far(nodes):
-    return nodes["far"]
+    return nodes.far
 
 
 @pytest.fixture(scope="module")
@@ -110,10 +90,6 @@ def kept(near, source):
     return sorted(os.listdir(path)) if os.path.isdir(path) else []
 
 
-def wire_bytes(space):
-    return sum(json.loads(space.ip("-j", "-s", "link", "show", "dev", "wire0").stdout)[0]["stats64"][d]["bytes"] for d in ("rx", "tx"))
-
-
 def gone(node, *cids):
     for cid in cids:
         assert node.delete(cid).status == 200
@@ -121,16 +97,17 @@ def gone(node, *cids):
     node.assert_consistent()
 
 
-def test_a_copy_on_another_node(near, far, source, spaces):
+def test_a_copy_on_another_node(near, far, source, nodes):
     write(near, source, "/root/data", 8 * MIB)
     path = f"/api/v1/containers/{source}"
     first = near.post(path + "/snapshots", {"alias": "one"}).data["snapshot"]["name"]
     write(near, source, "/root/later", MIB)
     near.post(path + "/snapshots", {"alias": "two"})
     near.post(path + "/firewall/ingress", {"action": "drop", "protocol": "udp"})
-    before = wire_bytes(spaces["near"])
+    before = nodes.wire_bytes()
     r = ask_copy(near, source, "elsewhere", copy_firewall_rules=True)
     assert r.status == 201, (r, near.log(), far.log())
+    assert r.data["node"]["source_server_id"] == IDS["near"]
     assert r.data["status"] == "copying" and r.data["server_id"] == IDS["far"] and r.data["source_container_id"] == source
     assert r.data["copy_firewall_rules"] and not r.data["copy_network_rules"]
     cid, operation = r.data["id"], r.data["operation_id"]
@@ -139,7 +116,7 @@ def test_a_copy_on_another_node(near, far, source, spaces):
     assert outcome(far, operation)["event_type"] == "container.operation.completed", (outcome(far, operation), far.log(), near.log())
     far.wait_booted(cid)
     # The image is on both, so only the difference came.
-    assert wire_bytes(spaces["near"]) - before < 60 * MIB
+    assert nodes.wire_bytes() - before < 60 * MIB
     assert checksum(far, cid, "/root/data", "/root/later") == checksum(near, source, "/root/data", "/root/later")
     assert far.inside(cid, "cat", "/etc/hostname") == "elsewhere"
     assert far.inside(cid, "cat", "/etc/machine-id") != near.inside(source, "cat", "/etc/machine-id")
@@ -179,7 +156,7 @@ def in_step(near, far, source, copy, mark):
     assert far.inside(copy, "cat", "/root/mark") == mark
 
 
-def test_a_second_sync_moves_what_changed(near, far, source, copy, spaces):
+def test_a_second_sync_moves_what_changed(near, far, source, copy, nodes):
     in_step(near, far, source, copy, "first")
     far.wait_booted(copy)
     before, own = identity(far, copy), {"WHO": "copy"}
@@ -187,9 +164,9 @@ def test_a_second_sync_moves_what_changed(near, far, source, copy, spaces):
     far.post(f"/api/v1/containers/{copy}/firewall/egress", {"action": "drop", "protocol": "udp"})
     far.inside(copy, "touch", "/root/local", "/ramdisk/kept")
     write(near, source, "/root/fresh", 10 * MIB)
-    moved = wire_bytes(spaces["near"])
+    moved = nodes.wire_bytes()
     in_step(near, far, source, copy, "second")
-    moved = wire_bytes(spaces["near"]) - moved
+    moved = nodes.wire_bytes() - moved
     assert 10 * MIB < moved < 15 * MIB, moved
     assert checksum(far, copy, "/root/fresh") == checksum(near, source, "/root/fresh")
     far.wait_booted(copy)
@@ -202,9 +179,9 @@ def test_a_second_sync_moves_what_changed(near, far, source, copy, spaces):
     logs = [(x["from_status"], x["to_status"]) for x in far.get(f"/api/v1/containers/{copy}/status-logs?limit=2").data["logs"]]
     assert logs == [("copying", "running"), ("running", "copying")]
     assert len(kept(near, source)) == 2
-    moved = wire_bytes(spaces["near"])
+    moved = nodes.wire_bytes()
     in_step(near, far, source, copy, "third")
-    assert wire_bytes(spaces["near"]) - moved < 4 * MIB
+    assert nodes.wire_bytes() - moved < 4 * MIB
     assert len(kept(near, source)) == 2
 
 
@@ -248,6 +225,17 @@ def test_one_snapshot(near, far, source):
     in_step(near, far, source, cid, "followed")
     gone(far, cid)
     assert near.call("DELETE", f"/api/v1/containers/{source}/snapshots/{name}").status == 200
+
+
+def test_by_nodectl(near, far, source):
+    text = run(NODECTL, "--socket", near.socket, "copy", "source", "--server", IDS["far"], "--name", "by-nodectl", "--wait")
+    cid = next(c["id"] for c in far.list() if c["name"] == "by-nodectl")
+    assert "by-nodectl" in text and far.container(cid)["status"] == "running"
+    assert "running" in run(NODECTL, "--socket", far.socket, "sync", "by-nodectl")
+    assert "CONTAINER" not in run(NODECTL, "--socket", far.socket, "transfers"), "nothing is on its way"
+    assert json.loads(run(NODECTL, "--socket", far.socket, "--json", "transfers"))["nodes"] == [
+        {"server_id": IDS["near"], "host": ADDRESSES["near"], "port": 8443}]
+    gone(far, cid)
 
 
 def test_nested_subvolumes(near, far, source, copy):
@@ -575,16 +563,16 @@ def test_receivers_pool_full(near, far, source, marked):
     in_step(near, far, source, marked, "smaller")
 
 
-def test_what_is_lost_is_sent_again(near, far, source, marked, spaces):
+def test_what_is_lost_is_sent_again(near, far, source, marked, nodes):
     """Either side may lose what it keeps."""
     for path in [slot(near, source) + "/sent/" + n for n in kept(near, source)]:
         run("btrfs", "subvolume", "delete", path)
     in_step(near, far, source, marked, "without sent")
     run("btrfs", "subvolume", "delete", slot(far, marked) + "/base")
     in_step(near, far, source, marked, "without base")
-    moved = wire_bytes(spaces["near"])
+    moved = nodes.wire_bytes()
     in_step(near, far, source, marked, "with both")
-    assert wire_bytes(spaces["near"]) - moved < 4 * MIB
+    assert nodes.wire_bytes() - moved < 4 * MIB
 
 
 def test_a_source_that_is_gone(near, far, source):

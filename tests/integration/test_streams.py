@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 from sendstream import BEGIN, END, HEAD, UUID, command, crc32c, make, write
-from world import BUILD, Node, run
+from world import BUILD, Node, run, wait_for
 
 DRIVE = BUILD + "/streamdrive"
 
@@ -209,12 +209,14 @@ def test_confined(pool, place):
     p = subprocess.Popen([DRIVE, "receive", place, "got", "1000000", "0"], stdin=subprocess.PIPE)
     p.stdin.write(BEGIN)
     p.stdin.flush()
-    child = int(run("pgrep", "-P", str(p.pid)).split()[0])
-    for _ in range(100):
+    child = int(wait_for(lambda: subprocess.run(["pgrep", "-P", str(p.pid)], capture_output=True, text=True, check=False).stdout, 10))
+
+    def confined():
         with open(f"/proc/{child}/status", encoding="ascii") as f:
             status = dict(line.split(":\t", 1) for line in f.read().splitlines() if ":\t" in line)
-        if status["NoNewPrivs"] == "1":
-            break
+        return status if status["NoNewPrivs"] == "1" else None
+
+    status = wait_for(confined, 10, what="the confinement")
     assert int(status["CapEff"], 16) & ~0x8800001F == 0 and int(status["CapBnd"], 16) == 0, status
     assert os.readlink(f"/proc/{child}/root") == place + "/got"
     assert len(os.listdir(f"/proc/{child}/fd")) <= 4
