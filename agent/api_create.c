@@ -176,9 +176,19 @@ static bool answer_repeat(struct api_call *call, const struct create_body *b)
     return true;
 }
 
+/* dev_kit is a layer that was put on the image beforehand: an image of its own, "debian/13.dev". A node that has none
+ * makes the container without. */
+static struct image *image_for(const struct agent *a, const char *name, bool dev_kit)
+{
+    autofree char *layered = str_fmt("%s.dev", name);
+    struct image *image = dev_kit ? image_find_by_alias(a, layered) : NULL;
+
+    return image ? image : image_find_by_alias(a, name);
+}
+
 static void fill(const struct agent *a, struct container *c, struct create_body *b)
 {
-    struct image *image = image_find_by_alias(a, b->container_image);
+    struct image *image = image_for(a, b->container_image, b->dev_kit);
     struct container_record *r = &c->record;
 
     r->color = b->color ? steal(&b->color) : str_fmt("#%.6s", r->machine_id);
