@@ -2,13 +2,15 @@
 """Kits of a node: installed, listed and removed while it runs, and refused by name."""
 import io
 import os
+import re
 import shutil
+import subprocess
 import tarfile
 
 import pytest
 from daemon import Daemon
 from kitlab import KitLab
-from world import run
+from world import BUILD, REPOSITORY, run
 
 KITS = "/api/v1/node/kits"
 
@@ -214,3 +216,25 @@ def test_interrupted(node, lab, point):
         ctl(lab, node, "kit", "install", bundle)
         ctl(lab, node, "kit", "remove", "cut", "1.0")
     assert installed(node) == []
+
+
+def test_the_guide_works(tmp_path):
+    """The commands of docs/KITS.md, as they stand there."""
+    with open(REPOSITORY + "/docs/KITS.md", encoding="utf-8") as f:
+        script = "\n".join(re.findall(r"^```sh\n(.*?)^```$", f.read(), re.M | re.S))
+    assert script.count("nodectl") > 8
+    os.symlink(REPOSITORY + "/kits", tmp_path / "kits")
+    d = Daemon(kits__public_key=str(tmp_path / "work/kits.pub"))
+    os.makedirs(d.dir + "/kits")
+    d.start()
+    try:
+        env = {**os.environ, "PATH": BUILD + ":" + os.environ["PATH"], "NODED_SOCKET": d.socket}
+        r = subprocess.run(["bash", "-euxc", script], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=180, check=False)
+        assert r.returncode == 0, (r.stdout, r.stderr)
+        kits = d.get(KITS).data
+        assert [k["version"] for k in kits["kits"]] == ["1.1.0"] and kits["kits"][0]["containers"] == 1
+        cid = d.list()[0]["id"]
+        assert "improved" in d.inside(cid, "systemctl", "show", "hoody-hello.service", "-p", "Description")
+        assert d.inside(cid, "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "http://127.0.0.1:7050/") == "200"
+    finally:
+        d.close()
