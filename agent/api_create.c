@@ -4,7 +4,7 @@
 
 #include "agent/api.h"
 #include "agent/egress.h"
-#include "agent/image_set.h"
+#include "agent/image_base.h"
 #include "agent/kits.h"
 #include "agent/peer.h"
 #include "agent/project.h"
@@ -186,7 +186,7 @@ static struct image *image_for(const struct agent *a, const char *name, bool dev
     return image ? image : image_find_by_alias(a, name);
 }
 
-static void fill(const struct agent *a, struct container *c, struct create_body *b)
+static void fill(struct agent *a, struct container *c, struct create_body *b)
 {
     struct image *image = image_for(a, b->container_image, b->dev_kit);
     struct container_record *r = &c->record;
@@ -196,6 +196,7 @@ static void fill(const struct agent *a, struct container *c, struct create_body 
         *p = (char)toupper((unsigned char)*p);
     r->image = steal(&b->container_image);
     r->image_fingerprint = str_dup(image->fingerprint);
+    r->base = image_base_choose(a, image);
     image->last_used_at = r->created_at;
     r->ssh_public_key = steal(&b->ssh_public_key);
     r->comment = steal(&b->comment);
@@ -298,6 +299,7 @@ static void copy_record(const struct container *source, struct container *c, str
     to->color = str_dup(from->color);
     to->image = str_dup(from->image);
     to->image_fingerprint = str_dup(from->image_fingerprint);
+    to->base = from->base;
     to->comment = str_dup(from->comment);
     to->ssh_public_key = steal(&b->ssh_public_key);
     to->source_container_id = str_dup(from->id);

@@ -16,7 +16,7 @@ struct config {
     char **peers, *peer_certificate, *peer_key;
     int64_t peer_transfers, peer_max;
     char *pool, *loop_file;
-    int64_t loop_size, reserve, low_percent, reclaim_max, scrub_days, scrub_rate;
+    int64_t loop_size, reserve, low_percent, reclaim_max, scrub_days, scrub_rate, base_children;
     char *images_dir, *kits_dir, *kits_public_key;
     int64_t images_keep_days;
     char **kits_enabled;

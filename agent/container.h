@@ -38,6 +38,7 @@ struct container_record {
     char *image_fingerprint; /* what it was made from; NULL: not known */
     char *source_container_id, *last_used_snapshot;
     char *source_server_id;                           /* where the source is; NULL: here */
+    int64_t base;                                     /* of the image, see image_base.h */
     int64_t slot, created_at, updated_at, started_at; /* times in ms since the epoch; started_at 0: not running */
     int status;                                       /* enum container_status */
     bool wanted_running;                              /* what the owner asked for last */

@@ -34,9 +34,12 @@ static bool is_there(const json_t *found, const char *fingerprint)
     json_t *entry;
     size_t k;
 
-    json_array_foreach(
-        (json_t *)(uintptr_t)found, k,
-        entry) if (str_eq(json_string_value(json_object_get(entry, "fingerprint")), fingerprint)) return true;
+    json_array_foreach((json_t *)(uintptr_t)found, k, entry)
+    {
+        if (str_eq(json_string_value(json_object_get(entry, "fingerprint")), fingerprint) &&
+            json_integer_value(json_object_get(entry, "bases")) > 0)
+            return true;
+    }
     return false;
 }
 
@@ -52,7 +55,11 @@ static void agree(struct agent *a, const json_t *found)
         const struct job_image args = {.fingerprint =
                                            (char *)(uintptr_t)json_string_value(json_object_get(entry, "fingerprint"))};
 
-        if (!image_find(a, args.fingerprint))
+        struct image *i = image_find(a, args.fingerprint);
+
+        if (i)
+            i->bases = json_integer_value(json_object_get(entry, "bases"));
+        else
             agent_job(a, JOB_IMAGE_REMOVE, 0, &args, 0, NULL, on_removed);
     }
     for (size_t n = a->image_count; n > 0; n--) {

@@ -76,6 +76,7 @@ void image_add(struct agent *a, struct image *i)
 {
     a->images = mem_grow(a->images, a->image_count + 1, sizeof(struct image *));
     a->images[a->image_count++] = i;
+    i->bases = MAX(i->bases, INT64_C(1));
 }
 
 static void forget(struct agent *a, struct image *i)

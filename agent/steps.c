@@ -82,6 +82,7 @@ void step_rootfs(struct operation *op)
     autojson seed = seed_of(op->agent, c);
     const struct job_create args = {
         .image = op->source ? NULL : c->record.image_fingerprint,
+        .base = c->record.base,
         .source_slot = op->source ? op->source->record.slot : 0,
         .source_snapshot = (char *)(uintptr_t)op_arg(op, "snapshot"),
         .copy_snapshots = op->source && !op_arg(op, "snapshot"),

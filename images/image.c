@@ -116,12 +116,19 @@ struct err *image_import(const struct image_import *in, json_t **ret)
     return err_wrap(e, "image");
 }
 
+/* The image itself first: a base that is being made meanwhile finds that it is gone, or is found here. */
 struct err *image_remove(const char *pool, const char *fingerprint)
 {
-    autofree char *path = NULL;
+    struct err *e = NULL;
 
     if (!image_fingerprint_ok(fingerprint))
         return err_field("fingerprint", "must be 64 lower case hex digits");
-    path = layout_image(pool, fingerprint);
-    return subvolume_delete(pool, path);
+    for (int64_t n = 0; !e && n <= IMAGE_BASES_MAX; n++) {
+        autofree char *path = image_base_path(pool, fingerprint, n);
+
+        e = subvolume_delete(pool, path);
+        if (!e && n == 0)
+            e = failpoint("image.removed");
+    }
+    return e;
 }

@@ -41,7 +41,14 @@ struct image_import {
  * that counts and its remains are removed by the next one.
  * *ret = {"fingerprint", "size_bytes" (sum of the file sizes), "archive_bytes", "metadata": object|null}. */
 MUST_USE struct err *image_import(const struct image_import *in, json_t **ret);
-/* Array of {"fingerprint", "size_bytes", "added_at"} of the pool. */
+/* Copies of an image's subvolume, see agent/image_base.h: base 0 is the image itself. The path is the caller's. */
+#define IMAGE_BASES_MAX 128
+char *image_base_path(const char *pool, const char *fingerprint, int64_t n);
+/* Idempotent, n >= 1. What an interrupted call leaves counts for nothing. */
+MUST_USE struct err *image_base_make(const char *pool, const char *fingerprint, int64_t n);
+
+/* Array of {"fingerprint", "size_bytes", "added_at", "bases": how many, the image itself included; 0 for what is
+ * left of one that was removed} of the pool. */
 MUST_USE struct err *image_list(const char *pool, json_t **ret_array);
 /* Missing is success. What its containers share with it stays theirs. */
 MUST_USE struct err *image_remove(const char *pool, const char *fingerprint);

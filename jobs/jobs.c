@@ -54,6 +54,12 @@ JSON_TABLE(job_import_table, "container.import", import_fields);
 static const struct json_field image_fields[] = {F_STRING(struct job_image, fingerprint, .required = true)};
 JSON_TABLE(job_image_table, "image", image_fields);
 
+static const struct json_field image_base_fields[] = {
+    F_STRING(struct job_image_base, fingerprint, .required = true),
+    F_INT(struct job_image_base, base, .required = true),
+};
+JSON_TABLE(job_image_base_table, "image.base", image_base_fields);
+
 static const struct json_field kit_install_fields[] = {
     F_STRING(struct job_kit_install, file, .required = true),
     F_STRING(struct job_kit_install, public_key, .required = true),
@@ -76,6 +82,7 @@ JSON_TABLE(job_kits_table, "kits", kits_fields);
 
 static const struct json_field create_fields[] = {
     F_STRING(struct job_create, image, .nullable = true),
+    F_INT(struct job_create, base),
     F_INT(struct job_create, source_slot),
     F_STRING(struct job_create, source_snapshot, .nullable = true),
     F_BOOL(struct job_create, copy_snapshots),

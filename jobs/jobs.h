@@ -86,6 +86,13 @@ struct job_image {
 };
 extern const struct json_table job_image_table;
 
+/* image.base -> {}: a further copy of an image's subvolume, see agent/image_base.h. */
+struct job_image_base {
+    char *fingerprint;
+    int64_t base;
+};
+extern const struct json_table job_image_base_table;
+
 /* kit.install -> the manifest: verifies and unpacks a bundle once for the node. */
 struct job_kit_install {
     char *file;
@@ -118,6 +125,7 @@ extern const struct json_table job_kits_table;
  * state or one snapshot), then seeded with its identity. */
 struct job_create {
     char *image;           /* its fingerprint, or NULL */
+    int64_t base;          /* which copy of the image; one that is not there: the image itself */
     int64_t source_slot;   /* used when image is NULL */
     char *source_snapshot; /* NULL: latest state */
     bool copy_snapshots;   /* all snapshots of the source too */
@@ -297,6 +305,7 @@ extern const struct json_table job_look_table;
     X(JOB_IMAGE_REMOVE, "image.remove", &job_image_table, 60000)                                                       \
     X(JOB_EXPORT, "container.export", &job_export_table, JOB_STREAM_MS)                                                \
     X(JOB_IMPORT, "container.import", &job_import_table, JOB_STREAM_MS)                                                \
+    X(JOB_IMAGE_BASE, "image.base", &job_image_base_table, 600000)                                                     \
     X(JOB_KIT_INSTALL, "kit.install", &job_kit_install_table, 120000)                                                  \
     X(JOB_KIT_REMOVE, "kit.remove", &job_kit_remove_table, 120000)                                                     \
     X(JOB_KITS, "container.kits", &job_kits_table, 45000)                                                              \

@@ -12,6 +12,7 @@
 #include "base/failpoint.h"
 #include "base/fd.h"
 #include "base/str.h"
+#include "images/image.h"
 #include "provisioning/confined.h"
 #include "provisioning/ramdisk.h"
 #include "provisioning/seed.h"
@@ -31,7 +32,11 @@ static struct err *choose_source(const struct job *job, const struct job_create 
     if (a->image) {
         if (!layout_image_ok(a->image))
             return err_field("image", "is no valid name");
-        *ret = layout_image(pool, a->image);
+        *ret = image_base_path(pool, a->image, a->base);
+        if (a->base && !subvolume_exists(*ret)) {
+            free(*ret);
+            *ret = layout_image(pool, a->image);
+        }
     } else {
         if (!layout_slot_ok(a->source_slot))
             return err_field("source_slot", "is out of range");

@@ -184,6 +184,12 @@ def test_plain_streams_are_taken(place):
         assert f.read() == b"data"
 
 
+def test_what_the_other_node_noted_is_left_out(place):
+    noted = command("set_xattr", path="f", xattr_name="trusted.noded.bytes", xattr_data=b"1")
+    assert receive(place, BEGIN + make() + noted + write() + END) == (0, "")
+    assert os.listxattr(place + "/got/f") == []
+
+
 def test_limits(place):
     stream = BEGIN + make() + b"".join(write(data=b"x" * 30000, at=30000 * i) for i in range(20)) + END
     refused(place, stream, "longer than", limit=500000)
