@@ -92,6 +92,8 @@ static void on_taken(void *owner, struct http_upgrade *u, int fd)
         return;
     }
     t->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (t->agent->stopping)
+        transfer_cut(t);
     err_ignore(json_table_load(&stream_table, t->request, &b, NULL)); /* it was checked */
     args = (struct job_peer_send){
         .copy = b.copy, .image = b.image, .base = b.base, .snapshot = b.snapshot, .snapshots = b.snapshots};

@@ -14,7 +14,7 @@
 #include "base/str.h"
 #include "images/image.h"
 
-enum { CALL_S = 60, WAIT_S = 600, PROMISES_MAX = 1000 };
+enum { CALL_S = 60, WAIT_S = 600, PROMISES_MAX = 1000, ALIAS_MAX = 100 };
 
 struct copy_body {
     char *id, *source_container_id, *project_id, *name, *ssh_public_key, *snapshot;
@@ -62,6 +62,8 @@ static struct err *check_snapshots(const json_t *list)
         struct snapshot s = {0};
         struct err *e = json_table_load(&snapshot_table, j, &s, NULL);
 
+        if (!e && s.alias && str_chars(s.alias) > ALIAS_MAX)
+            e = err_field("alias", "must be at most %d characters", ALIAS_MAX);
         json_table_clear(&snapshot_table, &s);
         if (e)
             return err_at(err_wrap(e, "snapshots[%zu]", i), "snapshots");

@@ -20,10 +20,14 @@ struct peers *peers_new(struct agent *a)
     return p;
 }
 
+void peers_stop(const struct agent *a)
+{
+    for (const struct transfer *t = a->peers->transfers; t; t = t->next)
+        transfer_cut(t);
+}
+
 size_t peers_count(const struct agent *a)
 {
-    for (const struct transfer *t = a->peers->transfers; t && a->stopping; t = t->next)
-        transfer_cut(t);
     return workers_count(a->peers->calls) + workers_count(a->peers->sends) + workers_count(a->peers->fetches);
 }
 

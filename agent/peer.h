@@ -9,8 +9,8 @@
 #include "agent/api.h"
 
 struct peers *peers_new(struct agent *a);
-size_t peers_count(
-    const struct agent *a); /* requests and streams under way; once the node is stopping, those to others are cut */
+size_t peers_count(const struct agent *a); /* requests and streams under way */
+void peers_stop(const struct agent *a);    /* streams to others are cut; they may ask again later */
 void peers_free(struct agent *a);
 
 /* Whether the configuration has a node of this id. */

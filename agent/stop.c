@@ -127,6 +127,7 @@ void agent_stop(struct agent *a, void *owner, void (*closed)(void *owner))
     struct stopper *s = mem_new(struct stopper);
 
     a->stopping = true;
+    peers_stop(a);
     *s = (struct stopper){.agent = a, .owner = owner, .closed = closed, .give_up_ms = uv_now(a->loop) + STOP_WAIT_MS};
     uv_timer_init(a->loop, &s->timer);
     s->timer.data = s;

@@ -15,8 +15,8 @@ static uint64_t little(const unsigned char *p, size_t len)
     return v;
 }
 
-/* CRC-32C without the usual inversions, eight bytes a turn. */
-static uint32_t checksum(uint32_t crc, const unsigned char *p, size_t len)
+/* Eight bytes a turn. */
+uint32_t send_checksum(uint32_t crc, const unsigned char *p, size_t len)
 {
     static uint32_t table[SLICES][256];
 
@@ -95,7 +95,7 @@ struct err *send_read_command(send_read_fn *read, void *owner, struct send_comma
     if (e)
         return e;
     memset(head + 6, 0, 4);
-    if (checksum(checksum(0, head, sizeof(head)), c->data, len) != crc)
+    if (send_checksum(send_checksum(0, head, sizeof(head)), c->data, len) != crc)
         return err_new(ERR_INVALID, "a command of the stream has a wrong checksum");
     return split(c, len);
 }

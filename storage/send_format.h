@@ -78,6 +78,9 @@ struct send_command {
 /* Reads exactly len bytes; the end of the stream is an error. */
 typedef struct err *send_read_fn(void *owner, void *data, size_t len);
 
+/* CRC-32C without the usual inversions, over one more piece. */
+uint32_t send_checksum(uint32_t crc, const unsigned char *p, size_t len);
+
 /* ERR_INVALID: no such stream, or of another version. */
 MUST_USE struct err *send_read_head(send_read_fn *read, void *owner);
 /* The next command; its length, checksum and attributes are right afterwards, as far as form goes. ERR_INVALID: they
