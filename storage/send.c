@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/btrfs.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
@@ -78,10 +79,12 @@ static struct err *pass_on(const struct sending *s, send_sink_fn *sink, void *ow
     autofree char *buf = mem_new_array(char, PIECE);
 
     for (;;) {
-        ssize_t n = read(s->in, buf, PIECE);
+        struct pollfd p = {.fd = s->in, .events = POLLIN};
+        bool idle = poll(&p, 1, SEND_IDLE_S * 1000) == 0;
+        ssize_t n = idle ? 0 : read(s->in, buf, PIECE);
         struct err *e;
 
-        if (n == 0)
+        if (n == 0 && !idle)
             return NULL;
         if (n < 0 && errno == EINTR)
             continue;

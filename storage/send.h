@@ -7,7 +7,9 @@
 
 #include "base/err.h"
 
-/* Takes a piece of a stream; an error ends it. */
+/* Takes a piece of a stream; an error ends it. len 0: nothing has come for SEND_IDLE_S seconds, and more may: the
+ * kernel compares large trees in silence. */
+enum { SEND_IDLE_S = 20 };
 typedef struct err *send_sink_fn(void *owner, const void *data, size_t len);
 
 /* Gives the stream of `subvolume` to sink, piece by piece, without what is nested below it. parent (may be NULL) is

@@ -10,7 +10,9 @@
 #include "base/json_table.h"
 #include "transfer/link.h"
 
-#define BROKEN UINT32_MAX /* in place of a piece's length: an error frame follows */
+/* In place of a piece's length: an error frame follows; nothing, but the sender is there. */
+#define BROKEN UINT32_MAX
+#define IDLE (UINT32_MAX - 1)
 enum { PIECE_MAX = 256 * 1024, SUM = 32 };
 
 struct wire {
@@ -91,6 +93,8 @@ struct err *wire_send(void *owner, const void *data, size_t len)
     struct err *e = NULL;
 
     w->in_run = true;
+    if (len == 0)
+        return put_length(w, IDLE);
     while (!e && len > 0) {
         size_t n = MIN(len, PIECE_MAX);
 
@@ -218,6 +222,8 @@ struct err *wire_receive(struct wire *w, wire_sink_fn *sink, void *owner)
             return check_sum(w);
         if (len == BROKEN)
             return its_error(w);
+        if (len == IDLE)
+            continue;
         if (len > PIECE_MAX)
             return err_new(ERR_HOST, "the other node sends a piece of %u bytes", len);
         e = get(w, w->buf, len);

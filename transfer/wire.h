@@ -20,7 +20,8 @@ void wire_free(struct wire *w);
 DEFINE_AUTO(struct wire, wire_free)
 int64_t wire_bytes(const struct wire *w); /* so far, all of them */
 
-/* Sending. wire_send is a send_sink_fn: the next piece of a run; its owner is the wire. */
+/* Sending. wire_send is a send_sink_fn: the next piece of a run; its owner is the wire. len 0 says that more will come.
+ */
 MUST_USE struct err *wire_send_frame(struct wire *w, const json_t *j);
 MUST_USE struct err *wire_send(void *owner, const void *data, size_t len);
 MUST_USE struct err *wire_send_end(struct wire *w);

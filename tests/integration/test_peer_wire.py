@@ -101,6 +101,15 @@ def leftovers(node, slot=1):
     return os.path.exists(f"{node.pool}/slots/{slot}")
 
 
+def test_one_that_takes_its_time(node):
+    """Its kernel compares in silence; it says so."""
+    idle = struct.pack("<I", 0xfffffffe)
+    run_of = pieces(ROOT)  # its last 36 bytes are its end and its checksum
+    answer = head() + 3 * idle + run_of[:-36] + idle + run_of[-36:] + end(1)
+    assert fetch(node, Liar(node, answer))["snapshots"] == []
+    assert not leftovers(node)
+
+
 def test_an_honest_one_is_believed(node):
     liar = Liar(node, head("snapshot", name="s1") + pieces(ROOT) + head(parent="none") + pieces(ROOT)
                 + head(path="etc/inner", readonly=False) + pieces(BEGIN + make("x") + END) + end(3))
