@@ -2,7 +2,7 @@
 # The newcomer's door. Everything below installs what it needs on Debian 12 and can be run again at any time.
 #   make run     build, start a node of its own, show the main job on real containers
 #   make check   build and run all tests
-#   make bench   figures side by side with LXD, the latency of the API, the firewall, the storage
+#   make bench   figures side by side with LXD, the latency of the API, the firewall, the storage, kits
 #   make install put the programs, units and manuals into the system
 BUILD := build/release
 MAKEFLAGS += --no-print-directory
@@ -31,6 +31,7 @@ bench: build
 	@bench/latency --build $(BUILD)
 	@bench/firewall --build $(BUILD)
 	@bench/storage --build $(BUILD)
+	@bench/kits --build $(BUILD)
 
 install: build
 	@cmake --install $(BUILD)

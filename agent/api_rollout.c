@@ -6,11 +6,15 @@
 
 enum { PARALLEL = 2, PARALLEL_MAX = 16 };
 
+enum { STOP, ROLL_BACK };
+static const char *const on_failure_words[] = {[STOP] = "stop", [ROLL_BACK] = "rollback", NULL};
+
 struct body {
     json_t *kits, *containers;
     char *project_id;
     bool rollback;
     int64_t parallel;
+    int on_failure;
 };
 static const struct json_field body_fields[] = {
     F_JSON(struct body, kits, .nullable = true, .has_type = true, .type = JSON_ARRAY),
@@ -18,6 +22,7 @@ static const struct json_field body_fields[] = {
     F_STRING(struct body, project_id, .nullable = true, .valid = str_is_object_id, .rule = "must be 24 hex digits"),
     F_BOOL(struct body, rollback),
     F_INT(struct body, parallel, .min = 1, .max = PARALLEL_MAX),
+    F_ENUM(struct body, on_failure, on_failure_words),
 };
 static JSON_TABLE(body_table, NULL, body_fields);
 
@@ -108,6 +113,7 @@ void rollout_begin(struct api_call *call)
     } else {
         const struct rollout_request r = {.kits = b.kits ? json_incref(b.kits) : NULL,
                                           .rollback = b.rollback,
+                                          .undo = b.on_failure == ROLL_BACK,
                                           .parallel = b.parallel,
                                           .containers = ids};
 

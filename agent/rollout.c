@@ -21,13 +21,14 @@ struct rollout {
     int64_t total, started_at, ended_at;
     json_t *results;
     size_t active;
+    json_t *undo; /* ids that go back after a failure; NULL: it has not come to that */
 };
 
 /* What is recorded. */
 struct saved {
     int state;
     int64_t parallel, total, started_at, ended_at;
-    bool rollback;
+    bool rollback, undo;
     json_t *kits, *results, *waiting;
 };
 static const struct json_field saved_fields[] = {
@@ -37,6 +38,7 @@ static const struct json_field saved_fields[] = {
     F_INT(struct saved, started_at, .required = true),
     F_INT(struct saved, ended_at, .required = true),
     F_BOOL(struct saved, rollback, .required = true),
+    F_BOOL(struct saved, undo),
     F_JSON(struct saved, kits, .nullable = true, .has_type = true, .type = JSON_ARRAY),
     F_JSON(struct saved, results, .required = true, .has_type = true, .type = JSON_ARRAY),
     F_JSON(struct saved, waiting, .required = true, .has_type = true, .type = JSON_ARRAY),
@@ -57,6 +59,7 @@ static json_t *save(const struct rollout *r)
                             .started_at = r->started_at,
                             .ended_at = r->ended_at,
                             .rollback = r->request.rollback,
+                            .undo = r->request.undo,
                             .kits = r->request.kits,
                             .results = r->results,
                             .waiting = r->request.containers};
@@ -117,8 +120,11 @@ static void on_upgraded(struct operation *op, struct err *e)
     const struct container *c = op->container;
     bool failed = e != NULL;
 
-    add_result(r, c->record.id, c, failed ? "failed" : "changed", clock_mono_ms() - f->begun_ms, e,
-               json_object_get(op->result, "services"));
+    add_result(r, c->record.id, c,
+               failed    ? "failed"
+               : r->undo ? "rolled_back"
+                         : "changed",
+               clock_mono_ms() - f->begun_ms, e, json_object_get(op->result, "services"));
     free(f);
     r->active--;
     if (failed && r->state == RUNNING)
@@ -134,9 +140,12 @@ static struct err *target_of(const struct rollout *r, const struct container *c,
 
     if (e)
         return e;
-    if (r->request.rollback && !c->record.kits_before)
-        return err_new(ERR_WRONG_STATE, "There is nothing to go back to");
-    return upgrade_target(r->agent, c, r->request.rollback ? c->record.kits_before : r->request.kits, ret);
+    if (r->undo != NULL || r->request.rollback) {
+        if (!c->record.kits_before)
+            return err_new(ERR_WRONG_STATE, "There is nothing to go back to");
+        return upgrade_target(r->agent, c, c->record.kits_before, ret);
+    }
+    return upgrade_target(r->agent, c, r->request.kits, ret);
 }
 
 /* What cannot be changed now is passed over: it is as it was, and the report says why. */
@@ -158,15 +167,38 @@ static void begin(struct rollout *r, const char *id)
     upgrade_start(r->agent, c, kits, "system", NULL, f, on_upgraded);
 }
 
+/* Those that have been changed, last first. */
+static void begin_undo(struct rollout *r)
+{
+    json_t *result;
+    size_t i;
+
+    r->undo = json_array();
+    json_array_foreach(r->results, i, result)
+    {
+        if (str_eq(json_string_value(json_object_get(result, "result")), "changed"))
+            json_array_insert(r->undo, 0, json_object_get(result, "container_id"));
+    }
+}
+
+static bool may_begin(const struct rollout *r)
+{
+    return !r->agent->stopping && (int64_t)r->active < r->request.parallel && (r->state == RUNNING || r->undo);
+}
+
 static void go_on(struct rollout *r)
 {
     static const int ends[] = {[RUNNING] = COMPLETED, [STOPPING] = STOPPED, [FAILING] = FAILED};
 
-    while (r->state == RUNNING && !r->agent->stopping && (int64_t)r->active < r->request.parallel &&
-           json_array_size(r->request.containers) > 0) {
-        autojson id = json_incref(json_array_get(r->request.containers, 0));
+    if (r->state == FAILING && r->request.undo && !r->undo && r->active == 0)
+        begin_undo(r);
+    while (may_begin(r)) {
+        json_t *list = r->undo ? r->undo : r->request.containers;
+        autojson id = json_incref(json_array_get(list, 0));
 
-        json_array_remove(r->request.containers, 0);
+        if (!id)
+            break;
+        json_array_remove(list, 0);
         begin(r, json_string_value(id));
     }
     if (r->active > 0 || r->agent->stopping)
@@ -188,6 +220,7 @@ void rollout_free(struct agent *a)
     json_decref(a->rollout->request.kits);
     json_decref(a->rollout->request.containers);
     json_decref(a->rollout->results);
+    json_decref(a->rollout->undo);
     free(a->rollout);
     a->rollout = NULL;
 }
@@ -238,7 +271,8 @@ void rollout_load(struct agent *a, const char *text)
     a->rollout = mem_new(struct rollout);
     *a->rollout = (struct rollout){
         .agent = a,
-        .request = {.kits = s.kits, .rollback = s.rollback, .parallel = s.parallel, .containers = s.waiting},
+        .request =
+            {.kits = s.kits, .rollback = s.rollback, .undo = s.undo, .parallel = s.parallel, .containers = s.waiting},
         .state = s.state <= FAILING ? INTERRUPTED : s.state,
         .total = s.total,
         .started_at = s.started_at,

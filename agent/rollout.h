@@ -12,6 +12,7 @@
 struct rollout_request {
     json_t *kits;       /* array of {"name", "version"} for all; NULL: the suite */
     bool rollback;      /* what each had before, instead */
+    bool undo;          /* when one fails, those that were changed go back as well */
     int64_t parallel;   /* at the same time */
     json_t *containers; /* ids, in order */
 };

@@ -190,6 +190,7 @@ static const struct cli_option rollout_options[] = {
     {"parallel", CLI_VALUE, "N", "containers at the same time, 1..16 [2]"},
     {"project", CLI_VALUE, "PROJECT", "only containers of a project"},
     {"rollback", CLI_FLAG, NULL, "back to the kits that each had before"},
+    {"rollback-on-failure", CLI_FLAG, NULL, "when one fails, take back those that were done, too"},
     {"no-wait", CLI_FLAG, NULL, "do not wait until it is over"},
     {"show", CLI_FLAG, NULL, "only how far the last one is"},
     {"stop", CLI_FLAG, NULL, "begin no more containers"},

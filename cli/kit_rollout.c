@@ -122,6 +122,8 @@ static struct err *request(struct cli *cli, json_t *body)
         return cli_usage("--parallel: '%s' is no number", parallel);
     if (!e && parallel)
         json_object_set_new(body, "parallel", json_integer((json_int_t)n));
+    if (!e && cli_has(cli, "rollback-on-failure"))
+        json_object_set_new(body, "on_failure", json_string("rollback"));
     if (!e && cli_has(cli, "rollback"))
         json_object_set_new(body, "rollback", json_true());
     if (!e && cli_value(cli, "project")) {

@@ -133,6 +133,20 @@ def test_a_failure_stops_it_and_is_rolled_back(node, lab, boxes):
     assert types.count("server.rollout.started") == types.count("server.rollout.ended") >= 2
 
 
+def test_all_go_back_when_one_fails(node, boxes):
+    """The last container has a change of its owner's that keeps the service from starting."""
+    sick, before = boxes[-1], versions(node, boxes)
+    node.inside(sick, "sh", "-c", "mkdir -p /etc/systemd/system/hoody-web.service.d && printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n' "
+                ">/etc/systemd/system/hoody-web.service.d/99-own.conf")
+    report = rollout(node, kits=[{"name": "web", "version": "2.0"}, {"name": "side", "version": "1.0"}], parallel=1, on_failure="rollback")
+    results = [r["result"] for r in report["results"]]
+    assert report["state"] == "failed" and results == ["changed"] * (COUNT - 1) + ["failed"] + ["rolled_back"] * (COUNT - 1), report
+    assert versions(node, boxes) == before
+    assert node.inside(sick, "ls", "/etc/systemd/system/hoody-web.service.d").split() == ["99-own.conf"]
+    node.inside(sick, "sh", "-c", "rm /etc/systemd/system/hoody-web.service.d/99-own.conf; systemctl daemon-reload; systemctl reset-failed; "
+                "systemctl restart hoody-web.service")
+
+
 def test_passed_over_and_stopped(node, lab, boxes):
     node.op(boxes[0], "pause")
     wanted = [{"name": "web", "version": "2.0"}, {"name": "side", "version": "1.0"}]
