@@ -309,7 +309,7 @@ def test_runtime_and_stats(node, ctl, here):
     time.sleep(2.1)
     text = ctl("runtime", here)
     assert "systemd-journald" in text and "SERVICE" in text
-    assert set(json.loads(ctl("--json", "runtime", here))) == {"services", "network_services", "displays", "terminals"}
+    assert set(json.loads(ctl("--json", "runtime", here))) == {"services", "network_services", "displays", "terminals", "kits"}
     stats = ctl("stats", here)
     for label in ("CPU:", "Disk:", "Swap:", "Ramdisk:", "received:"):
         assert label in stats, stats
