@@ -95,8 +95,12 @@ static void on_taken(void *owner, struct http_upgrade *u, int fd)
     if (t->agent->stopping)
         transfer_cut(t);
     err_ignore(json_table_load(&stream_table, t->request, &b, NULL)); /* it was checked */
-    args = (struct job_peer_send){
-        .copy = b.copy, .image = b.image, .base = b.base, .snapshot = b.snapshot, .snapshots = b.snapshots};
+    args = (struct job_peer_send){.image_base = t->container->record.base,
+                                  .copy = b.copy,
+                                  .image = b.image,
+                                  .base = b.base,
+                                  .snapshot = b.snapshot,
+                                  .snapshots = b.snapshots};
     peer_job(t->agent, t->agent->peers->sends, JOB_PEER_SEND, t->container->record.slot, &args, &io, t, on_sent);
     json_table_clear(&stream_table, &b);
 }

@@ -154,6 +154,7 @@ JSON_TABLE(job_peer_call_table, "peer.call", peer_call_fields);
 static const struct json_field peer_send_fields[] = {
     F_STRING(struct job_peer_send, copy, .required = true, .valid = str_is_object_id),
     F_STRING(struct job_peer_send, image, .nullable = true),
+    F_INT(struct job_peer_send, image_base, .min = 0, .max = INT64_MAX),
     F_STRING(struct job_peer_send, base, .nullable = true),
     F_STRING(struct job_peer_send, snapshot, .nullable = true),
     F_JSON(struct job_peer_send, snapshots, .required = true, .has_type = true, .type = JSON_ARRAY),

@@ -163,11 +163,12 @@ extern const struct json_table job_peer_call_table;
  * root file system last, all with what is nested in them, the difference to `base` or to the image if possible. What
  * was sent of the root stays in the slot for the next difference. */
 struct job_peer_send {
-    char *copy;        /* id of the container there */
-    char *image;       /* fingerprint of the image that both nodes have; NULL: none */
-    char *base;        /* what the copy has had last, as 32 hex digits; NULL: nothing */
-    char *snapshot;    /* instead of the present state; NULL: that */
-    json_t *snapshots; /* array of names: these too, oldest first */
+    char *copy;         /* id of the container there */
+    char *image;        /* fingerprint of the image that both nodes have; NULL: none */
+    int64_t image_base; /* which of its bases here the container was made from */
+    char *base;         /* what the copy has had last, as 32 hex digits; NULL: nothing */
+    char *snapshot;     /* instead of the present state; NULL: that */
+    json_t *snapshots;  /* array of names: these too, oldest first */
 };
 extern const struct json_table job_peer_send_table;
 

@@ -202,7 +202,8 @@ static struct err *choose_parent(struct outgoing *o)
         return open_dir(base, &o->parent);
     }
     if (!e && o->args->image && image_fingerprint_ok(o->args->image)) {
-        image = layout_image(o->job->target.pool, o->args->image);
+        /* The same contents, but only what shares its tree makes a small difference. */
+        image = image_base_path(o->job->target.pool, o->args->image, o->args->image_base);
         o->parent_word = PEER_IMAGE;
         if (subvolume_exists(image))
             return open_dir(image, &o->parent);

@@ -6,6 +6,7 @@ import stat
 
 import pytest
 from daemon import PROJECT, Daemon
+from pair import IDS, pair
 from world import run, wait_for
 
 MOST = 8
@@ -113,3 +114,21 @@ def test_what_a_crashed_removal_leaves(node):
     os.unlink(f"{node.dir}/images/debian-13.tar.zst")
     node.restart()
     wait_for(lambda: bases(node) == {}, 10, what="the end of what was left")
+
+
+def test_another_node_has_the_image(tmp_path):
+    """What was made from any base of it is sent as a difference to the image."""
+    with pair(str(tmp_path), storage__base_children=str(MOST)) as p:
+        p.near.start()
+        p.far.start()
+        create(p.near, MOST)
+        wait_for(lambda: len(bases(p.near)) == 2, 60, what="another base")
+        p.near.wait_idle()
+        (source,) = create(p.near, 1)
+        p.near.wait_booted(source)
+        before = p.wire_bytes()
+        r = p.near.call("POST", f"/api/v1/containers/{source}/copy?wait=true", timeout=300,
+                        body={"target_project_id": PROJECT, "target_server_id": IDS["far"], "name": "from-base"})
+        assert r.status == 201, r
+        assert p.far.wait_booted(r.data["id"]) == "running"
+        assert children(p.near) == [MOST, 1] and p.wire_bytes() - before < 60 << 20, p.wire_bytes() - before

@@ -21,7 +21,7 @@ class Pair:
 
 
 @contextlib.contextmanager
-def pair(pki, loop_bytes=3 << 30):
+def pair(pki, loop_bytes=3 << 30, **settings):
     p = Pair()
     p.pki = pki
     p.spaces = {name: Space("peer-" + name) for name in IDS}
@@ -35,7 +35,7 @@ def pair(pki, loop_bytes=3 << 30):
         run(BUILD + "/nodectl", "pki", "node", IDS[name], "--dir", pki, "--out", at, "--host", ADDRESSES[name])
         d = Daemon(space=p.spaces[name], loop_bytes=loop_bytes, node__id=IDS[name], tls__listen=ADDRESSES[name] + ":8443",
                    tls__certificate=at + "/server.crt", tls__key=at + "/server.key", tls__client_ca=at + "/ca.crt",
-                   peers__nodes=f"{IDS[other]}={ADDRESSES[other]}:8443", peers__certificate=at + "/node.crt", peers__key=at + "/node.key")
+                   peers__nodes=f"{IDS[other]}={ADDRESSES[other]}:8443", peers__certificate=at + "/node.crt", peers__key=at + "/node.key", **settings)
         setattr(p, name, d)
     try:
         yield p
