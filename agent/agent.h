@@ -32,6 +32,7 @@ struct event_streams;
 struct command_rates;
 struct feed;
 struct image;
+struct image_task;
 struct metrics;
 struct runtime;
 struct sse_set;
@@ -71,8 +72,9 @@ struct agent {
     json_t *kits_installed;  /* manifests of all kits */
     struct rollout *rollout; /* the last one */
     struct kit_watch *kit_watch;
-    int64_t kits_revision; /* of the two */
-    size_t operations;     /* under way */
+    int64_t kits_revision;          /* of the two */
+    size_t operations;              /* under way */
+    struct image_task *image_tasks; /* the newest first */
     uint64_t routes_revision;
 
     http_handler_fn *handler; /* of every listener; owner is the agent */

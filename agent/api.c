@@ -37,6 +37,7 @@ static const struct route routes[] = {
     {DELETE, API "/node/kits/{name}/{version}", ROLE_OPERATOR, kits_remove, .words = true},
     {GET, API "/node/images", ROLE_OPERATOR, node_images_list},
     {POST, API "/node/images/upload", ROLE_OPERATOR, node_image_upload, .upload = true},
+    {POST, API "/node/images/fetch", ROLE_OPERATOR, node_image_fetch},
     {POST, API "/node/images/prune", ROLE_OPERATOR, node_images_prune},
     {GET, API "/node/images/{fingerprint}", ROLE_OPERATOR, node_image_get, .words = true},
     {PUT | PATCH, API "/node/images/{fingerprint}", ROLE_OPERATOR, node_image_update, .words = true},

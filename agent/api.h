@@ -116,7 +116,7 @@ api_handler_fn forwards_list, forwards_add, forwards_remove;
 api_handler_fn proxy_get, proxy_set;
 api_handler_fn container_export, container_import;
 api_handler_fn node_images_list, node_image_get, node_image_update, node_image_delete, node_images_prune,
-    node_image_upload;
+    node_image_upload, node_image_fetch;
 api_handler_fn limits_get, limits_set, limits_delete;
 api_handler_fn network_get, network_set, network_delete, network_power, servers_list, server_get, server_runtime,
     server_commands, server_execute, server_command_log, images_public, images_user, image_get, image_icon,

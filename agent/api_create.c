@@ -5,10 +5,12 @@
 #include "agent/api.h"
 #include "agent/egress.h"
 #include "agent/image_base.h"
+#include "agent/image_task.h"
 #include "agent/kits.h"
 #include "agent/peer.h"
 #include "agent/project.h"
 #include "agent/ssh_key.h"
+#include "base/clock.h"
 #include "base/str.h"
 #include "images/image.h"
 
@@ -91,8 +93,8 @@ static struct err *check_image(const struct agent *a, char **image)
     *image = canonical;
     if (!canonical)
         return err_field("container_image", "is not an image name");
-    if (image_find_by_alias(a, canonical))
-        return NULL;
+    if (image_find_by_alias(a, canonical) || image_remotes_configured(a))
+        return NULL; /* what is not there is fetched */
     return err_reason(err_new(ERR_NOT_FOUND, "container_image: this server has no image '%s'", canonical),
                       "RESOURCE_NOT_FOUND");
 }
@@ -195,9 +197,11 @@ static void fill(struct agent *a, struct container *c, struct create_body *b)
     for (char *p = r->color; *p; p++)
         *p = (char)toupper((unsigned char)*p);
     r->image = steal(&b->container_image);
-    r->image_fingerprint = str_dup(image->fingerprint);
-    r->base = image_base_choose(a, image);
-    image->last_used_at = r->created_at;
+    if (image) {
+        r->image_fingerprint = str_dup(image->fingerprint);
+        r->base = image_base_choose(a, image);
+        image->last_used_at = clock_wall_ms();
+    }
     r->ssh_public_key = steal(&b->ssh_public_key);
     r->comment = steal(&b->comment);
     if (b->environment_vars)
@@ -222,6 +226,7 @@ void container_create(struct api_call *call)
     struct agent *a = call->agent;
     struct container *c = NULL;
     struct store_tx *tx;
+    bool refresh;
     struct err *e = json_table_load(&create_table, call->body, &b, NULL);
 
     if (!e && answer_repeat(call, &b)) {
@@ -245,9 +250,12 @@ void container_create(struct api_call *call)
         c->record.request = json_incref(call->body);
         c->record.status = CONTAINER_CREATING;
         agent_add(a, c);
+        /* Without the cache, or to renew it, the remotes are asked; without remotes there is nothing else to take. */
+        refresh = (!b.cache || b.cache_image) && image_remotes_configured(a);
         tx = store_tx_new();
-        record_put_image(tx, image_find(a, c->record.image_fingerprint));
-        start_async(call, operation_new(a, &op_create, c, NULL, "user"), tx);
+        if (c->record.image_fingerprint)
+            record_put_image(tx, image_find(a, c->record.image_fingerprint));
+        start_async(call, operation_new(a, &op_create, c, json_pack("{s:b}", "refresh", refresh), "user"), tx);
     }
     json_table_clear(&create_table, &b);
     if (e)

@@ -134,6 +134,59 @@ void node_images_prune(struct api_call *call)
              json_pack("{s:o}", "removed", images_prune(call->agent, 0)));
 }
 
+struct fetch_body {
+    char *image;
+};
+static const struct json_field fetch_fields[] = {
+    F_STRING(struct fetch_body, image, .required = true, .valid = image_remote_name_ok,
+             .rule = "must be a name such as debian/13"),
+};
+static JSON_TABLE(fetch_table, NULL, fetch_fields);
+
+static void on_fetched(void *owner, const struct err *e, const char *fingerprint)
+{
+    struct answer *answer = owner;
+    struct err *copy = e ? err_reason(err_new(e->code, "%s", e->message), e->reason) : NULL;
+
+    answer->fingerprint = str_dup(fingerprint);
+    if (copy && (copy->code == ERR_NOT_FOUND || copy->code == ERR_UNAVAILABLE)) {
+        reply_err(answer->req, copy->code == ERR_NOT_FOUND ? err_reason(copy, "RESOURCE_NOT_FOUND") : copy);
+        free(answer->fingerprint);
+        free(answer);
+    } else {
+        on_answer(answer, copy);
+    }
+}
+
+/* 202 with the task, or with ?wait=true the image. */
+void node_image_fetch(struct api_call *call)
+{
+    struct answer *answer = NULL;
+    struct fetch_body b = {0};
+    const struct image_task *task;
+    bool wait = query_true(call, "wait");
+    struct err *e = json_table_load(&fetch_table, call->body, &b, NULL);
+
+    if (!e && !image_remotes_configured(call->agent))
+        e = err_reason(err_new(ERR_WRONG_STATE, "This server has no remotes: see images.remotes in its configuration"),
+                       "OPERATION_STATE_CONFLICT");
+    if (!e)
+        e = space_check(call->agent);
+    if (e) {
+        json_table_clear(&fetch_table, &b);
+        reply_err(call->req, e);
+        return;
+    }
+    if (wait) {
+        answer = mem_new(struct answer);
+        *answer = (struct answer){call->agent, call->req, NULL, 200, "Image fetched successfully"};
+    }
+    task = image_fetch_start(call->agent, b.image, false, answer, wait ? on_fetched : NULL);
+    json_table_clear(&fetch_table, &b);
+    if (!wait)
+        reply_ok(call->req, 202, "The image is being fetched", image_task_json(task));
+}
+
 struct upload {
     struct answer answer;
     json_t *aliases;

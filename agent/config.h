@@ -19,6 +19,7 @@ struct config {
     int64_t loop_size, reserve, low_percent, reclaim_max, scrub_days, scrub_rate, base_children;
     char *images_dir, *kits_dir, *kits_public_key;
     int64_t images_keep_days;
+    char **image_remotes, *image_remote_ca;
     char **kits_enabled;
     int64_t health_timeout_s;
     char *table, *veth_prefix, *ipv4_pool, *ipv6_pool, *uplink, *firewall_ipv6;

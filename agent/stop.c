@@ -10,6 +10,7 @@
 #include "agent/expiry.h"
 #include "agent/feed.h"
 #include "agent/image_set.h"
+#include "agent/image_task.h"
 #include "agent/kit_watch.h"
 #include "agent/metrics.h"
 #include "agent/peer.h"
@@ -166,6 +167,7 @@ void agent_free(struct agent *a)
     commands_free(a->command_rates);
     conflicts_free(a->conflicts);
     images_free(a);
+    image_tasks_free(a);
     rollout_free(a);
     json_decref(a->kits);
     json_decref(a->kits_installed);

@@ -273,6 +273,7 @@ const struct cli_command cli_commands[] = {
     {"image list", "", 0, 0, "The node's images with their fingerprints", cmd_image_list, NULL},
     {"image import", "FILE [ROOTFS]", 1, 2, "Bring in an image; - is standard input", cmd_image_import,
      image_import_options},
+    {"image fetch", "NAME", 1, 1, "Bring in the newest image of a name from a remote", cmd_image_fetch, NULL},
     {"image alias", "IMAGE [NAME...]", 1, -1, "Give it these names and no others", cmd_image_alias, NULL},
     {"image remove", "IMAGE...", 1, -1, "Remove images", cmd_image_remove, image_remove_options},
     {"image prune", "", 0, 0, "Remove images that nobody uses and that have no name or are cached", cmd_image_prune,

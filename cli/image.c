@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "base/fd.h"
 #include "base/str.h"
@@ -207,4 +208,60 @@ struct err *cmd_image_prune(struct cli *cli)
         json_array_foreach(json_object_get(data, "removed"), i, fingerprint)
             printf("%s\n", json_string_value(fingerprint));
     return NULL;
+}
+
+/* The task as it is now; NULL when the node does not know it any more. */
+static struct err *task_now(struct cli *cli, const char *id, json_t **ret)
+{
+    autojson data = NULL;
+    json_t *task;
+    size_t i;
+    struct err *e = cli_call(cli, "GET", IMAGES, NULL, &data);
+
+    *ret = NULL;
+    if (e)
+        return e;
+    json_array_foreach(json_object_get(data, "tasks"), i, task) if (str_eq(output_member(task, "id"), id)) *ret =
+        json_incref(task);
+    return *ret ? NULL : err_new(ERR_HOST, "the node has begun anew: 'nodectl image list' shows what is there");
+}
+
+static void show_progress(const json_t *task)
+{
+    char done[16], total[16];
+
+    if (isatty(STDERR_FILENO))
+        fprintf(stderr, "\r\033[K%s of %s", output_bytes(json_integer_value(json_object_get(task, "done_bytes")), done),
+                output_bytes(json_integer_value(json_object_get(task, "total_bytes")), total));
+}
+
+struct err *cmd_image_fetch(struct cli *cli)
+{
+    const struct timespec pause = {.tv_nsec = 300000000};
+    autojson body = json_pack("{s:s}", "image", cli_arg(cli, 0));
+    autofree char *id = NULL, *path = NULL;
+    autojson task = NULL;
+    autojson image = NULL;
+    struct err *e = cli_call(cli, "POST", IMAGES "/fetch", body, &task);
+
+    if (!e)
+        id = str_dup(output_member(task, "id"));
+    while (!e && str_eq(output_member(task, "state"), "running")) {
+        (void)nanosleep(&pause, NULL);
+        json_decref(task);
+        e = task_now(cli, id, &task);
+        if (!e && !cli->quiet && !cli->json)
+            show_progress(task);
+    }
+    if (!cli->quiet && !cli->json && isatty(STDERR_FILENO))
+        fprintf(stderr, "\r\033[K");
+    if (!e && str_eq(output_member(task, "state"), "failed"))
+        e = err_new(ERR_HOST, "%s", output_member(task, "error"));
+    if (!e)
+        path = str_fmt(IMAGES "/%s", output_member(task, "fingerprint"));
+    if (!e)
+        e = cli_call(cli, "GET", path, NULL, &image);
+    if (!e)
+        show(cli, image, "fetched");
+    return e;
 }

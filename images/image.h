@@ -18,6 +18,8 @@
 /* "debian", "debian-13", "debian:13", "debian 13", "debian/13" and NULL all mean "debian/13". Case does not matter.
  * NULL when the text is no image name; else the caller frees it. */
 char *image_name_canonical(const char *text);
+/* A name as a remote may have it: "debian/13", also with more parts. */
+bool image_remote_name_ok(const char *text);
 /* 64 lower case hex digits. */
 bool image_fingerprint_ok(const char *text);
 /* Debian's word for a processor that the kernel calls so ("amd64" for "x86_64"), or the text itself; and for this
@@ -47,6 +49,19 @@ char *image_base_path(const char *pool, const char *fingerprint, int64_t n);
 /* Idempotent, n >= 1. What an interrupted call leaves counts for nothing. */
 MUST_USE struct err *image_base_make(const char *pool, const char *fingerprint, int64_t n);
 
+struct image_fetch {
+    const char *pool;
+    const json_t *urls;  /* roots of simplestreams servers; the first one that has it is taken */
+    const char *ca_file; /* certificates (PEM) instead of the system's, or NULL */
+    const char *name;
+    void *owner;
+    void (*progress)(void *owner, int64_t done, int64_t total); /* bytes; may be NULL */
+};
+
+/* The newest image of that name for this host's processor: fetched, checked, imported; one that is there already is not
+ * fetched. *ret = as image_import's with "url" and "serial"; only "fingerprint", "url" and "serial" when nothing was to
+ * do. ERR_NOT_FOUND: no server has it. */
+MUST_USE struct err *image_fetch(const struct image_fetch *in, json_t **ret);
 /* Array of {"fingerprint", "size_bytes", "added_at", "bases": how many, the image itself included; 0 for what is
  * left of one that was removed} of the pool. */
 MUST_USE struct err *image_list(const char *pool, json_t **ret_array);

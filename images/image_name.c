@@ -44,6 +44,12 @@ char *image_name_canonical(const char *text)
     return is_part(lower) && is_part(version) ? str_fmt("%s/%s", lower, version) : NULL;
 }
 
+bool image_remote_name_ok(const char *text)
+{
+    return str_is_made_of(text, "abcdefghijklmnopqrstuvwxyz0123456789._-/", 4 * PART_MAX) && text[0] != '/' &&
+           !strstr(text, "..");
+}
+
 bool image_fingerprint_ok(const char *text)
 {
     return text && strlen(text) == FINGERPRINT_LEN && str_is_made_of(text, "0123456789abcdef", FINGERPRINT_LEN);

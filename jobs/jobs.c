@@ -51,6 +51,13 @@ static const struct json_field import_fields[] = {
 };
 JSON_TABLE(job_import_table, "container.import", import_fields);
 
+static const struct json_field image_fetch_fields[] = {
+    F_JSON(struct job_image_fetch, urls, .required = true, .has_type = true, .type = JSON_ARRAY),
+    F_STRING(struct job_image_fetch, name, .required = true),
+    F_STRING(struct job_image_fetch, ca_file, .nullable = true),
+};
+JSON_TABLE(job_image_fetch_table, "image.fetch", image_fetch_fields);
+
 static const struct json_field image_fields[] = {F_STRING(struct job_image, fingerprint, .required = true)};
 JSON_TABLE(job_image_table, "image", image_fields);
 

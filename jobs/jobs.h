@@ -80,6 +80,15 @@ struct job_import {
 };
 extern const struct json_table job_import_table;
 
+/* image.fetch -> as image.import's, with "url" and "serial": the image of a name from the first simplestreams server
+ * that has it; only these two and "fingerprint" when it is there already. Tells its progress. */
+struct job_image_fetch {
+    json_t *urls;
+    char *name;
+    char *ca_file; /* NULL: the system's */
+};
+extern const struct json_table job_image_fetch_table;
+
 /* image.remove -> {} */
 struct job_image {
     char *fingerprint;
@@ -303,6 +312,7 @@ extern const struct json_table job_look_table;
     X(JOB_POOL_GROW, "pool.grow", &job_pool_open_table, 60000)                                                         \
     X(JOB_POOL_CLOSE, "pool.close", NULL, 30000)                                                                       \
     X(JOB_IMAGE_IMPORT, "image.import", &job_image_import_table, JOB_STREAM_MS)                                        \
+    X(JOB_IMAGE_FETCH, "image.fetch", &job_image_fetch_table, JOB_STREAM_MS)                                           \
     X(JOB_IMAGE_REMOVE, "image.remove", &job_image_table, 60000)                                                       \
     X(JOB_EXPORT, "container.export", &job_export_table, JOB_STREAM_MS)                                                \
     X(JOB_IMPORT, "container.import", &job_import_table, JOB_STREAM_MS)                                                \

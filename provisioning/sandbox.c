@@ -24,9 +24,9 @@ enum { NOBODY = 65534, TICK_MS = 500, FD_LOW = 3, FD_FREE = 64, FD_MAX = 128 };
 #define MEMORY_MAX ((rlim_t)1 << 30)
 #define NAMESPACES (CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
 
-static pid_t fork_apart(void)
+static pid_t fork_apart(bool network)
 {
-    struct clone_args args = {.flags = NAMESPACES, .exit_signal = SIGCHLD};
+    struct clone_args args = {.flags = NAMESPACES & ~(network ? (uint64_t)CLONE_NEWNET : 0), .exit_signal = SIGCHLD};
 
     return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 }
@@ -67,6 +67,13 @@ static struct err *give_up_rights(uint64_t keep)
     return NULL;
 }
 
+static bool become_nobody(void)
+{
+    /* A change of the account takes the death signal away. */
+    return setgroups(0, NULL) == 0 && setresgid(NOBODY, NOBODY, NOBODY) == 0 &&
+           setresuid(NOBODY, NOBODY, NOBODY) == 0 && prctl(PR_SET_PDEATHSIG, SIGKILL) == 0;
+}
+
 /* Everything from FD_LOW on but those named and `own`. */
 static void close_others(const struct sandbox *s, int own)
 {
@@ -92,6 +99,8 @@ static void child(const struct sandbox *s, struct err *(*fn)(void *arg, json_t *
     close_others(s, out);
     if (!e)
         e = bound_rights(s->rights);
+    if (!e && s->nobody && !become_nobody())
+        e = err_errno(errno, "cannot become nobody");
     if (!e)
         e = give_up_rights(s->rights);
     if (!e)
@@ -130,7 +139,7 @@ struct err *sandbox_run(const struct sandbox *s, struct err *(*fn)(void *arg, js
 
     if (pipe2(pair, O_CLOEXEC) < 0)
         return err_errno(errno, "pipe");
-    pid = fork_apart();
+    pid = fork_apart(s->network);
     if (pid == 0)
         child(s, fn, arg, pair[1]);
     close(pair[1]);
@@ -157,7 +166,7 @@ static void become_program(const char *const *argv, int in, int out)
     if (e || null < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(null, 2) < 0)
         _exit(126);
     close_others(&nothing, -1);
-    if (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 || setresuid(NOBODY, NOBODY, NOBODY) < 0)
+    if (!become_nobody())
         _exit(126);
     e = give_up_rights(0);
     if (e || setrlimit(RLIMIT_FSIZE, &none) < 0)
@@ -169,7 +178,7 @@ static void become_program(const char *const *argv, int in, int out)
 
 struct err *sandbox_spawn(const char *const *argv, int in, int out, pid_t *ret_pid)
 {
-    pid_t pid = fork_apart();
+    pid_t pid = fork_apart(false);
 
     if (pid == 0)
         become_program(argv, in, out);

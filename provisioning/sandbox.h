@@ -7,6 +7,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -20,6 +21,8 @@
 struct sandbox {
     int root; /* directory that becomes its "/" */
     uint64_t rights;
+    bool network;   /* keeps the host's */
+    bool nobody;    /* runs as that account; has no rights then */
     const int *fds; /* kept open, with their numbers */
     size_t fd_count;
     /* Called now and then while it runs; may be NULL. */

@@ -31,6 +31,19 @@ struct err *job_do_image_import(const struct job *job, void *args, json_t **ret)
     return image_import(&in, ret);
 }
 
+struct err *job_do_image_fetch(const struct job *job, void *args, json_t **ret)
+{
+    const struct job_image_fetch *a = args;
+    const struct image_fetch in = {.pool = job->target.pool,
+                                   .urls = a->urls,
+                                   .ca_file = a->ca_file,
+                                   .name = a->name,
+                                   .owner = (void *)(uintptr_t)job,
+                                   .progress = tell};
+
+    return image_fetch(&in, ret);
+}
+
 struct err *job_do_image_remove(const struct job *job, void *args, UNUSED json_t **ret)
 {
     const struct job_image *a = args;
