@@ -36,7 +36,7 @@ struct kit_look {
 struct question {
     struct kit_watch *watch;
     char *id;
-    int64_t init_pid;
+    int64_t init_pid, begun_ms;
 };
 
 static const char *text(const json_t *object, const char *member)
@@ -141,6 +141,14 @@ static void take(struct agent *a, struct container *c, json_t *services)
         tell(a, c, services, ready, ms);
 }
 
+/* Later and later, and the later the longer it keeps us waiting: others have to be asked, too. */
+static int64_t next_due(const struct kit_look *look, int64_t begun_ms)
+{
+    int64_t now = clock_mono_ms();
+
+    return now + FIRST_MS + STEP_MS * (int64_t)look->attempts + 4 * (now - begun_ms);
+}
+
 static void on_asked(void *owner, struct err *e, json_t *result)
 {
     struct question *q = owner;
@@ -151,7 +159,8 @@ static void on_asked(void *owner, struct err *e, json_t *result)
     q->watch->running--;
     if (c && c->kit_look && c->kit_look->init_pid == q->init_pid) {
         c->kit_look->asking = false;
-        c->kit_look->due_ms = clock_mono_ms() + FIRST_MS + STEP_MS * (int64_t)c->kit_look->attempts++;
+        c->kit_look->attempts++;
+        c->kit_look->due_ms = next_due(c->kit_look, q->begun_ms);
         if (services && !c->kits_next)
             take(a, c, services);
     }
@@ -166,7 +175,7 @@ static void ask(struct kit_watch *w, struct container *c)
     const struct job_kits args = {.before = c->record.kits, .kits = c->record.kits, .timeout_ms = 1};
     struct question *q = mem_new(struct question);
 
-    *q = (struct question){w, str_dup(c->record.id), c->init_pid};
+    *q = (struct question){w, str_dup(c->record.id), c->init_pid, clock_mono_ms()};
     c->kit_look->asking = true;
     w->running++;
     agent_job(w->agent, JOB_KITS, c->record.slot, &args, 0, q, on_asked);

@@ -26,14 +26,15 @@ def node():
     d.close()
 
 
-def connect(d, pki="pki", name="operator", versions=(ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_3), path="/healthz"):
+def connect(d, pki="pki", name="operator", versions=(ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_3), path="/healthz",
+            method="GET"):
     context = ssl.create_default_context(cafile=f"{d.dir}/pki/ca.crt")
     context.minimum_version, context.maximum_version = versions
     if name:
         context.load_cert_chain(f"{d.dir}/{pki}/{name}.crt", f"{d.dir}/{pki}/{name}.key")
     with socket.create_connection(("127.0.0.1", 8443), 5) as raw:
         with context.wrap_socket(raw, server_hostname="127.0.0.1") as s:
-            s.sendall(f"GET {path} HTTP/1.1\r\nHost: n\r\nConnection: close\r\n\r\n".encode())
+            s.sendall(f"{method} {path} HTTP/1.1\r\nHost: n\r\nConnection: close\r\n\r\n".encode())
             data = b""
             while piece := s.recv(65536):
                 data += piece
@@ -49,6 +50,14 @@ def test_the_roles_get_in(node, name):
 def test_what_is_for_operators_only(node, name, status):
     answer = connect(node, name=name, path=f"/api/v1/containers/{'0' * 24}/transparent-proxy")
     assert answer.startswith(f"HTTP/1.1 {status}".encode()), answer
+
+
+@pytest.mark.parametrize("name,installed,removed", [("operator", 400, 404), ("control-plane", 403, 403)])
+def test_kits_of_the_node_are_the_operators(node, name, installed, removed):
+    """Those of containers are not: a rollout is for both."""
+    for method, path, status in (("POST", "", installed), ("DELETE", "/x/1.0", removed), ("GET", "", 200), ("GET", "/rollout", 404)):
+        answer = connect(node, name=name, method=method, path="/api/v1/node/kits" + path)
+        assert answer.startswith(f"HTTP/1.1 {status}".encode()), (method, path, answer)
 
 
 def test_no_certificate(node):
