@@ -28,6 +28,7 @@ static const struct cli_option create_options[] = {
     {"comment", CLI_VALUE, "TEXT", "a note"},
     {"color", CLI_VALUE, "RRGGBB", "colour in the platform's pages"},
     {"no-kit", CLI_FLAG, NULL, "without the kit suite"},
+    {"no-dev-kit", CLI_FLAG, NULL, "without the image's development tools"},
     {"no-ramdisk", CLI_FLAG, NULL, "without /ramdisk"},
     {"no-autostart", CLI_FLAG, NULL, "do not start it when the host boots"},
     {"wait", CLI_FLAG, NULL, "until it runs"},

@@ -164,6 +164,8 @@ static struct err *create_body(const struct cli *cli, json_t *body)
         json_object_set(body, "environment_vars", environment);
     json_decref(environment);
     json_object_set_new(body, "hoody_kit", json_boolean(!cli_has(cli, "no-kit")));
+    if (cli_has(cli, "no-dev-kit"))
+        json_object_set_new(body, "dev_kit", json_false());
     json_object_set_new(body, "ramdisk", json_boolean(!cli_has(cli, "no-ramdisk")));
     json_object_set_new(body, "autostart", json_boolean(!cli_has(cli, "no-autostart")));
     return e ? e : put_ssh_key(cli, body);

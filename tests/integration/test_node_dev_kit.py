@@ -7,7 +7,7 @@ import time
 
 import pytest
 from daemon import Daemon
-from world import image_archive
+from world import BUILD, image_archive
 
 MARK = "/usr/local/share/dev-layer"
 ROUNDS = 5
@@ -42,6 +42,15 @@ def test_who_has_it(node, body, wanted):
     assert copy["dev_kit"] == wanted and has_layer(node, copy["id"]) == wanted
     node.delete(copy["id"])
     node.delete(c["id"])
+
+
+def test_nodectl_can_do_without(node):
+    ctl = [BUILD + "/nodectl", "--socket", node.socket, "-q", "create", "--wait"]
+    for more, wanted in (([], True), (["--no-dev-kit"], False)):
+        subprocess.run([*ctl, "by-command", *more], check=True, capture_output=True, timeout=60)
+        c = next(c for c in node.list() if c["name"] == "by-command")
+        assert has_layer(node, c["id"]) == wanted
+        node.delete(c["id"])
 
 
 def test_it_costs_a_create_nothing(node):
