@@ -97,6 +97,26 @@ static struct err *config_of(const char *text)
     return e;
 }
 
+#define PEER "0123456789abcdef01234567"
+
+static void test_peers_of_the_configuration(UNUSED void **state)
+{
+    static const char *const bad[] = {"x",         PEER,          PEER "=host",       PEER "=:1",  PEER "=host:0",
+                                      PEER "=h:x", "12=host:443", PEER "=host:65536", "=host:8443"};
+    struct config_peer p = {0};
+
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        autofree char *text = str_fmt("[peers]\nnodes = %s\n", bad[i]);
+
+        assert_err_field(config_of(text), "peers.nodes");
+    }
+    assert_ok(config_of("[peers]\nnodes = " PEER "=host:8443, " PEER "=[::1]:1\n"));
+    assert_ok(config_peer(PEER "=[fd00::7]:8443", &p));
+    assert_string_equal(p.host, "fd00::7");
+    assert_true(p.port == 8443 && str_eq(p.id, PEER));
+    free(p.host);
+}
+
 static void test_configuration(UNUSED void **state)
 {
     autofree char *example = config_example();
@@ -314,6 +334,7 @@ int main(void)
         cmocka_unit_test(test_routes),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_configuration),
+        cmocka_unit_test(test_peers_of_the_configuration),
         cmocka_unit_test(test_every_kind_of_operation),
         cmocka_unit_test(test_container_record_round_trip),
         cmocka_unit_test(test_cursors),
