@@ -76,6 +76,7 @@ static const struct route routes[] = {
     {POST, P "/containers/import", ROLE_OPERATOR, container_import, .upload = true},
     {GET, C, ANYBODY, container_get},
     {GET, C "/export", ROLE_OPERATOR, container_export},
+    {POST, C "/publish", ROLE_OPERATOR, container_publish},
     {PUT | PATCH, C, ANYBODY, container_update},
     {DELETE, C, ANYBODY, container_delete},
     {PUT | PATCH, C "/kvm", ANYBODY, container_kvm},

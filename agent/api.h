@@ -114,7 +114,7 @@ api_handler_fn share_create, share_update, share_get, share_delete, shares_list,
 api_handler_fn incoming_list, incoming_list_all, incoming_mount;
 api_handler_fn forwards_list, forwards_add, forwards_remove;
 api_handler_fn proxy_get, proxy_set;
-api_handler_fn container_export, container_import;
+api_handler_fn container_export, container_import, container_publish;
 api_handler_fn node_images_list, node_image_get, node_image_update, node_image_delete, node_images_prune,
     node_image_upload, node_image_fetch;
 api_handler_fn limits_get, limits_set, limits_delete;

@@ -251,3 +251,91 @@ void node_image_upload(struct api_call *call)
     http_upload_to(call->req, pair[0]);
     agent_stream_job(call->agent, JOB_IMAGE_IMPORT, 0, &args, &io, u, on_uploaded);
 }
+
+struct publish_body {
+    char *snapshot, *description;
+    json_t *aliases;
+};
+static const struct json_field publish_fields[] = {
+    F_STRING(struct publish_body, snapshot, .nullable = true),
+    F_STRING(struct publish_body, description, .nullable = true, .max = 1000),
+    F_JSON(struct publish_body, aliases, .has_type = true, .type = JSON_ARRAY),
+};
+static JSON_TABLE(publish_table, NULL, publish_fields);
+
+struct publishing {
+    struct answer answer;
+    struct container *container;
+    json_t *aliases;
+    char *description;
+};
+
+static void on_published(void *owner, struct err *e, json_t *result)
+{
+    struct publishing *p = owner;
+    struct answer *answer = mem_new(struct answer);
+
+    *answer = p->answer;
+    p->container->copies--;
+    if (e) {
+        on_answer(answer, e);
+    } else {
+        const struct image_origin from = {.source = "publish",
+                                          .origin = p->container->record.id,
+                                          .aliases = p->aliases,
+                                          .description = p->description};
+        struct store_tx *tx = store_tx_new();
+
+        answer->fingerprint = str_dup(image_imported(answer->agent, tx, result, &from)->fingerprint);
+        agent_commit(answer->agent, tx, answer, on_answer);
+    }
+    json_decref(result);
+    json_decref(p->aliases);
+    free(p->description);
+    free(p);
+}
+
+static struct err *check_publish(const struct api_call *call, const struct publish_body *b,
+                                 const struct snapshot **ret_snapshot)
+{
+    const struct container *c = call->container;
+    struct err *e = operation_check_free(c, "publish");
+
+    if (!e && b->snapshot && !(*ret_snapshot = container_find_snapshot(c, b->snapshot)))
+        e = err_reason(err_new(ERR_NOT_FOUND, "snapshot: the container has no snapshot '%.100s'", b->snapshot),
+                       "RESOURCE_NOT_FOUND");
+    if (!e && !b->snapshot && c->record.status != CONTAINER_STOPPED)
+        e = err_reason(err_new(ERR_WRONG_STATE, "Only of a stopped container, or of a snapshot, an image can be made"),
+                       "OPERATION_STATE_CONFLICT");
+    return e ? e : space_check(call->agent);
+}
+
+void container_publish(struct api_call *call)
+{
+    const struct snapshot *snapshot = NULL;
+    struct job_image_publish args = {0};
+    const struct worker_io io = {.stream = -1};
+    struct publish_body b = {0};
+    autojson aliases = NULL;
+    struct publishing *p;
+    struct err *e = json_table_load(&publish_table, call->body, &b, NULL);
+
+    if (!e)
+        e = image_aliases_load("aliases", b.aliases, &aliases);
+    if (!e)
+        e = check_publish(call, &b, &snapshot);
+    if (e) {
+        json_table_clear(&publish_table, &b);
+        reply_err(call->req, e);
+        return;
+    }
+    p = mem_new(struct publishing);
+    *p = (struct publishing){.answer = {call->agent, call->req, NULL, 201, "Image published successfully"},
+                             .container = call->container,
+                             .aliases = steal(&aliases),
+                             .description = steal(&b.description)};
+    args.snapshot = snapshot ? snapshot->name : NULL;
+    call->container->copies++; /* nothing of it is deleted meanwhile */
+    agent_stream_job(call->agent, JOB_IMAGE_PUBLISH, call->container->record.slot, &args, &io, p, on_published);
+    json_table_clear(&publish_table, &b);
+}

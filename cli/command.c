@@ -160,6 +160,12 @@ static const struct cli_option image_import_options[] = {
     {"fingerprint", CLI_VALUE, "SHA256", "refuse anything that has another one"},
     {0},
 };
+static const struct cli_option image_publish_options[] = {
+    {"alias", CLI_LIST, "NAME", "a name for it, such as web/1; may be repeated"},
+    {"description", CLI_VALUE, "TEXT", "what it is"},
+    {"snapshot", CLI_VALUE, "NAME", "of this state"},
+    {0},
+};
 static const struct cli_option image_remove_options[] = {
     {"force", CLI_FLAG, NULL, "also when containers were made from it"},
     {0},
@@ -275,6 +281,8 @@ const struct cli_command cli_commands[] = {
     {"image import", "FILE [ROOTFS]", 1, 2, "Bring in an image; - is standard input", cmd_image_import,
      image_import_options},
     {"image fetch", "NAME", 1, 1, "Bring in the newest image of a name from a remote", cmd_image_fetch, NULL},
+    {"image publish", "CONTAINER", 1, 1, "Make an image of a stopped container, or of a snapshot", cmd_image_publish,
+     image_publish_options},
     {"image alias", "IMAGE [NAME...]", 1, -1, "Give it these names and no others", cmd_image_alias, NULL},
     {"image remove", "IMAGE...", 1, -1, "Remove images", cmd_image_remove, image_remove_options},
     {"image prune", "", 0, 0, "Remove images that nobody uses and that have no name or are cached", cmd_image_prune,

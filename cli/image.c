@@ -265,3 +265,22 @@ struct err *cmd_image_fetch(struct cli *cli)
         show(cli, image, "fetched");
     return e;
 }
+
+struct err *cmd_image_publish(struct cli *cli)
+{
+    autojson body = json_pack("{s:s?, s:s?, s:[]}", "snapshot", cli_value(cli, "snapshot"), "description",
+                              cli_value(cli, "description"), "aliases");
+    autofree char *id = NULL, *path = NULL;
+    autojson data = NULL;
+    struct err *e = cli_find(cli, cli_arg(cli, 0), &id);
+
+    for (size_t n = 0; cli_nth(cli, "alias", n); n++)
+        json_array_append_new(json_object_get(body, "aliases"), json_string(cli_nth(cli, "alias", n)));
+    if (!e) {
+        path = str_fmt("/api/v1/containers/%s/publish", id);
+        e = cli_call(cli, "POST", path, body, &data);
+    }
+    if (!e)
+        show(cli, data, "published");
+    return e;
+}

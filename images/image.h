@@ -49,6 +49,10 @@ char *image_base_path(const char *pool, const char *fingerprint, int64_t n);
 /* Idempotent, n >= 1. What an interrupted call leaves counts for nothing. */
 MUST_USE struct err *image_base_make(const char *pool, const char *fingerprint, int64_t n);
 
+/* An image from the root file system at `source`, a subvolume that does not change: without its host name, keys,
+ * machine id and environment. *ret as of image_import; the fingerprint is the digest of the tree. */
+MUST_USE struct err *image_publish(const char *pool, const char *source, json_t **ret);
+
 struct image_fetch {
     const char *pool;
     const json_t *urls;  /* roots of simplestreams servers; the first one that has it is taken */

@@ -58,6 +58,10 @@ static const struct json_field image_fetch_fields[] = {
 };
 JSON_TABLE(job_image_fetch_table, "image.fetch", image_fetch_fields);
 
+static const struct json_field image_publish_fields[] = {
+    F_STRING(struct job_image_publish, snapshot, .nullable = true)};
+JSON_TABLE(job_image_publish_table, "image.publish", image_publish_fields);
+
 static const struct json_field image_fields[] = {F_STRING(struct job_image, fingerprint, .required = true)};
 JSON_TABLE(job_image_table, "image", image_fields);
 

@@ -89,6 +89,12 @@ struct job_image_fetch {
 };
 extern const struct json_table job_image_fetch_table;
 
+/* image.publish -> as image.import's: an image from the slot's root file system, or from one of its snapshots. */
+struct job_image_publish {
+    char *snapshot; /* NULL: the root, of a container that does not run */
+};
+extern const struct json_table job_image_publish_table;
+
 /* image.remove -> {} */
 struct job_image {
     char *fingerprint;
@@ -313,6 +319,7 @@ extern const struct json_table job_look_table;
     X(JOB_POOL_CLOSE, "pool.close", NULL, 30000)                                                                       \
     X(JOB_IMAGE_IMPORT, "image.import", &job_image_import_table, JOB_STREAM_MS)                                        \
     X(JOB_IMAGE_FETCH, "image.fetch", &job_image_fetch_table, JOB_STREAM_MS)                                           \
+    X(JOB_IMAGE_PUBLISH, "image.publish", &job_image_publish_table, JOB_STREAM_MS)                                     \
     X(JOB_IMAGE_REMOVE, "image.remove", &job_image_table, 60000)                                                       \
     X(JOB_EXPORT, "container.export", &job_export_table, JOB_STREAM_MS)                                                \
     X(JOB_IMPORT, "container.import", &job_import_table, JOB_STREAM_MS)                                                \

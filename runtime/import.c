@@ -44,6 +44,18 @@ struct err *job_do_image_fetch(const struct job *job, void *args, json_t **ret)
     return image_fetch(&in, ret);
 }
 
+struct err *job_do_image_publish(const struct job *job, void *args, json_t **ret)
+{
+    const struct job_image_publish *a = args;
+    autofree char *source = NULL;
+
+    if (a->snapshot && !layout_name_ok(a->snapshot))
+        return err_field("snapshot", "is no valid name");
+    source = a->snapshot ? layout_snapshot(job->target.pool, job->target.slot, a->snapshot)
+                         : layout_rootfs(job->target.pool, job->target.slot);
+    return image_publish(job->target.pool, source, ret);
+}
+
 struct err *job_do_image_remove(const struct job *job, void *args, UNUSED json_t **ret)
 {
     const struct job_image *a = args;

@@ -6,6 +6,7 @@
 static const struct worker_row rows[JOB_KIND_MAX] = {
     [JOB_IMAGE_IMPORT] = {job_do_image_import, sizeof(struct job_image_import), false},
     [JOB_IMAGE_FETCH] = {job_do_image_fetch, sizeof(struct job_image_fetch), false},
+    [JOB_IMAGE_PUBLISH] = {job_do_image_publish, sizeof(struct job_image_publish), true},
     [JOB_IMAGE_REMOVE] = {job_do_image_remove, sizeof(struct job_image), false},
     [JOB_EXPORT] = {job_do_export, sizeof(struct job_export), true},
     [JOB_IMPORT] = {job_do_import, sizeof(struct job_import), true},

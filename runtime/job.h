@@ -24,6 +24,7 @@ struct err *job_do_pool_grow(const struct job *job, void *args, json_t **ret);
 struct err *job_do_pool_close(const struct job *job, void *args, json_t **ret);
 struct err *job_do_image_import(const struct job *job, void *args, json_t **ret);
 struct err *job_do_image_fetch(const struct job *job, void *args, json_t **ret);
+struct err *job_do_image_publish(const struct job *job, void *args, json_t **ret);
 struct err *job_do_image_remove(const struct job *job, void *args, json_t **ret);
 struct err *job_do_export(const struct job *job, void *args, json_t **ret);
 struct err *job_do_import(const struct job *job, void *args, json_t **ret);

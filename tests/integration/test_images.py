@@ -143,6 +143,33 @@ def test_references(node):
     assert node.get(path).data["created_at"] == before
 
 
+def test_publish(node):
+    box = node.create("image-pub", hoody_kit=False, environment_vars={"SECRET": "hidden"})
+    node.wait_booted(box["id"])
+    node.inside(box["id"], "sh", "-c", "echo golden >/srv/kept; sync")
+    path = f"/api/v1/containers/{box['id']}/publish"
+    r = node.post(path, {"aliases": ["golden/1"]})
+    assert (r.status, r.json["code"]) == (400, "OPERATION_STATE_CONFLICT")
+    assert node.post(path, {"snapshot": "none"}).status == 404
+    assert node.post(f"/api/v1/containers/{box['id']}/snapshots", {"alias": "gold"}).status == 200
+    r = node.post(path, {"snapshot": "gold", "aliases": ["golden/1"], "description": "made by hand"})
+    assert r.status == 201, (r, node.log())
+    assert (r.data["source"], r.data["origin"], r.data["description"]) == ("publish", box["id"], "made by hand")
+    root = tree(node, r.data["fingerprint"])
+    found = subprocess.run(["grep", "-rl", "-e", "hidden", "-e", box["id"], root + "/etc"], capture_output=True, text=True, check=False).stdout
+    assert found == "" and os.path.getsize(root + "/etc/machine-id") == 0
+    assert not [n for n in os.listdir(root + "/etc/ssh") if n.startswith("ssh_host_")]
+    assert node.op(box["id"], "stop").status == 200
+    ctl = nodectl(node, "--json", "image", "publish", "image-pub", "--alias", "golden/2")
+    assert ctl.returncode == 0, ctl
+    made = node.create("image-pub-2", container_image="golden-2", hoody_kit=False)
+    node.wait_booted(made["id"])
+    assert node.inside(made["id"], "cat", "/srv/kept") == "golden"
+    assert node.inside(made["id"], "sh", "-c", "env; cat /etc/environment").count("hidden") == 0
+    for c in (box, made):
+        node.delete(c["id"])
+
+
 def test_a_crash_leaves_nothing(node):
     data = tar(system() + [entry("crash", b"c" * 100000)])
     digest = hashlib.sha256(data).hexdigest()
