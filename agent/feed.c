@@ -3,6 +3,7 @@
 
 #include "agent/kits.h"
 #include "agent/sse.h"
+#include "agent/ssh_key.h"
 #include "agent/texts.h"
 #include "base/str.h"
 
@@ -48,17 +49,19 @@ static json_t *services_of(const struct agent *a, const struct container *c)
 
 json_t *feed_route(const struct agent *a, const struct container *c)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:b, s:s, s:s, s:s, s:o}", "container_id", c->record.id, "project_id",
+    autofree char *fingerprint = ssh_key_fingerprint(c->record.ssh_public_key);
+
+    return json_pack("{s:s, s:s, s:s, s:s, s:b, s:s, s:s, s:s, s:s?, s:o}", "container_id", c->record.id, "project_id",
                      c->record.project_id, "name", c->record.name, "status", container_status_word(c), "running",
                      strcmp(container_status_word(c), "running") == 0, "ipv4", c->net.ipv4, "ipv6", c->net.ipv6,
-                     "interface", c->net.ifname, "services", services_of(a, c));
+                     "interface", c->net.ifname, "ssh_key_fingerprint", fingerprint, "services", services_of(a, c));
 }
 
 /* What of a route may change while its container lives. */
 static char *gist_of(const struct container *c)
 {
-    return str_fmt("%s %s %s %llu", container_status_word(c), c->record.project_id, c->record.name,
-                   (unsigned long long)c->kits_changes);
+    return str_fmt("%s %s %s %llu %s", container_status_word(c), c->record.project_id, c->record.name,
+                   (unsigned long long)c->kits_changes, c->record.ssh_public_key ? c->record.ssh_public_key : "");
 }
 
 char *feed_map(const struct agent *a)

@@ -228,6 +228,21 @@ def test_the_feed_of_a_proxy(node, box):
     s.close()
 
 
+def test_the_feed_knows_keys(node, box, tmp_path):
+    """A gateway finds the container by the key that a client offers, from the moment on that the update is answered."""
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "me", "-f", str(tmp_path / "key"))
+    wanted = run("ssh-keygen", "-lf", str(tmp_path / "key.pub")).split()[1]
+    s = Stream.open(node, "/api/v1/node/routes/stream")
+    mine = next(r for r in s.next()["data"]["routes"] if r["container_id"] == box["id"])
+    assert mine["ssh_key_fingerprint"] is None
+    for key, fingerprint in (((tmp_path / "key.pub").read_text().strip(), wanted), (None, None)):
+        assert node.call("PUT", f"/api/v1/containers/{box['id']}", {"ssh_public_key": key}).status == 200
+        changed = s.next()["data"]["changed"]
+        assert [(r["container_id"], r["ssh_key_fingerprint"]) for r in changed] == [(box["id"], fingerprint)]
+        assert next(r for r in node.get("/api/v1/node/routes").data["routes"] if r["container_id"] == box["id"]) == changed[0]
+    s.close()
+
+
 def test_retention_overtakes_a_reader(node, box):
     at = latest(node)
     rules(node, box, 2)
