@@ -3,9 +3,9 @@
 
 #include <errno.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "agent/api.h"
-#include "base/fd.h"
 #include "base/log.h"
 
 enum { BLOCK = 65536 };
@@ -26,6 +26,7 @@ static void on_closed(uv_handle_t *h)
 {
     struct download *d = h->data;
 
+    close(d->fd);
     err_free(d->error);
     free(d);
 }
@@ -51,8 +52,7 @@ static void end_of_bytes(struct download *d)
 {
     d->ended = true;
     uv_poll_stop(&d->poll);
-    fd_closep(&d->fd);
-    d->fd = -1;
+    (void)shutdown(d->fd, SHUT_RDWR); /* closed with the poll: its number may not be another one's before */
     finish(d);
 }
 
