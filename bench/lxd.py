@@ -49,12 +49,12 @@ class Lxd:
             return False
 
     def call(self, method, path, body=None):
-        c = UnixConnection(self.dir + "/unix.socket", 120)
+        c = UnixConnection(self.dir + "/unix.socket", 600)
         c.request(method, path, None if body is None else json.dumps(body))
         reply = json.loads(c.getresponse().read())
         c.close()
         if reply["type"] == "async":
-            c = UnixConnection(self.dir + "/unix.socket", 120)
+            c = UnixConnection(self.dir + "/unix.socket", 600)
             c.request("GET", reply["operation"] + "/wait")
             reply = json.loads(c.getresponse().read())
             c.close()
