@@ -10,11 +10,22 @@ static struct job_snapshot name_of(const struct operation *op)
     return (struct job_snapshot){.name = (char *)(uintptr_t)op_arg(op, "name")};
 }
 
+static char *newest(const struct container *c)
+{
+    const struct snapshot *s = NULL;
+
+    for (size_t i = 0; i < c->snapshot_count; i++)
+        if (!s || c->snapshots[i]->created_at > s->created_at)
+            s = c->snapshots[i];
+    return s ? s->name : NULL;
+}
+
 /* A paused one stays as it is. */
 static struct job_snapshot held_of(const struct operation *op)
 {
     struct job_snapshot args = name_of(op);
 
+    args.previous = newest(op->container);
     args.hold = op->container->record.status == CONTAINER_RUNNING;
     return args;
 }

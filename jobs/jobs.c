@@ -192,6 +192,7 @@ JSON_TABLE(job_peer_fetch_table, "peer.fetch", peer_fetch_fields);
 
 static const struct json_field snapshot_fields[] = {
     F_STRING(struct job_snapshot, name, .required = true),
+    F_STRING(struct job_snapshot, previous, .nullable = true),
     F_BOOL(struct job_snapshot, hold),
 };
 JSON_TABLE(job_snapshot_table, "snapshot", snapshot_fields);

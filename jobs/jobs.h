@@ -260,6 +260,7 @@ extern const struct json_table job_stop_table;
  * snapshot.restore -> {} (the container must not run). */
 struct job_snapshot {
     char *name;
+    char *previous; /* create: the one before it, which its size is compared with; NULL: none */
     bool hold; /* create: its processes may be frozen while several subvolumes are copied; delete: they may still be */
 };
 extern const struct json_table job_snapshot_table;

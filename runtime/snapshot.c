@@ -20,6 +20,8 @@
 
 static struct err *check_name(const struct job_snapshot *a)
 {
+    if (a->previous && !layout_name_ok(a->previous))
+        return err_field("previous", "is no valid name of a snapshot");
     return layout_name_ok(a->name) ? NULL : err_field("name", "is no valid name of a snapshot");
 }
 
@@ -50,8 +52,7 @@ struct err *job_do_snapshot_create(const struct job *job, void *args, json_t **r
 {
     const struct job_snapshot *a = args;
     autofree char *rootfs = layout_rootfs(job->target.pool, job->target.slot);
-    autofree char *dir = layout_snapshots(job->target.pool, job->target.slot);
-    autofree char *path = NULL;
+    autofree char *path = NULL, *previous = NULL;
     int64_t bytes = -1;
     bool held = true;
     struct err *e = check_name(a);
@@ -59,6 +60,8 @@ struct err *job_do_snapshot_create(const struct job *job, void *args, json_t **r
     if (e)
         return e;
     path = layout_snapshot(job->target.pool, job->target.slot, a->name);
+    if (a->previous)
+        previous = layout_snapshot(job->target.pool, job->target.slot, a->previous);
     if (!subvolume_exists(path)) {
         held = !a->hold || hold(job, rootfs);
         e = failpoint("snapshot.held");
@@ -69,7 +72,7 @@ struct err *job_do_snapshot_create(const struct job *job, void *args, json_t **r
     if (!e)
         e = failpoint("snapshot.made");
     if (!e)
-        e = change_bytes(path, rootfs, dir, SIZE_BUDGET_MS, &bytes);
+        e = change_bytes(path, rootfs, previous, SIZE_BUDGET_MS, &bytes);
     if (!e)
         *ret = json_pack("{s:o, s:b}", "size_bytes", bytes < 0 ? json_null() : json_integer(bytes), "held", held);
     return e;

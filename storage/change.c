@@ -2,7 +2,6 @@
 #include "storage/change.h"
 
 #include <btrfsutil.h>
-#include <dirent.h>
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -17,30 +16,19 @@
 #define SEARCH_BYTES 65536
 
 /* The transaction after which the snapshot's own data was written. */
-static struct err *find_base(const char *snapshot, const char *rootfs, const char *snapshots, uint64_t *ret_generation)
+static struct err *find_base(const char *snapshot, const char *rootfs, const char *previous, uint64_t *ret_generation)
 {
     struct btrfs_util_subvolume_info self, other;
-    uint64_t base = 0;
-    struct dirent *d;
-    DIR *dir;
 
+    *ret_generation = 0;
     if (btrfs_util_subvolume_info(snapshot, 0, &self) != BTRFS_UTIL_OK)
         return err_errno(errno, "'%s'", snapshot);
     if (btrfs_util_subvolume_info(rootfs, 0, &other) == BTRFS_UTIL_OK &&
         memcmp(other.uuid, self.parent_uuid, sizeof(other.uuid)) == 0)
-        base = other.otransid;
-    dir = opendir(snapshots);
-    while (dir && (d = readdir(dir))) {
-        autofree char *path = str_fmt("%s/%s", snapshots, d->d_name);
-
-        if (d->d_name[0] != '.' && btrfs_util_subvolume_info(path, 0, &other) == BTRFS_UTIL_OK &&
-            memcmp(other.parent_uuid, self.parent_uuid, sizeof(self.parent_uuid)) == 0 &&
-            other.otransid < self.otransid)
-            base = MAX(base, other.otransid);
-    }
-    if (dir)
-        closedir(dir);
-    *ret_generation = base;
+        *ret_generation = other.otransid;
+    if (previous && btrfs_util_subvolume_info(previous, 0, &other) == BTRFS_UTIL_OK &&
+        memcmp(other.parent_uuid, self.parent_uuid, sizeof(self.parent_uuid)) == 0 && other.otransid < self.otransid)
+        *ret_generation = MAX(*ret_generation, other.otransid);
     return NULL;
 }
 
@@ -111,11 +99,11 @@ static struct err *count(const char *subvolume, uint64_t generation, int64_t bud
     return NULL;
 }
 
-struct err *change_bytes(const char *snapshot, const char *rootfs, const char *snapshots, int64_t budget_ms,
+struct err *change_bytes(const char *snapshot, const char *rootfs, const char *previous, int64_t budget_ms,
                          int64_t *ret_bytes)
 {
     uint64_t generation = 0;
-    struct err *e = find_base(snapshot, rootfs, snapshots, &generation);
+    struct err *e = find_base(snapshot, rootfs, previous, &generation);
 
     return e ? e : count(snapshot, generation, budget_ms, ret_bytes);
 }

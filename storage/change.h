@@ -9,7 +9,8 @@
 
 #include "base/err.h"
 
-/* Bytes in a read-only snapshot of `rootfs` that are newer than its predecessor: the latest older snapshot of the same
- * root in the directory `snapshots`, else the making of the root itself. -1: not known within budget_ms. */
-MUST_USE struct err *change_bytes(const char *snapshot, const char *rootfs, const char *snapshots, int64_t budget_ms,
+/* Bytes in a read-only snapshot of `rootfs` that are newer than `previous`, the one before it (NULL: none; what is no
+ * snapshot of the same root, or not there, counts as none), else than the root's making. -1: not known within
+ * budget_ms. */
+MUST_USE struct err *change_bytes(const char *snapshot, const char *rootfs, const char *previous, int64_t budget_ms,
                                   int64_t *ret_bytes);

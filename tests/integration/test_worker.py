@@ -159,9 +159,9 @@ def test_snapshot_and_restore(node, slot):
     node.job("snapshot.create", slot, {"name": "first"})
     with open(node.rootfs(slot, "/root/big"), "wb") as f:
         f.write(os.urandom(8 << 20))
-    size = node.job("snapshot.create", slot, {"name": "second"})["size_bytes"]
+    size = node.job("snapshot.create", slot, {"name": "second", "previous": "first"})["size_bytes"]
     assert 8 << 20 <= size < 12 << 20
-    assert node.job("snapshot.create", slot, {"name": "third"})["size_bytes"] < 2 << 20
+    assert node.job("snapshot.create", slot, {"name": "third", "previous": "second"})["size_bytes"] < 2 << 20
     assert node.slot(slot)["snapshots"] == ["first", "second", "third"]
     with pytest.raises(frames.JobError) as info:
         node.job("snapshot.restore", slot, {"name": "first"})
