@@ -295,6 +295,7 @@ def test_pool_full(node, box, archive):
     big = os.urandom(1 << 20)
     filler = archives.zstd(tar(archives.system() + [entry(f"fill{i}", os.urandom(1 << 20)) for i in range(140)]))
     ballast = node.pool + "/ballast"
+    node.wait_reclaimed()
     free = node.get("/api/v1/node/storage").data["free_bytes"]
     with open(ballast, "wb") as f:
         for _ in range((free - (150 << 20)) >> 20):

@@ -528,6 +528,11 @@ def test_what_only_this_node_has(node, box):
     assert node.post("/api/v1/node/storage/grow", {"size_bytes": node.loop_bytes + (256 << 20)}).status == 200
 
 
+# What the platform does not have: test_images.py, test_remotes.py, test_archives.py, test_node_kits.py, test_node_upgrade.py,
+# test_node_rollout.py, test_node_scrub.py, test_peers.py ask for it.
+OWN = re.compile(r"/api/v1/(node/(images|kits|transfers|storage/scrub)|peer/|(containers|projects)/{id}/(kits|export|publish|containers/import))")
+
+
 def test_zz_every_operation_was_answered(node):
     """Streams are read elsewhere; authorize has no success on a node."""
     node.get("/healthz")
@@ -535,4 +540,4 @@ def test_zz_every_operation_was_answered(node):
     answered = {(method, template) for method, template, status in openapi.seen if status < 300}
     others = {("get", "/api/v1/node/routes/stream"), ("get", "/api/v1/events/stream")}
     others |= {(m, t) for m, t in openapi.operations() if not any(s.startswith("2") for s in openapi.document()["paths"][t][m]["responses"])}
-    assert sorted(set(openapi.operations()) - answered - others) == []
+    assert sorted(o for o in set(openapi.operations()) - answered - others if not OWN.match(o[1])) == []

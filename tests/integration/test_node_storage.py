@@ -163,16 +163,9 @@ def test_really_full(node, box, copy, ballast):
     node.assert_consistent()
 
 
-def reclaimed(node):
-    def done():
-        subprocess.run(["btrfs", "filesystem", "sync", node.pool], check=True, timeout=60)
-        return storage(node)["reclaim"] == {"subvolumes": 0, "trash": 0, "bytes": 0, "oldest_at": None, "limit": 2000}
-    wait_for(done, 60, 1, "the reclaim")
-
-
 def test_what_is_deleted_waits_over_a_crash(node):
     """The queue is on disk; who destroys it may be killed at any time."""
-    reclaimed(node)
+    node.wait_reclaimed()
     cids = [node.create(f"storage-queue-{n}", hoody_kit=False)["id"] for n in range(2)]
     node.restart("reclaim.destroy=kill")
     for cid in cids:
@@ -186,7 +179,7 @@ def test_what_is_deleted_waits_over_a_crash(node):
     node.kill9()
     node.start()
     wait_for(lambda: not os.listdir(node.pool + "/trash"), 10, what="an empty trash")
-    reclaimed(node)
+    node.wait_reclaimed()
 
 
 def test_the_queue_is_limited():
@@ -229,7 +222,7 @@ def test_deleted_is_counted_until_it_is_reclaimed(node):
     seen = wait_for(lambda: next((r for r in [storage(node)["reclaim"]] if r["trash"] + r["subvolumes"]), None), 10, what="the queue")
     assert seen["bytes"] >= 64 * MIB and seen["limit"] == 2000
     assert seen["trash"] == 0 or seen["oldest_at"]
-    reclaimed(node)
+    node.wait_reclaimed()
 
 
 def test_grow(node, box):

@@ -124,6 +124,16 @@ class Daemon(Node):
             return not (h["operations"] or h["workers"] or h["store_lane"] or h["network_lane"])
         wait_for(idle, 60, what="an idle node")
 
+    def wait_reclaimed(self):
+        """Nothing that was deleted takes room any more."""
+        self.wait_idle()
+
+        def done():
+            run("btrfs", "filesystem", "sync", self.pool)
+            r = self.get("/api/v1/node/storage").data["reclaim"]
+            return not r["subvolumes"] and not r["trash"]
+        wait_for(done, 120, 1, "the end of what was deleted")
+
     def wait_dead(self):
         self.process.wait(30)
 

@@ -2,6 +2,7 @@
 """A reader of server-sent events that reads when it is told to, and no sooner."""
 import json
 import socket
+import time
 
 
 class Stream:
@@ -41,9 +42,11 @@ class Stream:
             self.raw = rest[n + 2:]
 
     def next(self):
-        """The next event: {"id", "event", "data"}. Comments are counted and skipped."""
+        """The next event: {"id", "event", "data"}. Comments are counted and skipped, for a minute at most."""
+        end = time.monotonic() + 60
         while True:
             while b"\n\n" not in self.body:
+                assert time.monotonic() < end, "no event comes"
                 self.fill()
             block, self.body = self.body.split(b"\n\n", 1)
             event = {}
