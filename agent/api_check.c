@@ -142,6 +142,7 @@ struct err *api_new_container(struct agent *a, const char *id, const char *proje
     r->kits = json_array();
     r->created_at = r->updated_at = clock_wall_ms();
     r->wanted_running = true;
+    c->link_down = true; /* until net_up */
     *ret = steal(&c);
     return NULL;
 }

@@ -88,6 +88,7 @@ struct container {
     struct snapshot **snapshots;           /* by time of creation */
     size_t snapshot_count;
     struct operation *op; /* the one that holds it now, or NULL */
+    bool link_down;       /* it has no link and rules, or loses them: net_down was asked for after net_up */
     bool gone;            /* its deletion is being recorded: nothing of it may be written any more */
     bool committing;      /* the outcome of op is being recorded: the status before is what clients see until then */
     int status_before;

@@ -196,6 +196,7 @@ static void submit(struct agent *a, enum net_verb verb, const struct container *
 
 void net_up(struct agent *a, struct container *c, bool closed, void *owner, agent_done_fn *done)
 {
+    c->link_down = false;
     submit(a, NET_UP, c, closed, owner, done);
 }
 
@@ -206,6 +207,7 @@ void net_rules(struct agent *a, struct container *c, bool closed, void *owner, a
 
 void net_down(struct agent *a, struct container *c, void *owner, agent_done_fn *done)
 {
+    c->link_down = true;
     submit(a, NET_DOWN, c, true, owner, done);
 }
 
@@ -217,8 +219,10 @@ static void submit_many(struct net_task *t, const char *project_id)
     for (size_t i = 0; i < a->container_count; i++) {
         const struct container *c = a->containers[i];
 
-        /* One that an operation holds may have its link already; the operation opens it when it is ready. */
-        if ((container_is_up(c) || c->init_pid || c->op) && (!project_id || str_eq(c->record.project_id, project_id)))
+        /* One that an operation holds may have its link already; the operation opens it when it is ready. One that has
+         * lost it would get rules that nobody takes away. */
+        if (!c->link_down && (container_is_up(c) || c->init_pid || c->op) &&
+            (!project_id || str_eq(c->record.project_id, project_id)))
             add_container(t, c, c->op && !c->init_pid);
     }
     lane_submit(a->net_lane, run, t, after_run);
