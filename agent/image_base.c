@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/image_base.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "images/image.h"
+
+#define AGAIN_MS 600000 /* after a failure: the pool may be full, and each attempt writes until it is */
 
 struct making {
     struct agent *agent;
@@ -18,8 +21,10 @@ static void on_made(void *owner, struct err *e, json_t *result)
 
     if (i && !e)
         i->bases++;
-    if (i)
+    if (i) {
         i->making_base = false;
+        i->base_failed_ms = e ? clock_mono_ms() : 0;
+    }
     log_err(NULL, LOG_LEVEL_WARNING, e, "a further base of an image could not be made");
     json_decref(result);
     free(m->fingerprint);
@@ -28,10 +33,12 @@ static void on_made(void *owner, struct err *e, json_t *result)
 
 static void make_next(struct agent *a, struct image *i)
 {
-    const struct job_image_base args = {.fingerprint = i->fingerprint, .base = i->bases};
+    const struct job_image_base args = {
+        .fingerprint = i->fingerprint, .base = i->bases, .reserve_bytes = a->config->reserve};
     struct making *m;
 
-    if (i->making_base || i->bases > IMAGE_BASES_MAX || a->stopping)
+    if (i->making_base || i->bases > IMAGE_BASES_MAX || a->stopping ||
+        (i->base_failed_ms && clock_mono_ms() - i->base_failed_ms < AGAIN_MS))
         return;
     i->making_base = true;
     m = mem_new(struct making);

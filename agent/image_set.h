@@ -19,6 +19,7 @@ struct image {
     bool busy;        /* not recorded: it is being removed, or read */
     int64_t bases;    /* not recorded: see image_base.h */
     bool making_base; /* not recorded */
+    int64_t base_failed_ms; /* not recorded: when one could not be made, of clock_mono_ms; 0: it could */
 };
 extern const struct json_table image_table;
 

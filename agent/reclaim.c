@@ -56,7 +56,7 @@ static void on_timer(uv_timer_t *timer)
 
 void reclaim_job_begun(struct reclaim *r, enum job_kind kind)
 {
-    if (kind != JOB_RECLAIM && kind != JOB_USAGE && kind != JOB_LOOK)
+    if (kind != JOB_RECLAIM && kind != JOB_USAGE && kind != JOB_LOOK && kind != JOB_SCRUB)
         soon(r);
 }
 

@@ -48,7 +48,9 @@ struct scrub {
     void *owner;
     void (*closed)(void *owner);
     struct scrub_record record;
-    bool working; /* a job is under way */
+    bool working;  /* a job is under way */
+    bool stale;    /* the same, of a scrub that was cancelled: its result is nobody's */
+    bool recorded; /* there is a row */
 };
 
 struct scrub *scrub_new(struct agent *a, const char *text)
@@ -57,6 +59,7 @@ struct scrub *scrub_new(struct agent *a, const char *text)
     autojson record = text ? json_loads(text, 0, NULL) : NULL;
 
     s->agent = a;
+    s->recorded = record != NULL;
     err_ignore(json_table_load(&record_table, record, &s->record, NULL)); /* then it begins anew */
     if (!s->record.since)
         s->record.since = clock_wall_ms();
@@ -121,6 +124,14 @@ static void on_part(void *owner, struct err *e, json_t *result)
     struct scrub_record *r = &s->record;
 
     s->working = false;
+    if (s->stale) {
+        s->stale = false;
+        err_free(e);
+        json_decref(result);
+        if (!s->agent->stopping)
+            uv_timer_start(&s->timer, on_timer, BETWEEN_MS, 0);
+        return;
+    }
     if (e && e->code == ERR_BUSY) { /* somebody's own, or a part that a killed noded has left: it ends */
         err_free(e);
         if (!s->agent->stopping)
@@ -201,6 +212,8 @@ void scrub_start(struct scrub *s)
     s->timer.data = s;
     uv_timer_init(s->agent->loop, &s->timer);
     uv_timer_start(&s->timer, on_timer, BETWEEN_MS, 0);
+    if (!s->recorded) /* the first one is due by this time, over restarts */
+        record(s, NULL, NULL, NULL);
 }
 
 struct err *scrub_begin(struct scrub *s, void *owner, agent_done_fn *done)
@@ -223,6 +236,7 @@ struct err *scrub_cancel(struct scrub *s, void *owner, agent_done_fn *done)
 {
     if (s->record.state != SCRUB_RUNNING)
         return err_new(ERR_WRONG_STATE, "No scrub of the pool is under way");
+    s->stale = s->working;
     end(s, SCRUB_CANCELLED, NULL, owner, done);
     return NULL;
 }

@@ -66,6 +66,8 @@ bool cli_is_usage(const struct err *e);
 
 /* One request, answered with the envelope's data (the caller's; may be NULL pointers for body and ret). */
 MUST_USE struct err *cli_call(struct cli *cli, const char *method, const char *path, const json_t *body, json_t **ret);
+/* A GET whose answer is to be shown: with --json that is done, and *ret stays NULL. */
+MUST_USE struct err *cli_show(struct cli *cli, const char *path, json_t **ret);
 /* Opens the connection that cli->client is for; it may be open already. */
 MUST_USE struct err *cli_connect(struct cli *cli);
 /* Whether the node may be another machine. */

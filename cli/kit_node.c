@@ -35,17 +35,13 @@ struct err *cmd_kit_list(struct cli *cli)
 {
     static const char *const headers[] = {"KIT", "VERSION", "SUITE", "CONTAINERS", "SERVICES", NULL};
     autojson data = NULL;
-    struct err *e = cli_call(cli, "GET", KITS, NULL, &data);
+    struct err *e = cli_show(cli, KITS, &data);
     struct table *t;
     json_t *kit;
     size_t i;
 
-    if (e)
+    if (e || !data)
         return e;
-    if (cli->json) {
-        output_json(data);
-        return NULL;
-    }
     t = table_new(headers);
     json_array_foreach(json_object_get(data, "kits"), i, kit)
     {

@@ -5,6 +5,7 @@
 
 #include "base/str.h"
 #include "cli/cli.h"
+#include "cli/output.h"
 
 #define ANSWER_TIMEOUT_S 660 /* the API's longest operation is 600 s */
 
@@ -48,6 +49,18 @@ struct err *cli_call(struct cli *cli, const char *method, const char *path, cons
     struct err *e = cli_connect(cli);
 
     return e ? e : client_call(cli->client, method, path, body, ret);
+}
+
+struct err *cli_show(struct cli *cli, const char *path, json_t **ret)
+{
+    autojson data = NULL;
+    struct err *e = cli_call(cli, "GET", path, NULL, &data);
+
+    if (!e && cli->json)
+        output_json(data);
+    else if (!e)
+        *ret = steal(&data);
+    return e;
 }
 
 int main(int argc, char **argv)

@@ -69,17 +69,13 @@ struct err *cmd_routes(struct cli *cli)
 {
     static const char *const headers[] = {"CONTAINER", "NAME", "STATUS", "IPV4", "IPV6", "SERVICES", NULL};
     autojson data = NULL;
-    struct err *e = cli_call(cli, "GET", "/api/v1/node/routes", NULL, &data);
+    struct err *e = cli_show(cli, "/api/v1/node/routes", &data);
     struct table *t;
     const json_t *r;
     size_t i;
 
-    if (e)
+    if (e || !data)
         return e;
-    if (cli->json) {
-        output_json(data);
-        return NULL;
-    }
     t = table_new(headers);
     json_array_foreach(json_object_get(data, "routes"), i, r)
     {

@@ -201,13 +201,9 @@ struct err *cmd_project_stats(struct cli *cli)
     if (e)
         return e;
     below = str_fmt("%s/stats", path);
-    e = cli_call(cli, "GET", below, NULL, &data);
-    if (e)
+    e = cli_show(cli, below, &data);
+    if (e || !data)
         return e;
-    if (cli->json) {
-        output_json(data);
-        return NULL;
-    }
     t = table_new(headers);
     json_array_foreach(json_object_get(data, "stats"), i, c)
     {

@@ -50,13 +50,9 @@ struct err *cmd_stats(struct cli *cli)
     if (e)
         return e;
     path = str_fmt("/api/v1/containers/%s/stats", id);
-    e = cli_call(cli, "GET", path, NULL, &data);
-    if (e)
+    e = cli_show(cli, path, &data);
+    if (e || !data)
         return e;
-    if (cli->json) {
-        output_json(data);
-        return NULL;
-    }
     memory = json_object_get(data, "memory");
     output_line("Status", output_member(data, "status"));
     output_line("Started", output_member(data, "started_at"));

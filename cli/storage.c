@@ -71,17 +71,13 @@ struct err *cmd_storage_show(struct cli *cli)
 {
     static const char *const headers[] = {"CONTAINER", "NAME", "WRITTEN", "SNAPSHOTS", "IN SNAPSHOTS", NULL};
     autojson data = NULL;
-    struct err *e = cli_call(cli, "GET", "/api/v1/node/storage", NULL, &data);
+    struct err *e = cli_show(cli, "/api/v1/node/storage", &data);
     struct table *t;
     json_t *c;
     size_t i;
 
-    if (e)
+    if (e || !data)
         return e;
-    if (cli->json) {
-        output_json(data);
-        return NULL;
-    }
     show_pool(data);
     t = table_new(headers);
     json_array_foreach(json_object_get(data, "containers"), i, c)

@@ -8,17 +8,13 @@ struct err *cmd_transfers(struct cli *cli)
 {
     static const char *const headers[] = {"CONTAINER", "DIRECTION", "SERVER", "BYTES", "SINCE", NULL};
     autojson data = NULL;
-    struct err *e = cli_call(cli, "GET", "/api/v1/node/transfers", NULL, &data);
+    struct err *e = cli_show(cli, "/api/v1/node/transfers", &data);
     struct table *t;
     json_t *j;
     size_t i;
 
-    if (e)
+    if (e || !data)
         return e;
-    if (cli->json) {
-        output_json(data);
-        return NULL;
-    }
     t = table_new(headers);
     json_array_foreach(json_object_get(data, "transfers"), i, j)
     {

@@ -46,8 +46,9 @@ MUST_USE struct err *image_import(const struct image_import *in, json_t **ret);
 /* Copies of an image's subvolume, see agent/image_base.h: base 0 is the image itself. The path is the caller's. */
 #define IMAGE_BASES_MAX 128
 char *image_base_path(const char *pool, const char *fingerprint, int64_t n);
-/* Idempotent, n >= 1. What an interrupted call leaves counts for nothing. */
-MUST_USE struct err *image_base_make(const char *pool, const char *fingerprint, int64_t n);
+/* Idempotent, n >= 1. What an interrupted call leaves counts for nothing. reserve: bytes of the pool that stay free,
+ * else ERR_HOST. */
+MUST_USE struct err *image_base_make(const char *pool, const char *fingerprint, int64_t n, int64_t reserve);
 
 /* An image from the root file system at `source`, a subvolume that does not change: without its host name, keys,
  * machine id and environment. *ret as of image_import; the fingerprint is the digest of the tree. */

@@ -23,9 +23,9 @@ static struct err *feed(void *owner, const void *data, size_t len)
     return receive_feed(owner, data, len);
 }
 
-static struct err *copy(const char *image, const char *dir, const char *temporary)
+static struct err *copy(const char *image, const char *dir, const char *temporary, int64_t reserve)
 {
-    const struct receive_limits limits = {.bytes = INT64_MAX};
+    const struct receive_limits limits = {.bytes = INT64_MAX, .reserve = reserve};
     auto_(receive_free) struct receiver *receiver = NULL;
     struct receive_info info;
     autofd int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -41,7 +41,7 @@ static struct err *copy(const char *image, const char *dir, const char *temporar
     return e ? e : receive_end(receiver, &info);
 }
 
-struct err *image_base_make(const char *pool, const char *fingerprint, int64_t n)
+struct err *image_base_make(const char *pool, const char *fingerprint, int64_t n, int64_t reserve)
 {
     autofree char *images = layout_images(pool), *image = NULL, *final = NULL, *temporary = NULL;
     autofd int lock = -1;
@@ -55,7 +55,7 @@ struct err *image_base_make(const char *pool, const char *fingerprint, int64_t n
     e = install_begin(pool, images, &lock);
     if (e || subvolume_exists(final))
         return e;
-    e = copy(image, images, temporary);
+    e = copy(image, images, temporary, reserve);
     if (!e)
         e = install_finish(temporary, final);
     if (!e && !subvolume_exists(image)) { /* it was removed meanwhile */

@@ -68,6 +68,7 @@ JSON_TABLE(job_image_table, "image", image_fields);
 static const struct json_field image_base_fields[] = {
     F_STRING(struct job_image_base, fingerprint, .required = true),
     F_INT(struct job_image_base, base, .required = true),
+    F_INT(struct job_image_base, reserve_bytes, .required = true),
 };
 JSON_TABLE(job_image_base_table, "image.base", image_base_fields);
 

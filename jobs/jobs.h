@@ -105,6 +105,7 @@ extern const struct json_table job_image_table;
 struct job_image_base {
     char *fingerprint;
     int64_t base;
+    int64_t reserve_bytes; /* of the pool that must stay free */
 };
 extern const struct json_table job_image_base_table;
 

@@ -67,7 +67,7 @@ struct err *job_do_image_base(const struct job *job, void *args, UNUSED json_t *
 {
     const struct job_image_base *a = args;
 
-    return image_base_make(job->target.pool, a->fingerprint, a->base);
+    return image_base_make(job->target.pool, a->fingerprint, a->base, a->reserve_bytes);
 }
 
 struct err *job_do_kit_install(const struct job *job, void *args, json_t **ret)

@@ -18,8 +18,9 @@ enum { CTL_ENABLE_SIMPLE = 4 };
 
 /* Groups: level in the upper 16 bits; level 0 are the subvolumes, by their ids. */
 #define LEVEL_SHIFT 48
-#define ACCOUNT(id) ((uint64_t)1 << LEVEL_SHIFT | (id))
-#define ACCOUNTS_END ((uint64_t)2 << LEVEL_SHIFT)
+#define LEVEL UINT64_C(0x6e64) /* "nd": an administrator's own groups are at low levels */
+#define ACCOUNT(id) (LEVEL << LEVEL_SHIFT | (id))
+#define ACCOUNTS_END ((LEVEL + 1) << LEVEL_SHIFT)
 
 /* The first item of the quota tree between two keys that differ in the offset only; ret: its first `size` bytes, may be
  * NULL. False when there is none, or no quota tree. */

@@ -24,10 +24,10 @@ int64_t quota_own(const char *subvolume);
 int64_t quota_of_id(int pool_fd, uint64_t id);
 
 /*
- * An account is a group of level 1 that the roots of one container belong to, the present one and those before: what
- * they wrote counts for as long as it exists, be it in snapshots only. Subvolumes that are made inside a root belong to
- * the root's account from the start (Linux 6.8). It is named by the id of its first root, which the file system gives
- * only once. Without simple quotas there are no accounts, and that is no error.
+ * An account is a group, of a level that only we use, that the roots of one container belong to, the present one and
+ * those before: what they wrote counts for as long as it exists, be it in snapshots only. Subvolumes that are made
+ * inside a root belong to the root's account from the start (Linux 6.8). It is named by the id of its first root, which
+ * the file system gives only once. Without simple quotas there are no accounts, and that is no error.
  */
 MUST_USE struct err *quota_account_open(const char *root); /* idempotent */
 /* `to` becomes one of the account that `from` is of. */

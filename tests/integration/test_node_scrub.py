@@ -115,13 +115,17 @@ def test_cancelled(node):
     assert act(node, "start").status == 200
     assert act(node, "cancel").data["state"] == "cancelled"
     assert scrub(node)["state"] == "cancelled"
+    assert act(node, "start").status == 200
+    done = finished(node)
+    assert done["done_bytes"] == done["total_bytes"], "what the cancelled one was reading does not count"
 
 
 def test_it_comes_by_itself(node):
     node.stop()
     with sqlite3.connect(f"{node.state}/noded.db") as db:
-        text = db.execute("SELECT value FROM meta WHERE key = 'scrub'").fetchone()
-        assert text is None, "nothing has happened yet"
-        db.execute("INSERT INTO meta (key, value) VALUES ('scrub', ?)", (json.dumps({"state": "never", "since": 1000}),))
+        (text,) = db.execute("SELECT value FROM meta WHERE key = 'scrub'").fetchone()
+        record = json.loads(text)
+        assert record["state"] == "never" and record["since"] > 0, "since when nothing has happened outlives restarts"
+        db.execute("UPDATE meta SET value = ? WHERE key = 'scrub'", (json.dumps({**record, "since": 1000}),))
     node.start()
     wait_for(lambda: scrub(node)["state"] == "finished", 60, what="a scrub that nobody began")
