@@ -8,6 +8,15 @@ def pytest_configure(config):
         raise pytest.UsageError("integration tests run through tests/run, which gives them namespaces of their own")
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A test of packets that fails says what the kernel had at that moment: the next run may not fail again."""
+    report = (yield).get_result()
+    lab = item.funcargs.get("lab")
+    if report.when == "call" and report.failed and hasattr(lab, "state"):
+        report.sections.append(("the network", lab.state()))
+
+
 @pytest.fixture(scope="session")
 def archive():
     return world.image_archive()

@@ -327,6 +327,13 @@ class Lab:
         c.ip("-6", "route", "add", "default", "via", "fe80::1", "dev", "eth0")
         return c
 
+    def state(self):
+        """What is needed to understand a packet that was lost: neighbours, connections and counters of every namespace, the host's tables."""
+        commands = [(space, argv) for space in self.spaces
+                    for argv in (("ip", "neigh"), ("conntrack", "-L"), ("ss", "-tan"), ("nstat", "-as"))]
+        commands.append((self.host, ("nft", "list", "ruleset")))
+        return "\n".join(f"== {space.name}: {' '.join(argv)}\n{space.exec(*argv, check=False).stdout}" for space, argv in commands)
+
     def close(self):
         for space in self.spaces:
             space.delete()
