@@ -83,6 +83,12 @@ def needs_room(node, box, copy):
     }
 
 
+def test_tree_nodes_are_pages(node):
+    """Larger ones make each further snapshot of a container dearer."""
+    uuid = run("findmnt", "-no", "UUID", node.pool).strip()
+    assert int(open(f"/sys/fs/btrfs/{uuid}/nodesize", encoding="ascii").read()) == os.sysconf("SC_PAGESIZE")
+
+
 def test_low_is_told_before_it_is_full(node, box, ballast):
     total = storage(node)["total_bytes"]
     ballast.leave(node, total * 18 // 100)
