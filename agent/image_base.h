@@ -10,3 +10,6 @@
 
 /* Which one a new container is made from: the first that has room, else the one with the fewest containers. */
 int64_t image_base_choose(struct agent *a, struct image *i);
+
+/* A container of that image is gone (NULL: of none): bases that are not needed any more go, the last first. */
+void image_base_release(struct agent *a, const char *fingerprint);

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 
 #include "agent/event.h"
+#include "agent/image_base.h"
 #include "agent/project.h"
 #include "agent/share.h"
 #include "agent/watch.h"
@@ -89,9 +90,10 @@ static void after_operation(struct agent *a, struct container *c, bool new_root)
 /* Nothing of it is left. */
 static void forget(struct agent *a, struct container *c)
 {
-    autofree char *project_id = str_dup(guest_ramdisk_project(c));
+    autofree char *project_id = str_dup(guest_ramdisk_project(c)), *image = str_dup(c->record.image_fingerprint);
 
     agent_remove(a, c);
+    image_base_release(a, image);
     if (project_id)
         guest_drop_ramdisks(a, project_id);
 }

@@ -50,6 +50,8 @@ char *image_base_path(const char *pool, const char *fingerprint, int64_t n);
  * else ERR_HOST. */
 MUST_USE struct err *image_base_make(const char *pool, const char *fingerprint, int64_t n, int64_t reserve);
 
+MUST_USE struct err *image_base_remove(const char *pool, const char *fingerprint, int64_t n); /* missing is success */
+
 /* An image from the root file system at `source`, a subvolume that does not change: without its host name, keys,
  * machine id and environment. *ret as of image_import; the fingerprint is the digest of the tree. */
 MUST_USE struct err *image_publish(const char *pool, const char *source, json_t **ret);

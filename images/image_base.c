@@ -41,14 +41,34 @@ static struct err *copy(const char *image, const char *dir, const char *temporar
     return e ? e : receive_end(receiver, &info);
 }
 
+static struct err *check(const char *fingerprint, int64_t n)
+{
+    if (!image_fingerprint_ok(fingerprint) || n < 1 || n > IMAGE_BASES_MAX)
+        return err_field("base", "no base of an image");
+    return NULL;
+}
+
+struct err *image_base_remove(const char *pool, const char *fingerprint, int64_t n)
+{
+    autofree char *path = NULL;
+    struct err *e = check(fingerprint, n);
+
+    if (e)
+        return e;
+    path = image_base_path(pool, fingerprint, n);
+    e = failpoint("image.base_removed");
+    return e ? e : subvolume_delete(pool, path);
+}
+
 struct err *image_base_make(const char *pool, const char *fingerprint, int64_t n, int64_t reserve)
 {
     autofree char *images = layout_images(pool), *image = NULL, *final = NULL, *temporary = NULL;
     autofd int lock = -1;
     struct err *e;
 
-    if (!image_fingerprint_ok(fingerprint) || n < 1 || n > IMAGE_BASES_MAX)
-        return err_field("base", "no base of an image");
+    e = check(fingerprint, n);
+    if (e)
+        return e;
     image = layout_image(pool, fingerprint);
     final = image_base_path(pool, fingerprint, n);
     temporary = layout_temporary(images, name_in(final));

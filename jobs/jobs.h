@@ -101,7 +101,7 @@ struct job_image {
 };
 extern const struct json_table job_image_table;
 
-/* image.base -> {}: a further copy of an image's subvolume, see agent/image_base.h. */
+/* image.base -> {}: a further copy of an image's subvolume, see agent/image_base.h. image.base_remove -> {}. */
 struct job_image_base {
     char *fingerprint;
     int64_t base;
@@ -326,6 +326,7 @@ extern const struct json_table job_look_table;
     X(JOB_EXPORT, "container.export", &job_export_table, JOB_STREAM_MS)                                                \
     X(JOB_IMPORT, "container.import", &job_import_table, JOB_STREAM_MS)                                                \
     X(JOB_IMAGE_BASE, "image.base", &job_image_base_table, 600000)                                                     \
+    X(JOB_IMAGE_BASE_REMOVE, "image.base_remove", &job_image_base_table, 60000)                                        \
     X(JOB_KIT_INSTALL, "kit.install", &job_kit_install_table, 120000)                                                  \
     X(JOB_KIT_REMOVE, "kit.remove", &job_kit_remove_table, 120000)                                                     \
     X(JOB_KITS, "container.kits", &job_kits_table, 45000)                                                              \

@@ -70,6 +70,13 @@ struct err *job_do_image_base(const struct job *job, void *args, UNUSED json_t *
     return image_base_make(job->target.pool, a->fingerprint, a->base, a->reserve_bytes);
 }
 
+struct err *job_do_image_base_remove(const struct job *job, void *args, UNUSED json_t **ret)
+{
+    const struct job_image_base *a = args;
+
+    return image_base_remove(job->target.pool, a->fingerprint, a->base);
+}
+
 struct err *job_do_kit_install(const struct job *job, void *args, json_t **ret)
 {
     const struct job_kit_install *a = args;

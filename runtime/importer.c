@@ -11,6 +11,7 @@ static const struct worker_row rows[JOB_KIND_MAX] = {
     [JOB_EXPORT] = {job_do_export, sizeof(struct job_export), true},
     [JOB_IMPORT] = {job_do_import, sizeof(struct job_import), true},
     [JOB_IMAGE_BASE] = {job_do_image_base, sizeof(struct job_image_base), false},
+    [JOB_IMAGE_BASE_REMOVE] = {job_do_image_base_remove, sizeof(struct job_image_base), false},
     [JOB_KIT_INSTALL] = {job_do_kit_install, sizeof(struct job_kit_install), false},
     [JOB_KIT_REMOVE] = {job_do_kit_remove, sizeof(struct job_kit_remove), false},
     [JOB_KITS] = {job_do_kits, sizeof(struct job_kits), true},

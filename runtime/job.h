@@ -29,6 +29,7 @@ struct err *job_do_image_remove(const struct job *job, void *args, json_t **ret)
 struct err *job_do_export(const struct job *job, void *args, json_t **ret);
 struct err *job_do_import(const struct job *job, void *args, json_t **ret);
 struct err *job_do_image_base(const struct job *job, void *args, json_t **ret);
+struct err *job_do_image_base_remove(const struct job *job, void *args, json_t **ret);
 struct err *job_do_kit_install(const struct job *job, void *args, json_t **ret);
 struct err *job_do_kit_remove(const struct job *job, void *args, json_t **ret);
 struct err *job_do_kits(const struct job *job, void *args, json_t **ret);

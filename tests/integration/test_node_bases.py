@@ -84,8 +84,33 @@ def test_a_second_base(node):
     for cid in (*made, copy.data["id"]):
         node.delete(cid)
     node.wait_idle()
+    wait_for(lambda: list(bases(node).values()) == [first], 10, what="the end of the base that nobody needs")
     assert node.call("DELETE", f"/api/v1/node/images/{first}?force=true").status == 200
     wait_for(lambda: bases(node) == {}, 10, what="the end of all bases")
+
+
+def test_what_is_not_needed_goes_and_comes_again(node):
+    made = create(node, MOST)
+    wait_for(lambda: len(bases(node)) == 2, 60, what="another base")
+    made += create(node, 2)
+    assert children(node) == [MOST, 2]
+    for cid in made[-2:]:
+        node.delete(cid)
+    node.wait_idle()
+    assert children(node) == [MOST, 0], "the next container would need it"
+    for cid in made[:3]:
+        node.delete(cid)
+    node.wait_idle()
+    assert children(node) == [MOST - 3, 0], "it would soon be needed again"
+    node.restart("image.base_removed=error")
+    node.delete(made[3])
+    wait_for(lambda: "a base of an image could not be removed" in node.log(), 10, what="the failure")
+    assert children(node) == [MOST - 4, 0]
+    node.restart()
+    node.delete(made[4])
+    wait_for(lambda: len(bases(node)) == 1, 10, what="the end of the second base")
+    create(node, 5)
+    wait_for(lambda: len(bases(node)) == 2, 60, what="another base again")
 
 
 def test_a_crash_while_it_is_made(node):
@@ -102,12 +127,13 @@ def test_a_crash_while_it_is_made(node):
 
 
 def test_what_a_crashed_removal_leaves(node):
-    for cid in create(node, MOST):
-        node.delete(cid)
+    made = create(node, MOST)
     wait_for(lambda: len(bases(node)) == 2, 60, what="another base")
+    node.restart("image.base_removed=error,image.removed=kill")
+    for cid in made:
+        node.delete(cid)
     node.wait_idle()
     first = min(bases(node).values())
-    node.restart("image.removed=kill")
     node.call("DELETE", f"/api/v1/node/images/{first}")
     node.wait_idle()
     assert list(bases(node).values()) == [first + "~1"]
