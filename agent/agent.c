@@ -142,6 +142,15 @@ void agent_job(struct agent *a, enum job_kind kind, int64_t slot, const void *ar
         reclaim_job_begun(a->reclaim, kind);
 }
 
+void agent_wait_job(struct agent *a, enum job_kind kind, int64_t slot, const void *args, int64_t patience_ms,
+                    void *owner, worker_done_fn *done)
+{
+    const struct job_target target = {
+        .pool = a->config->pool, .run_dir = a->config->run_dir, .cgroup = a->config->cgroup, .slot = slot};
+
+    workers_run(a->wait_workers, kind, job_request(kind, &target, args), patience_ms, NULL, owner, done);
+}
+
 void agent_stream_job(struct agent *a, enum job_kind kind, int64_t slot, const void *args, const struct worker_io *io,
                       void *owner, worker_done_fn *done)
 {
@@ -185,10 +194,10 @@ void record_log(struct agent *a, struct store_tx *tx, const struct container *c,
     char id[ID_OBJECT_LEN + 1];
 
     event_add(a, tx, type, c,
-              json_pack("{s:s, s:s?, s:s, s:O, s:s, s:O?, s:O?}", "name", c->record.name, "from_status", from,
+              json_pack("{s:s, s:s?, s:s, s:O, s:s, s:O?, s:O?, s:O?}", "name", c->record.name, "from_status", from,
                         "to_status", to, "duration_ms", duration, "triggered_by", triggered_by, "operation",
-                        json_object_get(metadata, "command"), "operation_id",
-                        json_object_get(metadata, "operation_id")));
+                        json_object_get(metadata, "command"), "operation_id", json_object_get(metadata, "operation_id"),
+                        "kits_ready_ms", json_object_get(metadata, "kits_ready_ms")));
     id_object(id);
     store_tx_add(tx, STORE_LOG_ADD,
                  json_pack("[s, s, s?, s, I, O, s, o, I]", id, c->record.id, from, to, (json_int_t)now, duration,

@@ -53,6 +53,7 @@ struct agent {
     struct conflicts *conflicts;
     struct workers *workers;
     struct workers *stream_workers; /* long ones that wait for somebody's bytes: not to hold up the others */
+    struct workers *wait_workers;   /* those that wait for something to happen inside a container */
     struct peers *peers;            /* peer.h */
 
     struct relay *relays; /* all, also those that end */
@@ -115,6 +116,10 @@ void agent_commit(struct agent *a, struct store_tx *tx, void *owner, agent_done_
 /* A job about a slot (0: none). args may be NULL; extra_ms is added to the deadline. */
 void agent_job(struct agent *a, enum job_kind kind, int64_t slot, const void *args, int64_t extra_ms, void *owner,
                worker_done_fn *done);
+
+/* A job that waits inside a container for as long as its arguments say, patience_ms. */
+void agent_wait_job(struct agent *a, enum job_kind kind, int64_t slot, const void *args, int64_t patience_ms,
+                    void *owner, worker_done_fn *done);
 
 /* A job that takes as long as who sends or takes its bytes. */
 void agent_stream_job(struct agent *a, enum job_kind kind, int64_t slot, const void *args, const struct worker_io *io,

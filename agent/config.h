@@ -21,7 +21,7 @@ struct config {
     int64_t images_keep_days;
     char **image_remotes, *image_remote_ca;
     char **kits_enabled;
-    int64_t health_timeout_s;
+    int64_t health_timeout_s, create_wait_s;
     char *table, *veth_prefix, *ipv4_pool, *ipv6_pool, *uplink, *firewall_ipv6;
     bool inter_container, quota;
     char **host_ports, **host_udp_ports, **dns, **proxy_users;

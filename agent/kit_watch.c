@@ -30,7 +30,9 @@ struct kit_look {
     int64_t init_pid, begun_ms, due_ms;
     int attempts;
     bool asking, over;
-    bool fresh; /* seen from its start on: times mean something */
+    bool ready;       /* all of them were; since its start, if that was seen: */
+    int64_t ready_ms; /* else 0 */
+    bool fresh;       /* seen from its start on: times mean something */
 };
 
 struct question {
@@ -81,9 +83,10 @@ static const json_t *known_of(const struct container *c, const json_t *service)
 
 /* Times are of the first answer, counted from the start; what may still come is no failure yet. Whether all are ready.
  */
-static bool settle(const struct container *c, json_t *services, bool over, json_int_t *ret_ms)
+static bool settle(const struct container *c, json_t *services, int64_t begun_ms, bool over, json_int_t *ret_ms)
 {
-    json_int_t now = clock_wall_ms() - c->record.started_at;
+    /* When the question began; the service's own time counts from there. */
+    json_int_t since = clock_wall_ms() - c->record.started_at - (clock_mono_ms() - begun_ms);
     bool ready = true;
     json_t *service;
     size_t i;
@@ -96,8 +99,9 @@ static bool settle(const struct container *c, json_t *services, bool over, json_
         if (str_eq(text(service, "state"), "ready")) {
             json_object_set_new(service, "ready_ms",
                                 str_eq(text(known, "state"), "ready") ? json_incref(json_object_get(known, "ready_ms"))
-                                : c->kit_look->fresh                  ? json_integer(now)
-                                                                      : json_null());
+                                : c->kit_look->fresh
+                                    ? json_integer(since + json_integer_value(json_object_get(service, "ready_ms")))
+                                    : json_null());
             *ret_ms = MAX(*ret_ms, json_integer_value(json_object_get(service, "ready_ms")));
             continue;
         }
@@ -128,17 +132,34 @@ static void tell(struct agent *a, const struct container *c, json_t *services, b
     agent_commit(a, tx, NULL, on_told);
 }
 
-static void take(struct agent *a, struct container *c, json_t *services)
+void kit_watch_begin(const struct agent *a, struct container *c)
+{
+    begin(a, c);
+}
+
+void kit_watch_take(struct agent *a, struct container *c, json_t *services, int64_t begun_ms)
 {
     struct kit_look *look = c->kit_look;
-    bool over = clock_mono_ms() - look->begun_ms > START_TIMES * a->config->health_timeout_s * 1000;
+    bool over;
     json_int_t ms;
-    bool ready = settle(c, services, over, &ms);
 
+    if (!look || look->init_pid != c->init_pid || look->over)
+        return;
+    over = clock_mono_ms() - look->begun_ms > START_TIMES * a->config->health_timeout_s * 1000;
+    look->ready = settle(c, services, begun_ms, over, &ms);
+    look->ready_ms = ms;
     upgrade_note_health(c, services);
-    look->over = ready || over;
+    look->over = look->ready || over;
     if (look->over)
-        tell(a, c, services, ready, ms);
+        tell(a, c, services, look->ready, ms);
+}
+
+bool kit_watch_is_ready(const struct container *c, int64_t *ret_ms)
+{
+    const struct kit_look *look = c->kit_look;
+
+    *ret_ms = look && look->ready ? look->ready_ms : 0;
+    return look && look->ready && look->init_pid == c->init_pid;
 }
 
 /* Later and later, and the later the longer it keeps us waiting: others have to be asked, too. */
@@ -162,7 +183,7 @@ static void on_asked(void *owner, struct err *e, json_t *result)
         c->kit_look->attempts++;
         c->kit_look->due_ms = next_due(c->kit_look, q->begun_ms);
         if (services && !c->kits_next)
-            take(a, c, services);
+            kit_watch_take(a, c, services, q->begun_ms);
     }
     err_ignore(e); /* it ends, or has just ended */
     json_decref(result);

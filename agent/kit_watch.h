@@ -16,5 +16,12 @@ void kit_watch_close(struct kit_watch *w, void *owner, void (*closed)(void *owne
 /* The kits of a container as far as they are known, for runtime_info: a service whose unit has ended since, by a fresh
  * list of units (may be NULL), has failed. The caller's reference. */
 json_t *kit_watch_report(const struct container *c, const json_t *units);
+/* What an operation asks itself while it holds the container: the watch of its present init begins; then services, as a
+ * job about kits tells them, that began at begun_ms (monotonic). What is not ready then the watch goes on asking for,
+ * when the operation has ended. */
+void kit_watch_begin(const struct agent *a, struct container *c);
+void kit_watch_take(struct agent *a, struct container *c, json_t *services, int64_t begun_ms);
+/* Whether all services have answered since its present init began. *ret_ms: how long after the start, 0: not known. */
+bool kit_watch_is_ready(const struct container *c, int64_t *ret_ms);
 /* A container goes away. */
 void kit_watch_forget(struct container *c);

@@ -52,9 +52,13 @@ static void fetch_image(struct operation *op)
 }
 
 static const struct op_step steps[] = {
-    {0, "clean", step_clean, NULL},           {0, "image", fetch_image, NULL},
-    {1, "rootfs", step_rootfs, step_destroy}, {1, "network", step_net_up, step_net_down},
-    {2, "start", step_start, step_kill},      {3, "open", step_net_open, NULL},
+    {0, "clean", step_clean, NULL},
+    {0, "image", fetch_image, NULL},
+    {1, "rootfs", step_rootfs, step_destroy},
+    {1, "network", step_net_up, step_net_down},
+    {2, "start", step_start, step_kill},
+    {3, "open", step_net_open, NULL},
+    {4, "kits", step_kits, NULL},
 };
 
 const struct op_kind op_create = {

@@ -6,6 +6,7 @@
 
 #include "agent/event.h"
 #include "agent/image_base.h"
+#include "agent/kit_watch.h"
 #include "agent/project.h"
 #include "agent/share.h"
 #include "agent/watch.h"
@@ -131,13 +132,17 @@ static const char *command_of(const struct operation *op)
 
 static json_t *log_metadata(const struct operation *op)
 {
-    json_t *steps = json_object();
+    json_t *steps = json_object(), *j;
+    int64_t ready_ms;
 
     for (size_t i = 0; i < op->kind->step_count; i++)
         if (op->begun[i])
             json_object_set_new(steps, op->kind->steps[i].name, json_real((double)op->step_us[i] / 1000.0));
-    return json_pack("{s:s, s:s, s:o, s:s?}", "command", command_of(op), "operation_id", op->id, "steps_ms", steps,
-                     "error", op->error ? err_message(op->error) : NULL);
+    j = json_pack("{s:s, s:s, s:o, s:s?}", "command", command_of(op), "operation_id", op->id, "steps_ms", steps,
+                  "error", op->error ? err_message(op->error) : NULL);
+    if (op->kind->makes_container && kit_watch_is_ready(op->container, &ready_ms))
+        json_object_set_new(j, "kits_ready_ms", json_integer((json_int_t)ready_ms));
+    return j;
 }
 
 static void report(const struct operation *op, int64_t ms)

@@ -37,7 +37,7 @@
 #include "base/log.h"
 #include "base/str.h"
 
-enum { STREAM_WORKERS = 4 };
+enum { STREAM_WORKERS = 4, WAIT_WORKERS = 16 };
 
 struct starter {
     struct agent *agent;
@@ -333,6 +333,7 @@ struct agent *agent_start(uv_loop_t *loop, struct config *config, http_handler_f
     a->runtime = runtime_new(a);
     a->workers = workers_new(loop, config->worker, (size_t)config->workers);
     a->stream_workers = workers_new(loop, config->worker, STREAM_WORKERS);
+    a->wait_workers = workers_new(loop, config->worker, WAIT_WORKERS);
     a->peers = peers_new(a);
     e = begin(s);
     if (e)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/steps.h"
 
+#include "agent/kit_watch.h"
 #include "agent/peer.h"
 #include "agent/relay.h"
 #include "agent/share.h"
@@ -171,6 +172,34 @@ void step_start(struct operation *op)
 
     json_object_set_new(environment, "HOODY_CONTAINER_ID", json_string(c->record.id));
     agent_job(op->agent, JOB_START, c->record.slot, &args, bounded(op, JOB_START), op, on_started);
+}
+
+/* That a service is not ready is no failure: the watch goes on asking, and says so in the end. */
+static void on_kits(void *owner, struct err *e, json_t *result)
+{
+    struct operation *op = owner;
+    json_t *services = json_object_get(result, "services");
+
+    if (services)
+        kit_watch_take(op->agent, op->container, services, op->stage_us / 1000);
+    err_ignore(e);
+    json_decref(result);
+    op_step_done(op, NULL);
+}
+
+void step_kits(struct operation *op)
+{
+    const struct container *c = op->container;
+    const int64_t patience_ms = op->agent->config->create_wait_s * 1000;
+    const struct job_kits args = {
+        .before = c->record.kits, .kits = c->record.kits, .timeout_ms = patience_ms, .boot = true};
+
+    if (patience_ms == 0 || json_array_size(c->record.kits) == 0) {
+        op_step_done(op, NULL);
+        return;
+    }
+    kit_watch_begin(op->agent, op->container);
+    agent_wait_job(op->agent, JOB_KITS, c->record.slot, &args, patience_ms, op, on_kits);
 }
 
 static void stop(struct operation *op, int64_t timeout_ms)

@@ -89,6 +89,7 @@ static const struct json_field kits_fields[] = {
     F_JSON(struct job_kits, before, .required = true, .has_type = true, .type = JSON_ARRAY),
     F_JSON(struct job_kits, kits, .required = true, .has_type = true, .type = JSON_ARRAY),
     F_INT(struct job_kits, timeout_ms, .required = true, .min = 1, .max = 600000),
+    F_BOOL(struct job_kits, boot),
 };
 JSON_TABLE(job_kits_table, "kits", kits_fields);
 

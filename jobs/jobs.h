@@ -129,6 +129,7 @@ extern const struct json_table job_kit_remove_table;
 struct job_kits {
     json_t *before, *kits; /* arrays of {"name", "version"} */
     int64_t timeout_ms;
+    bool boot; /* it starts: they are asked less often, and systemd must have come up, too */
 };
 extern const struct json_table job_kits_table;
 

@@ -160,8 +160,11 @@ static struct err *change(const struct job *job, const struct job_kits *a, bool 
 struct err *job_do_kits(const struct job *job, void *args, json_t **ret)
 {
     const struct job_kits *a = args;
-    struct kits_work w = {
-        .stop = json_array(), .start = json_array(), .services = json_array(), .timeout_ms = a->timeout_ms};
+    struct kits_work w = {.stop = json_array(),
+                          .start = json_array(),
+                          .services = json_array(),
+                          .timeout_ms = a->timeout_ms,
+                          .boot = a->boot};
     bool running = true;
     struct err *e = plan(job, a, &w);
 

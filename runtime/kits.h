@@ -11,6 +11,7 @@ struct kits_work {
     json_t *stop, *start; /* arrays of units */
     json_t *services;     /* array: those that must be ready in the end */
     int64_t timeout_ms;
+    bool boot; /* systemd must have come up, too */
 };
 
 /* An inside_fn; arg is a struct kits_work. Tells "services": [{"kit", "slug", "unit", "port", "state": "ready" or

@@ -17,11 +17,24 @@
 #define UNIT SYSTEMD ".Unit"
 #define MANAGER SYSTEMD ".Manager"
 #define MANAGER_PATH "/org/freedesktop/systemd1"
-enum { PAUSE_MS = 10, RELOAD_US = 10000000, TEXT_MAX = 200 };
+enum { PAUSE_MS = 10, BOOT_PAUSE_MS = 25, RELOAD_US = 10000000, TEXT_MAX = 200 };
 
 static void pause_a_moment(void)
 {
     (void)poll(NULL, 0, PAUSE_MS);
+}
+
+/* Whether systemd has done what there is to do at its start, with or without success. */
+static bool has_come_up(sd_bus *bus)
+{
+    char *state = NULL;
+    bool up;
+
+    if (sd_bus_get_property_string(bus, SYSTEMD, MANAGER_PATH, MANAGER, "SystemState", NULL, &state) < 0)
+        return false;
+    up = !str_eq(state, "initializing") && !str_eq(state, "starting");
+    free(state);
+    return up;
 }
 
 static sd_bus *await_bus(int64_t end)
@@ -150,7 +163,7 @@ static json_t *look_at_all(sd_bus *bus, const struct kits_work *w, int64_t begun
         json_array_append_new(results, result);
     }
     do {
-        settled = true;
+        settled = !w->boot || !bus || has_come_up(bus);
         json_array_foreach(w->services, i, service)
         {
             json_t *result = json_array_get(results, i);
@@ -163,7 +176,7 @@ static json_t *look_at_all(sd_bus *bus, const struct kits_work *w, int64_t begun
             }
         }
         if (!settled)
-            pause_a_moment();
+            (void)poll(NULL, 0, w->boot ? BOOT_PAUSE_MS : PAUSE_MS);
     } while (!settled && clock_mono_ms() < end);
     return results;
 }

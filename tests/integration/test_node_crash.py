@@ -8,7 +8,7 @@ import threading
 import pytest
 from daemon import PROJECT, Daemon
 
-CREATE = ["intent", "rootfs", "network", "start", "open", "commit"]
+CREATE = ["intent", "rootfs", "network", "start", "open", "kits", "commit"]
 POINTS = ([f"create.{s}" for s in CREATE] + [f"copy.{s}" for s in CREATE] +
           [f"snapshot.{s}" for s in ("intent", "snapshot", "commit")] +
           [f"snapshot-delete.{s}" for s in ("intent", "delete", "commit")] +

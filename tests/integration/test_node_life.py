@@ -2,6 +2,7 @@
 """One container through the API, from create to delete, on a real node."""
 import json
 import socket
+import time
 
 import pytest
 from daemon import Daemon
@@ -36,6 +37,19 @@ def test_reaches_running_with_all_kits(node, box):
     assert node.wait_booted(box) == "running", node.inside(box, "systemctl", "--failed")
     for unit in ("hoody-files.service", "hoody-whoami.service", "hoody-journal.socket", "hoody-terminal.socket"):
         assert node.inside(box, "systemctl", "is-active", unit) == "active"
+
+
+def test_a_create_answers_with_all_kits_ready(node):
+    begun = time.monotonic()
+    made = node.create("ready")
+    seconds, cid = time.monotonic() - begun, made["id"]
+    event = node.get(f"/api/v1/events?container_id={cid}&event_type=container.running").data["events"][0]["payload"]
+    kits = {s["slug"]: s["state"] for s in node.get(f"/api/v1/containers/{cid}?runtime=true").data["runtime_info"]["kits"]}
+    assert made["status"] == "running" and kits == dict.fromkeys(("whoami", "files", "logs", "terminal"), "ready")
+    assert 0 < event["kits_ready_ms"] <= seconds * 1000 and seconds < 10
+    for port in (7001, 7003):
+        assert node.inside(cid, "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"http://127.0.0.1:{port}/") == "200"
+    assert node.delete(cid).status == 200
 
 
 def test_is_unprivileged_with_a_range_of_its_own(node, box):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Other kits for containers that are there: what restarts, what does not, what is undone, and what a crash leaves."""
 import os
+import time
 
 import pytest
 from daemon import Daemon
@@ -15,7 +16,7 @@ def lab(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def node(lab):
-    d = Daemon(kits__public_key=lab.public, kits__health_timeout=5)
+    d = Daemon(kits__public_key=lab.public, kits__health_timeout=5, kits__create_wait=3)
     os.makedirs(d.dir + "/kits")
     d.start()
     for name, version, port, more in (("web", "1.0", 7201, {}), ("web", "2.0", 7201, {}), ("web", "3.0", 7211, {}),
@@ -110,6 +111,20 @@ def runtime_kits(node, cid):
     return {s["slug"]: s for s in info["kits"]} if info else {}
 
 
+def running_event(node, cid):
+    return node.get(f"/api/v1/events?container_id={cid}&event_type=container.running").data["events"][0]["payload"]
+
+
+def test_a_create_runs_when_its_kits_are_ready(node):
+    begun = time.monotonic()
+    sick = node.create("sick", wait=False)["id"]
+    wait_for(lambda: node.container(sick)["status"] == "running", 30, 0.1, "the end of the wait")
+    assert 2 < time.monotonic() - begun < 12  # kits.create_wait, and not for ever
+    assert running_event(node, sick)["kits_ready_ms"] is None
+    assert answers(node, sick, 7202) and not answers(node, sick, 7201)
+    node.delete(sick)
+
+
 def test_ready_and_failed_are_told(node):
     sick = node.create("sick-from-the-start")["id"]  # the newest web does not answer on its port
     cid = made(node, "told")
@@ -126,8 +141,9 @@ def test_ready_and_failed_are_told(node):
     wait_for(lambda: runtime_kits(node, cid)["web"]["state"] == "failed", 10, 0.5, "the failure")
     assert "hoody-web.service" in runtime_kits(node, cid)["web"]["error"]
     node.delete(cid)
+    before = len(events(node, sick, "unhealthy"))  # of its creation
     node.op(sick, "restart")
-    wait_for(lambda: events(node, sick, "unhealthy"), 90, 0.5, "the event")
+    wait_for(lambda: len(events(node, sick, "unhealthy")) > before, 90, 0.5, "the event")
     told = {s["slug"]: s for s in events(node, sick, "unhealthy")[0]["services"]}
     assert told["web"]["state"] == "failed" and "7201" in told["web"]["error"] and told["side"]["state"] == "ready"
     assert runtime_kits(node, sick)["web"]["state"] == "failed"
