@@ -131,33 +131,50 @@ void agent_commit(struct agent *a, struct store_tx *tx, void *owner, agent_done_
     lane_submit(a->store_lane, commit_work, c, commit_done);
 }
 
-void agent_job(struct agent *a, enum job_kind kind, int64_t slot, const void *args, int64_t extra_ms, void *owner,
-               worker_done_fn *done)
+struct running_job {
+    struct agent *agent;
+    enum job_kind kind;
+    void *owner;
+    worker_done_fn *done;
+};
+
+static void on_job(void *owner, struct err *e, json_t *result)
+{
+    struct running_job *j = owner;
+
+    if (j->agent->reclaim)
+        reclaim_job_ended(j->agent->reclaim, j->kind);
+    j->done(j->owner, e, result);
+    free(j);
+}
+
+void agent_job_in(struct agent *a, struct workers *workers, enum job_kind kind, int64_t slot, const void *args,
+                  int64_t extra_ms, const struct worker_io *io, void *owner, worker_done_fn *done)
 {
     const struct job_target target = {
         .pool = a->config->pool, .run_dir = a->config->run_dir, .cgroup = a->config->cgroup, .slot = slot};
+    struct running_job *j = mem_new(struct running_job);
 
-    workers_run(a->workers, kind, job_request(kind, &target, args), extra_ms, NULL, owner, done);
-    if (a->reclaim)
-        reclaim_job_begun(a->reclaim, kind);
+    *j = (struct running_job){a, kind, owner, done};
+    workers_run(workers, kind, job_request(kind, &target, args), extra_ms, io, j, on_job);
+}
+
+void agent_job(struct agent *a, enum job_kind kind, int64_t slot, const void *args, int64_t extra_ms, void *owner,
+               worker_done_fn *done)
+{
+    agent_job_in(a, a->workers, kind, slot, args, extra_ms, NULL, owner, done);
 }
 
 void agent_wait_job(struct agent *a, enum job_kind kind, int64_t slot, const void *args, int64_t patience_ms,
                     void *owner, worker_done_fn *done)
 {
-    const struct job_target target = {
-        .pool = a->config->pool, .run_dir = a->config->run_dir, .cgroup = a->config->cgroup, .slot = slot};
-
-    workers_run(a->wait_workers, kind, job_request(kind, &target, args), patience_ms, NULL, owner, done);
+    agent_job_in(a, a->wait_workers, kind, slot, args, patience_ms, NULL, owner, done);
 }
 
 void agent_stream_job(struct agent *a, enum job_kind kind, int64_t slot, const void *args, const struct worker_io *io,
                       void *owner, worker_done_fn *done)
 {
-    const struct job_target target = {
-        .pool = a->config->pool, .run_dir = a->config->run_dir, .cgroup = a->config->cgroup, .slot = slot};
-
-    workers_run(a->stream_workers, kind, job_request(kind, &target, args), 0, io, owner, done);
+    agent_job_in(a, a->stream_workers, kind, slot, args, 0, io, owner, done);
 }
 
 /* A container whose deletion is on its way to the disk would come back with the first, and the others refer to it. */

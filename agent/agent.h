@@ -121,6 +121,10 @@ void agent_job(struct agent *a, enum job_kind kind, int64_t slot, const void *ar
 void agent_wait_job(struct agent *a, enum job_kind kind, int64_t slot, const void *args, int64_t patience_ms,
                     void *owner, worker_done_fn *done);
 
+/* In one of the sets of workers, with bytes that come or go while it runs (io may be NULL). */
+void agent_job_in(struct agent *a, struct workers *workers, enum job_kind kind, int64_t slot, const void *args,
+                  int64_t extra_ms, const struct worker_io *io, void *owner, worker_done_fn *done);
+
 /* A job that takes as long as who sends or takes its bytes. */
 void agent_stream_job(struct agent *a, enum job_kind kind, int64_t slot, const void *args, const struct worker_io *io,
                       void *owner, worker_done_fn *done);

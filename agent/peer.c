@@ -120,10 +120,7 @@ void transfer_progress(void *owner, int64_t done, int64_t total)
 void peer_job(struct agent *a, struct workers *set, enum job_kind kind, int64_t slot, const void *args,
               const struct worker_io *io, void *owner, worker_done_fn *done)
 {
-    const struct job_target target = {
-        .pool = a->config->pool, .run_dir = a->config->run_dir, .cgroup = a->config->cgroup, .slot = slot};
-
-    workers_run(set, kind, job_request(kind, &target, args), 0, io, owner, done);
+    agent_job_in(a, set, kind, slot, args, 0, io, owner, done);
 }
 
 struct refused {

@@ -54,7 +54,7 @@ static void on_timer(uv_timer_t *timer)
     agent_job(r->agent, JOB_RECLAIM, 0, &args, 0, r, on_done);
 }
 
-void reclaim_job_begun(struct reclaim *r, enum job_kind kind)
+void reclaim_job_ended(struct reclaim *r, enum job_kind kind)
 {
     if (kind != JOB_RECLAIM && kind != JOB_USAGE && kind != JOB_LOOK && kind != JOB_SCRUB)
         soon(r);

@@ -8,8 +8,8 @@
 #include "agent/agent.h"
 
 struct reclaim *reclaim_start(struct agent *a);
-/* A job has been asked for, which may delete something: soon there will be a look. */
-void reclaim_job_begun(struct reclaim *r, enum job_kind kind);
+/* A job is over, which may have deleted something, done or failed: soon there will be a look. */
+void reclaim_job_ended(struct reclaim *r, enum job_kind kind);
 /* ERR_HOST when more waits than storage.reclaim_max: nothing is begun that would be deleted again. */
 MUST_USE struct err *reclaim_check(const struct agent *a);
 void reclaim_close(struct reclaim *r, void *owner, void (*closed)(void *owner));

@@ -76,6 +76,7 @@ static void close_parts(struct stopper *s)
         space_close(a->space, s, on_part_closed);
         s->open++;
         reclaim_close(a->reclaim, s, on_part_closed);
+        a->reclaim = NULL;
         s->open++;
         scrub_close(a->scrub, s, on_part_closed);
     }

@@ -10,6 +10,7 @@ from pair import IDS, pair
 from world import run, wait_for
 
 MOST = 8
+FAILURE = "a further base of an image could not be made"
 
 
 @pytest.fixture
@@ -116,14 +117,40 @@ def test_what_is_not_needed_goes_and_comes_again(node):
 def test_a_crash_while_it_is_made(node):
     node.restart("image.base=kill")
     create(node, MOST)
-    wait_for(lambda: "a further base of an image could not be made" in node.log(), 60, what="the failure")
+    wait_for(lambda: FAILURE in node.log(), 60, what="the failure")
     made = create(node, 2)
     assert children(node) == [MOST + 2], "nobody waits for it"
+    assert node.log().count(FAILURE) == 1, "it is not tried again for each container"
     node.restart()
     create(node, 1)
     wait_for(lambda: len(bases(node)) == 2, 60, what="another base")
     assert not [n for n in os.listdir(f"{node.pool}/images") if n.startswith(".new")]
     node.delete(made[0])
+
+
+def reserve(node, text):
+    with open(node.conf, encoding="utf-8") as f:
+        lines = [f"reserve = {text}\n" if line.startswith("reserve") else line for line in f]
+    with open(node.conf, "w", encoding="utf-8") as f:
+        f.writelines(lines)
+    node.restart()
+
+
+def test_no_room_for_another(node):
+    """It is written until the reserve is reached; then it goes."""
+    made = create(node, MOST - 1)
+    for cid in made:
+        node.wait_booted(cid)
+    node.wait_reclaimed()
+    reserve(node, f"{(node.get('/api/v1/node/storage').data['free_bytes'] >> 20) - 150}M")
+    made += create(node, 1)
+    wait_for(lambda: FAILURE in node.log(), 60, what="the failure")
+    assert "the pool is full" in node.log()
+    node.wait_reclaimed()
+    assert len(bases(node)) == 1 and not [n for n in os.listdir(f"{node.pool}/images") if n.startswith(".new")]
+    reserve(node, "64M")
+    create(node, 1)
+    wait_for(lambda: len(bases(node)) == 2, 60, what="another base")
 
 
 def test_what_a_crashed_removal_leaves(node):

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import sqlite3
 import subprocess
 
 import pytest
@@ -225,6 +226,30 @@ def test_one_snapshot(near, far, source):
     in_step(near, far, source, cid, "followed")
     gone(far, cid)
     assert near.call("DELETE", f"/api/v1/containers/{source}/snapshots/{name}").status == 200
+
+
+def test_the_network_configuration_goes_along_with_its_credentials(near, far, source):
+    """It works on the other node as it did here, and nobody but the relay sees the password."""
+    password = "pa55-" + os.urandom(8).hex()
+    asked = {"type": "socks5", "proxy": f"socks5://who:{password}@198.51.100.20:1080"}
+    path = f"/api/v1/containers/{source}/network"
+    assert near.call("PUT", path, asked).status == 200
+    try:
+        cid = copy_to(near, far, source, "by-proxy", copy_network_rules=True)
+        plain = copy_to(near, far, source, "not-by-proxy")
+        here, there = near.get(path).data, far.get(f"/api/v1/containers/{cid}/network").data
+        assert there["configured"] and there["credentials_configured"] and there["proxy"] == here["proxy"]
+        assert not far.get(f"/api/v1/containers/{plain}/network").data["configured"]
+        for node in (near, far):
+            seen = [node.log(), json.dumps(node.get("/api/v1/events?limit=500").data), run("ps", "-eo", "args"),
+                    json.dumps(node.get(f"/api/v1/containers/{source if node is near else cid}").data)]
+            assert not [text for text in seen if password in text]
+        with contextlib.closing(sqlite3.connect(f"file:{far.state}/noded.db?mode=ro", uri=True)) as db:
+            ((credentials,),) = db.execute("SELECT credentials FROM network_configs").fetchall()
+        assert password in credentials
+        gone(far, cid, plain)
+    finally:
+        near.call("DELETE", path)
 
 
 def test_by_nodectl(near, far, source):
