@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What http.c and http_stream.c share. */
+/* What the files of the HTTP server share: http.c has the connections, http_request.c what comes over them. */
 #pragma once
 
 #include <microhttpd.h>
@@ -23,8 +23,8 @@ struct http_request {
     size_t body_len, body_size;
     struct MHD_Response *response;
     struct http_upgrade *upgrade; /* 101 is the answer, and was not sent yet */
-    struct http_stream *stream; /* the reply's body, when it comes in pieces */
-    struct http_upload *upload; /* the request's body, when it does */
+    struct http_stream *stream;   /* the reply's body, when it comes in pieces */
+    struct http_upload *upload;   /* the request's body, when it does */
     int status;
     bool dispatched, suspended, too_large, replied, close_after;
 };
@@ -47,6 +47,13 @@ struct http_server {
 /* Lets MHD run soon; never from inside one of its callbacks. */
 void http_kick(struct http_server *s);
 struct connection *http_connection_of(struct MHD_Connection *conn);
+/* It is cut when so much time has passed, unless there is another deadline by then. */
+void http_deadline(struct connection *c, uint64_t ms);
+/* The callbacks of libmicrohttpd: something of a request has come (the server is cls); it is over. */
+enum MHD_Result http_request_take(void *cls, struct MHD_Connection *conn, const char *url, const char *method,
+                                  const char *version, const char *data, size_t *data_len, void **con_cls);
+void http_request_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
+                            enum MHD_RequestTerminationCode code);
 void http_request_free(struct http_request *r);
 void http_common_headers(struct http_request *r, const char *content_type);
 /* MHD goes on with a suspended connection. */
