@@ -16,12 +16,16 @@ static void on_exported(void *owner, const struct err *e)
     c->copies--;
 }
 
-static struct err *check_export(const struct api_call *call, const struct snapshot **ret_only, bool *ret_snapshots)
+static struct err *check_export(const struct api_call *call, const struct snapshot **ret_only, bool *ret_snapshots,
+                                bool *ret_stream)
 {
     const struct container *c = call->container;
-    const char *name = http_query(call->req, "snapshot");
+    const char *name = http_query(call->req, "snapshot"), *format = http_query(call->req, "format");
     struct err *e = query_bool(call, "snapshots", ret_snapshots);
 
+    *ret_stream = str_eq(format, "stream");
+    if (!e && format && !*ret_stream && !str_eq(format, "tar"))
+        e = err_field("format", "must be 'tar' or 'stream'");
     if (!e)
         e = operation_check_free(c, "export");
     if (!e && c->record.status != CONTAINER_STOPPED && !container_is_up(c))
@@ -42,7 +46,7 @@ void container_export(struct api_call *call)
     struct container *c = call->container;
     struct job_export args = {0};
     bool snapshots = false;
-    struct err *e = check_export(call, &only, &snapshots);
+    struct err *e = check_export(call, &only, &snapshots, &args.as_stream);
 
     if (e) {
         reply_err(call->req, e);
@@ -51,7 +55,8 @@ void container_export(struct api_call *call)
     args.snapshot = only ? only->name : NULL;
     args.header = archive_header(call->agent, c, only, snapshots);
     c->copies++; /* nothing of it is deleted meanwhile */
-    download_start(call->agent, call->req, "application/zstd", JOB_EXPORT, c->record.slot, &args, c, on_exported);
+    download_start(call->agent, call->req, args.as_stream ? "application/vnd.noded.container" : "application/zstd",
+                   JOB_EXPORT, c->record.slot, &args, c, on_exported);
     json_decref(args.header);
 }
 

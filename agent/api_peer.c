@@ -40,10 +40,12 @@ static struct err *find_promised(const struct api_call *call, const char *copy, 
 }
 
 struct stream_body {
+    bool packed;
     char *copy, *base, *image, *snapshot;
     json_t *snapshots;
 };
 static const struct json_field stream_fields[] = {
+    F_BOOL(struct stream_body, packed),
     F_STRING(struct stream_body, copy, .required = true, .valid = str_is_object_id,
              .rule = "must be 24 lower case hex digits"),
     F_STRING(struct stream_body, base, .nullable = true, .max = 32),
@@ -95,7 +97,8 @@ static void on_taken(void *owner, struct http_upgrade *u, int fd)
     if (t->agent->stopping)
         transfer_cut(t);
     err_ignore(json_table_load(&stream_table, t->request, &b, NULL)); /* it was checked */
-    args = (struct job_peer_send){.image_base = t->container->record.base,
+    args = (struct job_peer_send){.packed = b.packed,
+                                  .image_base = t->container->record.base,
                                   .copy = b.copy,
                                   .image = b.image,
                                   .base = b.base,

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/str.h"
+
 enum { VERSION = 1, BYTES = 34, AT_HISTORY = 2, AT_SEQ = 18, AT_CHECK = 26 };
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -87,8 +89,7 @@ bool cursor_decode(const char *text, struct cursor *ret)
     if (!unpack(text, bytes) || bytes[0] != VERSION || bytes[1] != 0 ||
         get_number(bytes + AT_CHECK) != check_of(bytes, AT_CHECK))
         return false;
-    for (int i = 0; i < 16; i++)
-        snprintf(ret->history + i * 2, 3, "%02x", bytes[AT_HISTORY + i]);
+    str_hex(bytes + AT_HISTORY, 16, ret->history);
     ret->seq = (int64_t)get_number(bytes + AT_SEQ);
     return ret->seq >= 0;
 }

@@ -256,8 +256,7 @@ static struct err *launch(struct worker *w)
     (void)fcntl(w->sock, F_SETFL, O_NONBLOCK);
     w->out_len = strlen(text) + 4;
     w->out = mem_new_array(char, w->out_len);
-    for (int i = 0; i < 4; i++)
-        w->out[i] = (char)(unsigned char)((w->out_len - 4) >> (8 * i));
+    frame_store_length((unsigned char *)w->out, (uint32_t)(w->out_len - 4));
     memcpy(w->out + 4, text, w->out_len - 4);
     return NULL;
 }

@@ -5,11 +5,6 @@
 
 #include "base/fd.h"
 
-static uint32_t load_length(const unsigned char *p)
-{
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
 struct err *frame_send(int fd, const json_t *j)
 {
     autofree char *text = json_dumps(j, JSON_COMPACT | JSON_ENCODE_ANY);
@@ -19,8 +14,7 @@ struct err *frame_send(int fd, const json_t *j)
 
     if (!text || len > FRAME_MAX)
         return err_new(ERR_TOO_LARGE, "a frame of %zu bytes", len);
-    for (int i = 0; i < 4; i++)
-        head[i] = (unsigned char)(len >> (8 * i));
+    frame_store_length(head, (uint32_t)len);
     e = fd_write_all(fd, head, sizeof(head));
     return e ? e : fd_write_all(fd, text, len);
 }
@@ -61,7 +55,7 @@ struct err *frame_receive(int fd, json_t **ret)
 
     if (e)
         return e;
-    len = load_length(head);
+    len = frame_load_length(head);
     if (len > FRAME_MAX)
         return err_new(ERR_TOO_LARGE, "a frame of %u bytes", len);
     text = mem_new_array(char, len + 1);
@@ -90,7 +84,7 @@ struct err *frame_reader_next(struct frame_reader *r, json_t **ret)
     *ret = NULL;
     if (r->len < 4)
         return NULL;
-    len = load_length((const unsigned char *)r->buf);
+    len = frame_load_length((const unsigned char *)r->buf);
     if (len > FRAME_MAX)
         return err_new(ERR_TOO_LARGE, "a frame of %zu bytes", len);
     if (r->len < len + 4)

@@ -11,6 +11,17 @@
 
 #define FRAME_MAX (8u * 1024 * 1024)
 
+static inline uint32_t frame_load_length(const unsigned char p[4])
+{
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+static inline void frame_store_length(unsigned char p[4], uint32_t len)
+{
+    for (int i = 0; i < 4; i++)
+        p[i] = (unsigned char)(len >> (8 * i));
+}
+
 /* Blocking send and receive, for the worker. A closed peer is ERR_CANCELLED. */
 MUST_USE struct err *frame_send(int fd, const json_t *j);
 MUST_USE struct err *frame_receive(int fd, json_t **ret);

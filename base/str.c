@@ -175,3 +175,15 @@ bool str_to_time(const char *s, int64_t *ret_ms)
     *ret_ms = ((int64_t)t - zone * 60) * 1000 + ms;
     return true;
 }
+
+void str_hex(const void *bytes, size_t len, char *ret)
+{
+    static const char digits[] = "0123456789abcdef";
+    const unsigned char *p = bytes;
+
+    for (size_t i = 0; i < len; i++) {
+        *ret++ = digits[p[i] >> 4];
+        *ret++ = digits[p[i] & 15];
+    }
+    *ret = '\0';
+}

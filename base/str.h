@@ -31,6 +31,9 @@ size_t str_chars(const char *s);      /* characters of valid UTF-8 */
 bool str_has_control(const char *s);  /* a byte below 0x20 or 0x7f */
 bool str_is_object_id(const char *s); /* 24 lower case hex digits */
 
+/* Bytes as lower case hex digits; ret must hold 2 * len + 1. */
+void str_hex(const void *bytes, size_t len, char *ret);
+
 /* "2026-01-15T10:30:00.000Z" of milliseconds since the epoch; ret must hold 25 bytes. */
 #define STR_TIME_SIZE 32
 const char *str_time(int64_t ms, char ret[STR_TIME_SIZE]);

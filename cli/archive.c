@@ -14,10 +14,11 @@ static struct err *export_path(struct cli *cli, char **ret)
 {
     autofree char *id = NULL,
                   *snapshot = client_escape_value(cli_has(cli, "snapshot") ? cli_value(cli, "snapshot") : "");
+    autofree char *format = client_escape_value(cli_has(cli, "format") ? cli_value(cli, "format") : "tar");
     struct err *e = cli_find(cli, cli_arg(cli, 0), &id);
 
     if (!e)
-        *ret = str_fmt("/api/v1/containers/%s/export?snapshots=%s%s%s", id,
+        *ret = str_fmt("/api/v1/containers/%s/export?format=%s&snapshots=%s%s%s", id, format,
                        cli_has(cli, "snapshots") ? "true" : "false", *snapshot ? "&snapshot=" : "", snapshot);
     return e;
 }

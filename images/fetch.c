@@ -213,8 +213,7 @@ static struct err *check_digest(struct getting *g)
                        (long long)g->file->size);
     if (EVP_DigestFinal_ex(g->digest, bytes, &len) != 1)
         return err_new(ERR_INTERNAL, "sha256");
-    for (unsigned i = 0; i < len; i++)
-        snprintf(text + (size_t)2 * i, 3, "%02x", bytes[i]);
+    str_hex(bytes, len, text);
     if (str_eq(text, g->file->sha256))
         return NULL;
     return err_reason(err_new(ERR_INVALID, "the digest of '%s' is %s and not %s", g->file->path, text, g->file->sha256),

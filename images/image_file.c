@@ -151,8 +151,8 @@ struct err *image_files_open(const struct image_import *in, struct image_files *
         e = err_new(ERR_INTERNAL, "sha256");
     if (!e)
         e = rewind_both(ret);
-    for (unsigned i = 0; !e && i < len; i++)
-        snprintf(ret_fingerprint + (size_t)2 * i, 3, "%02x", bytes[i]);
+    if (!e)
+        str_hex(bytes, len, ret_fingerprint);
     ret->input_bytes = r.done;
     EVP_MD_CTX_free(r.digest);
     free(r.block);

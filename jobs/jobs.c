@@ -40,6 +40,7 @@ static const struct json_field image_import_fields[] = {
 JSON_TABLE(job_image_import_table, "image.import", image_import_fields);
 
 static const struct json_field export_fields[] = {
+    F_BOOL(struct job_export, as_stream),
     F_STRING(struct job_export, snapshot, .nullable = true),
     F_JSON(struct job_export, header, .required = true, .has_type = true, .type = JSON_OBJECT),
 };
@@ -165,6 +166,7 @@ static const struct json_field peer_call_fields[] = {
 JSON_TABLE(job_peer_call_table, "peer.call", peer_call_fields);
 
 static const struct json_field peer_send_fields[] = {
+    F_BOOL(struct job_peer_send, packed),
     F_STRING(struct job_peer_send, copy, .required = true, .valid = str_is_object_id),
     F_STRING(struct job_peer_send, image, .nullable = true),
     F_INT(struct job_peer_send, image_base, .min = 0, .max = INT64_MAX),

@@ -65,15 +65,17 @@ struct job_image_import {
 extern const struct json_table job_image_import_table;
 
 /* container.export -> {"bytes"}: writes the slot's root file system, its latest state or one snapshot, and the
- * snapshots that the header names, to the job's stream (provisioning/container_archive.h). What runs goes on. */
+ * snapshots that the header names, to the job's stream: provisioning/container_archive.h, or runtime/archive_stream.h.
+ * What runs goes on. */
 struct job_export {
+    bool as_stream;
     char *snapshot; /* NULL: the latest state */
     json_t *header; /* noded.json */
 };
 extern const struct json_table job_export_table;
 
-/* container.import -> {"header": noded.json, "bytes"}: reads such an archive from the job's stream into the slot, which
- * has nothing yet, and seeds it. The archive is hostile. */
+/* container.import -> {"header": noded.json, "bytes"}: reads such an archive, of either kind, from the job's stream
+ * into the slot, which has nothing yet, and seeds it. The archive is hostile. */
 struct job_import {
     json_t *seed;
     int64_t reserve_bytes; /* to be left in the pool */
@@ -180,6 +182,7 @@ extern const struct json_table job_peer_call_table;
  * root file system last, all with what is nested in them, the difference to `base` or to the image if possible. What
  * was sent of the root stays in the slot for the next difference. */
 struct job_peer_send {
+    bool packed;        /* pieces may go by zstd */
     char *copy;         /* id of the container there */
     char *image;        /* fingerprint of the image that both nodes have; NULL: none */
     int64_t image_base; /* which of its bases here the container was made from */

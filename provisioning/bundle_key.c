@@ -77,8 +77,7 @@ static struct err *unknown(const char *public_keys, const char *raw)
 {
     char hex[2 * 8 + 1];
 
-    for (size_t i = 0; i < 8; i++)
-        snprintf(hex + 2 * i, 3, "%02x", (unsigned char)raw[i]);
+    str_hex(raw, 8, hex);
     return err_reason(err_new(ERR_FORBIDDEN, "manifest.sig: signed by the key %s..., which is none of those in '%s'",
                               hex, public_keys),
                       "KIT_KEY_UNKNOWN");

@@ -246,8 +246,7 @@ struct err *bundle_pack(int tree_fd, int out_fd, char ret_sha256[BUNDLE_SHA256_S
         e = end_frame(&p);
     if (EVP_DigestFinal_ex(p.digest, sum, &len) != 1)
         abort();
-    for (unsigned int i = 0; i < len; i++)
-        snprintf(ret_sha256 + 2 * (size_t)i, 3, "%02x", sum[i]);
+    str_hex(sum, len, ret_sha256);
     *ret_size = p.bytes;
     archive_write_free(p.tar);
     EVP_MD_CTX_free(p.digest);

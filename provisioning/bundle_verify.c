@@ -145,8 +145,7 @@ static struct err *finish_payload(struct reader *r, const struct manifest *m)
         return bad("is damaged or cut off");
     if (EVP_DigestFinal_ex(r->digest, sum, &len) != 1)
         abort();
-    for (unsigned int i = 0; i < len; i++)
-        snprintf(hex + 2 * (size_t)i, 3, "%02x", sum[i]);
+    str_hex(sum, len, hex);
     if (r->payload_seen != json_integer_value(json_object_get(m->payload, "size")) ||
         !str_eq(hex, json_string_value(json_object_get(m->payload, "sha256"))))
         return err_reason(err_new(ERR_FORBIDDEN,

@@ -108,7 +108,7 @@ static struct err *read_object(const struct unpack_entry *x, char digest[TREE_DI
     return NULL;
 }
 
-static struct err *check_header(const json_t *header)
+struct err *container_archive_check_header(const json_t *header)
 {
     const json_t *snapshots = json_object_get(header, "snapshots");
     json_t *snapshot;
@@ -213,7 +213,7 @@ static struct err *look(void *owner, struct unpack_entry *x)
             return err_new(ERR_INVALID, "an archive of a container begins with " CONTAINER_ARCHIVE_HEADER);
         x->skip = true;
         e = read_object(x, r->header_digest, &r->header);
-        return e ? e : check_header(r->header);
+        return e ? e : container_archive_check_header(r->header);
     }
     if (str_eq(x->path, CONTAINER_ARCHIVE_DIGESTS)) {
         x->skip = true;

@@ -19,6 +19,9 @@
 #define CONTAINER_ARCHIVE_DIGESTS "digests.json"
 #define CONTAINER_ARCHIVE_SNAPSHOTS_MAX 1000
 
+/* Whether noded.json, or NULL, is one: its format, and the names of its snapshots. */
+MUST_USE struct err *container_archive_check_header(const json_t *header);
+
 struct container_archive {
     int fd;        /* where it goes to or comes from */
     int64_t bytes; /* reading: that many of file contents at most */

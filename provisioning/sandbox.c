@@ -3,24 +3,22 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
-#include <linux/capability.h>
 #include <linux/sched.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/confine.h"
 #include "base/fd.h"
 #include "base/frame.h"
 #include "base/json_table.h"
 
-enum { NOBODY = 65534, TICK_MS = 500, FD_LOW = 3, FD_FREE = 64, FD_MAX = 128 };
+enum { TICK_MS = 500, FD_LOW = 3, FD_FREE = 64, FD_MAX = 128 };
 #define MEMORY_MAX ((rlim_t)1 << 30)
 #define NAMESPACES (CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
 
@@ -33,10 +31,8 @@ static pid_t fork_apart(bool network)
 
 static struct err *bound(void)
 {
-    const struct rlimit none = {0, 0}, memory = {MEMORY_MAX, MEMORY_MAX}, fds = {FD_MAX, FD_MAX};
+    const struct rlimit memory = {MEMORY_MAX, MEMORY_MAX};
 
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || setrlimit(RLIMIT_CORE, &none) < 0 || setrlimit(RLIMIT_NOFILE, &fds) < 0)
-        return err_errno(errno, "setrlimit");
 #if !defined(__SANITIZE_ADDRESS__) /* its shadow memory alone is more */
     if (setrlimit(RLIMIT_AS, &memory) < 0)
         return err_errno(errno, "setrlimit");
@@ -44,34 +40,6 @@ static struct err *bound(void)
     (void)memory;
 #endif
     return NULL;
-}
-
-/* For good: no program that is run gets them back. To be called as root. */
-static struct err *bound_rights(uint64_t keep)
-{
-    for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
-        if (!(keep >> cap & 1) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
-            return err_errno(errno, "PR_CAPBSET_DROP");
-    return NULL;
-}
-
-static struct err *give_up_rights(uint64_t keep)
-{
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct data[2] = {
-        {.effective = (uint32_t)keep, .permitted = (uint32_t)keep},
-        {.effective = (uint32_t)(keep >> 32), .permitted = (uint32_t)(keep >> 32)}};
-
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || syscall(SYS_capset, &header, data) < 0)
-        return err_errno(errno, "capset");
-    return NULL;
-}
-
-static bool become_nobody(void)
-{
-    /* A change of the account takes the death signal away. */
-    return setgroups(0, NULL) == 0 && setresgid(NOBODY, NOBODY, NOBODY) == 0 &&
-           setresuid(NOBODY, NOBODY, NOBODY) == 0 && prctl(PR_SET_PDEATHSIG, SIGKILL) == 0;
 }
 
 /* Everything from FD_LOW on but those named and `own`. */
@@ -92,17 +60,14 @@ static void child(const struct sandbox *s, struct err *(*fn)(void *arg, json_t *
 {
     autojson frame = NULL;
     json_t *result = NULL;
+    const struct confinement rights = {.rights = s->rights, .nobody = s->nobody, .files = FD_MAX};
     struct err *e = bound();
 
-    if (!e && (fchdir(s->root) < 0 || chroot(".") < 0 || chdir("/") < 0))
-        e = err_errno(errno, "chroot");
+    if (!e)
+        e = confine_root(s->root);
     close_others(s, out);
     if (!e)
-        e = bound_rights(s->rights);
-    if (!e && s->nobody && !become_nobody())
-        e = err_errno(errno, "cannot become nobody");
-    if (!e)
-        e = give_up_rights(s->rights);
+        e = confine(&rights);
     if (!e)
         e = fn(arg, &result);
     frame = e ? json_pack("{s:o}", "error", err_to_json(e)) : json_pack("{s:o?}", "ok", result);
@@ -159,16 +124,15 @@ static void become_program(const char *const *argv, int in, int out)
 {
     static char *const environment[] = {(char *)(uintptr_t) "PATH=/usr/bin", NULL};
     const struct rlimit none = {0, 0};
+    const struct confinement none_of_it = {.nobody = true, .files = FD_MAX};
     const struct sandbox nothing = {0};
     int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-    struct err *e = err_first(bound(), bound_rights(0));
+    struct err *e = bound();
 
     if (e || null < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(null, 2) < 0)
         _exit(126);
     close_others(&nothing, -1);
-    if (!become_nobody())
-        _exit(126);
-    e = give_up_rights(0);
+    e = confine(&none_of_it);
     if (e || setrlimit(RLIMIT_FSIZE, &none) < 0)
         _exit(126);
     (void)signal(SIGPIPE, SIG_DFL);

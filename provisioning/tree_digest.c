@@ -107,6 +107,5 @@ void tree_digest_get(struct tree_digest *d, char ret[TREE_DIGEST_SIZE])
     if (!copy || EVP_MD_CTX_copy_ex(copy, d->context) != 1 || EVP_DigestFinal_ex(copy, bytes, &len) != 1)
         abort();
     EVP_MD_CTX_free(copy);
-    for (unsigned i = 0; i < len; i++)
-        snprintf(ret + (size_t)2 * i, 3, "%02x", bytes[i]);
+    str_hex(bytes, len, ret);
 }

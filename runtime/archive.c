@@ -17,7 +17,7 @@
 #include "provisioning/confined.h"
 #include "provisioning/container_archive.h"
 #include "provisioning/sandbox.h"
-#include "runtime/job.h"
+#include "runtime/archive_stream.h"
 #include "runtime/seeding.h"
 #include "storage/layout.h"
 #include "storage/subvolume.h"
@@ -90,6 +90,8 @@ struct err *job_do_export(const struct job *job, void *args, json_t **ret)
 
     if (a->snapshot && !layout_name_ok(a->snapshot))
         return err_field("snapshot", "is no valid name");
+    if (a->as_stream)
+        return stream_export(job, a, ret);
     if (a->snapshot) {
         name = str_fmt("snapshots/%s", a->snapshot);
         x.root = name;
@@ -196,9 +198,11 @@ struct err *job_do_import(const struct job *job, void *args, json_t **ret)
     if (!e)
         e = fd_mkdirs(snapshots, 0700);
     if (!e)
-        e = fd_mkdirs(from, 0700);
-    if (!e)
         e = failpoint("import.unpack");
+    if (!e && stream_is_one(job->stream))
+        return stream_import(job, a, m.bytes, ret);
+    if (!e)
+        e = fd_mkdirs(from, 0700);
     if (!e)
         e = unpack(&m, from, ret);
     if (!e)

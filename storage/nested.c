@@ -112,8 +112,10 @@ static struct err *open_listed(int root, const char *path, uint64_t id, int *ret
 static struct err *snapshot_one(int from, int parent, const char *name, const char *path)
 {
     struct btrfs_ioctl_vol_args_v2 args = {.fd = from};
-    struct stat st;
+    struct stat st, around;
 
+    if (fstat(parent, &around) < 0)
+        return err_errno(errno, "the directory of the subvolume '%s'", path);
     if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_ino != BTRFS_EMPTY_SUBVOL_DIR_OBJECTID)
         return NULL; /* it came later than the snapshot that we complete */
     if (unlinkat(parent, name, AT_REMOVEDIR) < 0)
@@ -121,6 +123,8 @@ static struct err *snapshot_one(int from, int parent, const char *name, const ch
     snprintf(args.name, sizeof(args.name), "%s", name);
     if (ioctl(parent, BTRFS_IOC_SNAP_CREATE_V2, &args) < 0)
         return err_errno(errno, "cannot take a snapshot of the subvolume '%s'", path);
+    if (futimens(parent, (struct timespec[2]){around.st_atim, around.st_mtim}) < 0)
+        return err_errno(errno, "the times of the directory of '%s'", path);
     return NULL;
 }
 

@@ -9,14 +9,12 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/confine.h"
 #include "base/fd.h"
 #include "storage/nested.h"
 #include "storage/receive_apply.h"
@@ -62,34 +60,18 @@ static struct err *make_subvolume(int dir, const char *name, int parent, int *re
     return e;
 }
 
-/* Root's rights over files, and none over the machine. */
-static bool keep_file_rights(void)
+/* Root's rights over files, and none over the machine; four file descriptors, one directory. */
+static struct err *confine_child(int fds[4])
 {
-    const uint32_t rights = 1u << CAP_CHOWN | 1u << CAP_DAC_OVERRIDE | 1u << CAP_DAC_READ_SEARCH | 1u << CAP_FOWNER |
-                            1u << CAP_FSETID | 1u << CAP_MKNOD | 1u << CAP_SETFCAP;
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct data[2] = {{.effective = rights, .permitted = rights}};
+    const struct confinement c = {.rights = 1u << CAP_CHOWN | 1u << CAP_DAC_OVERRIDE | 1u << CAP_DAC_READ_SEARCH |
+                                            1u << CAP_FOWNER | 1u << CAP_FSETID | 1u << CAP_MKNOD | 1u << CAP_SETFCAP,
+                                  .files = 64};
+    struct err *e = confine_root(fds[0]);
 
-    for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
-        if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
-            return false;
-    return syscall(SYS_capset, &header, data) == 0;
-}
-
-/* Four file descriptors, one directory. */
-static struct err *confine(int fds[4])
-{
-    const struct rlimit no_core = {0, 0}, few = {64, 64};
-
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || fchdir(fds[0]) < 0 || chroot(".") < 0)
-        return err_errno(errno, "cannot confine the receiver");
-    if (!fd_keep_only(fds, 4))
-        return err_errno(errno, "cannot confine the receiver");
+    if (!e && !fd_keep_only(fds, 4))
+        e = err_errno(errno, "cannot confine the receiver");
     (void)umask(0);
-    if (setrlimit(RLIMIT_CORE, &no_core) < 0 || setrlimit(RLIMIT_NOFILE, &few) < 0 || !keep_file_rights() ||
-        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
-        return err_errno(errno, "cannot confine the receiver");
-    return NULL;
+    return e ? e : confine(&c);
 }
 
 struct piped {
@@ -138,7 +120,7 @@ static struct err *at_end(struct piped *p)
 static NORETURN void be_child(const struct receiver *r, int parent)
 {
     int fds[4] = {r->root, parent, r->in, r->report_child};
-    struct err *e = confine(fds);
+    struct err *e = confine_child(fds);
     struct receive_apply a = {.root = fds[0], .parent = fds[1], .read = read_pipe};
     struct piped *p = mem_new(struct piped);
     struct report report = {0};

@@ -15,6 +15,7 @@
 
 #include "base/fd.h"
 #include "base/mem.h"
+#include "base/str.h"
 
 enum { PIECE = 128 * 1024, PIPE_SIZE = 1 << 20 };
 
@@ -147,8 +148,7 @@ bool send_name(const char *subvolume, char ret[SEND_NAME_SIZE], int64_t *ret_mad
     if (btrfs_util_subvolume_info(subvolume, 0, &info) != BTRFS_UTIL_OK)
         return false;
     uuid = memcmp(info.received_uuid, none, sizeof(none)) == 0 ? info.uuid : info.received_uuid;
-    for (int i = 0; i < 16; i++)
-        snprintf(ret + 2 * i, 3, "%02x", uuid[i]);
+    str_hex(uuid, 16, ret);
     if (ret_made)
         *ret_made = (int64_t)info.otime.tv_sec * 1000 + info.otime.tv_nsec / 1000000;
     return true;

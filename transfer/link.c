@@ -3,21 +3,20 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <netdb.h>
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/confine.h"
 #include "base/fd.h"
 #include "base/frame.h"
 #include "base/json_table.h"
 #include "base/str.h"
 #include "transfer/link_tls.h"
 
-enum { CONNECT_S = 10, NOBODY = 65534 };
+enum { CONNECT_S = 10 };
 
 struct err *link_set_limits(int fd, int64_t timeout_s)
 {
@@ -59,21 +58,17 @@ static struct err *connect_to(const struct link_settings *s, int *ret)
                                   ERR_UNAVAILABLE);
 }
 
-/* fds become 10 and 11. Then: no files, no rights, nobody. */
-static struct err *give_up_rights(const char *empty_dir, int fds[2])
+/* Two sockets and nothing else: no files, no rights, nobody. */
+struct err *link_confine(const char *empty_dir, int fds[2])
 {
-    const struct rlimit no_core = {0, 0};
+    const struct confinement nothing = {.nobody = true};
+    autofd int dir = open(empty_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    struct err *e = dir < 0 ? err_errno(errno, "'%s'", empty_dir) : confine_root(dir);
 
-    if (chroot(empty_dir) < 0 || chdir("/") < 0)
-        return err_errno(errno, "cannot confine the connection: '%s'", empty_dir);
-    if (!fd_keep_only(fds, 2))
-        return err_errno(errno, "cannot confine the connection");
-    if (setrlimit(RLIMIT_CORE, &no_core) < 0 || setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
-        setresuid(NOBODY, NOBODY, NOBODY) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
-        prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
-        return err_errno(errno, "cannot confine the connection");
-    /* Becoming another user takes back the first one. */
-    return prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ? err_errno(errno, "prctl") : NULL;
+    if (!e && !fd_keep_only(fds, 2))
+        e = err_errno(errno, "cannot confine the connection");
+    dir = -1; /* closed with all others */
+    return e ? e : confine(&nothing);
 }
 
 static NORETURN void be_connection(const struct link_settings *s, int inside)
@@ -86,7 +81,7 @@ static NORETURN void be_connection(const struct link_settings *s, int inside)
     if (!e)
         e = connect_to(s, &fds[0]);
     if (!e)
-        e = give_up_rights(s->empty_dir, fds);
+        e = link_confine(s->empty_dir, fds);
     if (!e)
         e = link_tls_handshake(ssl, fds[0]);
     status = e ? json_pack("{s:o}", "error", err_to_json(e)) : json_object();

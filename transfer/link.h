@@ -34,5 +34,8 @@ MUST_USE struct err *link_request(int fd, const char *method, const char *path, 
 /* The error that an answer is: its status, code, field and message. */
 MUST_USE struct err *link_refusal(int status, const json_t *body);
 
+/* For a child process: of its file descriptors these two stay, its directory is empty_dir, and it runs as nobody. */
+MUST_USE struct err *link_confine(const char *empty_dir, int fds[2]);
+
 /* Blocking, with the limit of LINK_STALL_S (or timeout_s, if that is larger) for reads and writes. */
 MUST_USE struct err *link_set_limits(int fd, int64_t timeout_s);

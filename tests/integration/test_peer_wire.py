@@ -9,6 +9,7 @@ import struct
 import threading
 
 import pytest
+from archives import zstd
 from frames import JobError
 from sendstream import BEGIN, END, HEAD, UUID, command, make, write
 from world import BUILD, Node, run
@@ -88,6 +89,14 @@ def pieces(stream, size=1000, digest=None):
     return cut + struct.pack("<I", 0) + (digest or hashlib.sha256(stream).digest())
 
 
+def packed(data):
+    return struct.pack("<I", 1 << 30 | len(data)) + data
+
+
+def packed_run(stream):
+    return packed(zstd(stream)) + struct.pack("<I", 0) + hashlib.sha256(stream).digest()
+
+
 def end(streams):
     return frame({"end": {"streams": streams}})
 
@@ -110,6 +119,18 @@ def test_one_that_takes_its_time(node):
     assert not leftovers(node)
 
 
+def test_one_that_packs(node):
+    """A bomb of pieces that become much more is stopped by the limit of what they become."""
+    assert fetch(node, Liar(node, head() + packed_run(ROOT) + end(1)))["snapshots"] == []
+    assert not leftovers(node)
+    bomb = head() + packed_run(BEGIN + make())[:-36] + 100 * packed(zstd(write(data=bytes(40000)) * 6))
+    assert len(bomb) < 100000
+    with pytest.raises(JobError) as e:
+        fetch(node, Liar(node, bomb))
+    assert "longer than" in str(e.value)
+    assert not leftovers(node)
+
+
 def test_an_honest_one_is_believed(node):
     liar = Liar(node, head("snapshot", name="s1") + pieces(ROOT) + head(parent="none") + pieces(ROOT)
                 + head(path="etc/inner", readonly=False) + pieces(BEGIN + make("x") + END) + end(3))
@@ -124,7 +145,7 @@ def test_an_honest_one_is_believed(node):
     assert "ro=true" in run("btrfs", "property", "get", "-ts", at + "/base") and "ro=false" in run("btrfs", "property", "get", "-ts", at + "/rootfs")
     assert liar.seen["subject"] == {"organizationName": "noded", "organizationalUnitName": "node", "commonName": SELF}
     asked = json.loads(liar.seen["request"].split(b"\r\n\r\n", 1)[1])
-    assert asked == {"copy": COPY, "base": None, "image": None, "snapshot": None, "snapshots": ["s1", "s2"]}
+    assert asked == {"copy": COPY, "base": None, "image": None, "snapshot": None, "snapshots": ["s1", "s2"], "packed": True}
     assert liar.seen["request"].startswith(b"POST /api/v1/peer/containers/" + SOURCE.encode() + b"/stream HTTP/1.1\r\n")
     assert not leftovers(node)
 
@@ -135,7 +156,12 @@ HOSTILE = {
     "cut in a piece": (GOOD[:200], "broke"),
     "cut before the end": (GOOD[:-len(end(1))], "broke"),
     "nothing": (b"", "broke"),
-    "a huge piece": (head() + struct.pack("<I", 1 << 30), "a piece of"),
+    "a huge piece": (head() + struct.pack("<I", 1 << 29), "a piece of"),
+    "a packed piece that is none": (head() + packed(b"hello"), "is damaged"),
+    "an empty packed piece": (head() + packed(b""), "is damaged"),
+    "a packed piece that is cut": (head() + packed(zstd(ROOT)[:-5]), "is damaged"),
+    "a piece that becomes too long": (head() + packed(zstd(bytes(300000))), "is damaged"),
+    "a packed piece that is too long": (head() + struct.pack("<I", 1 << 30 | 300000), "a piece of"),
     "a huge frame": (struct.pack("<I", 1 << 31), "frame"),
     "no JSON": (frame(b"{]"), "not JSON"),
     "no object": (frame([1]), "no frame"),
