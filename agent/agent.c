@@ -135,8 +135,17 @@ struct running_job {
     struct agent *agent;
     enum job_kind kind;
     void *owner;
+    void (*progress)(void *owner, int64_t done, int64_t total);
     worker_done_fn *done;
 };
+
+static void on_job_progress(void *owner, int64_t done, int64_t total)
+{
+    struct running_job *j = owner;
+
+    if (j->progress)
+        j->progress(j->owner, done, total);
+}
 
 static void on_job(void *owner, struct err *e, json_t *result)
 {
@@ -153,10 +162,11 @@ void agent_job_in(struct agent *a, struct workers *workers, enum job_kind kind, 
 {
     const struct job_target target = {
         .pool = a->config->pool, .run_dir = a->config->run_dir, .cgroup = a->config->cgroup, .slot = slot};
+    const struct worker_io own = {.stream = io ? io->stream : -1, .progress = on_job_progress};
     struct running_job *j = mem_new(struct running_job);
 
-    *j = (struct running_job){a, kind, owner, done};
-    workers_run(workers, kind, job_request(kind, &target, args), extra_ms, io, j, on_job);
+    *j = (struct running_job){a, kind, owner, io ? io->progress : NULL, done};
+    workers_run(workers, kind, job_request(kind, &target, args), extra_ms, &own, j, on_job);
 }
 
 void agent_job(struct agent *a, enum job_kind kind, int64_t slot, const void *args, int64_t extra_ms, void *owner,
