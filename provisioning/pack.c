@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "provisioning/tree_digest.h"
+#include "provisioning/unpack.h"
 
 #define BLOCK 262144
 #define DEPTH_MAX 256
@@ -79,6 +80,13 @@ void pack_free(struct pack *p)
 
 static struct err *write_header(struct pack *p, const char *path, struct archive_entry *entry)
 {
+    char checked[UNPACK_PATH_SIZE];
+    struct err *e = unpack_path(path, checked);
+
+    if (!e && archive_entry_symlink(entry) && strlen(archive_entry_symlink(entry)) >= UNPACK_PATH_SIZE)
+        e = err_new(ERR_INVALID, "its link target is too long");
+    if (e)
+        return err_wrap(err_recode(e, ERR_HOST), "'%.200s...' has no place in an archive", path);
     if (p->digest)
         tree_digest_entry(p->digest, path, entry);
     /* A warning is about a name that is no UTF-8: it is written as it is. */
@@ -203,6 +211,12 @@ static struct err *names_of(int dir, char ***ret, size_t *ret_count)
     return NULL;
 }
 
+/* What overlayfs notes a deleted file by. */
+static bool is_whiteout(const struct stat *st)
+{
+    return S_ISCHR(st->st_mode) && st->st_rdev == 0;
+}
+
 static struct err *add_tree(struct pack *p, int dir, const char *path, const struct stat *st, int depth);
 
 static struct err *add_child(struct pack *p, int parent, const char *name, const char *path, int depth)
@@ -218,7 +232,7 @@ static struct err *add_child(struct pack *p, int parent, const char *name, const
 
         return dir < 0 ? err_errno(errno, "'%s'", path) : add_tree(p, dir, path, &st, depth + 1);
     }
-    if (!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode))
+    if (!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode) && !S_ISFIFO(st.st_mode) && !is_whiteout(&st))
         return NULL;
     st.st_mtim.tv_nsec = 0;
     entry = archive_entry_new();
@@ -227,12 +241,15 @@ static struct err *add_child(struct pack *p, int parent, const char *name, const
     archive_entry_unset_ctime(entry);
     archive_entry_unset_birthtime(entry);
     archive_entry_set_pathname(entry, path);
-    e = S_ISREG(st.st_mode) ? add_file(p, parent, name, path, entry) : add_link(p, parent, name, path, entry);
+    if (S_ISREG(st.st_mode))
+        e = add_file(p, parent, name, path, entry);
+    else
+        e = S_ISLNK(st.st_mode) ? add_link(p, parent, name, path, entry) : write_header(p, path, entry);
     archive_entry_free(entry);
     return e;
 }
 
-static struct err *add_dir(struct pack *p, const char *path, const struct stat *st)
+static struct err *add_dir(struct pack *p, int dir, const char *path, const struct stat *st)
 {
     struct archive_entry *entry = archive_entry_new();
     struct err *e;
@@ -243,6 +260,7 @@ static struct err *add_dir(struct pack *p, const char *path, const struct stat *
     archive_entry_set_uid(entry, st->st_uid);
     archive_entry_set_gid(entry, st->st_gid);
     archive_entry_set_mtime(entry, st->st_mtim.tv_sec, 0);
+    add_attributes(p, entry, dir);
     e = write_header(p, path, entry);
     archive_entry_free(entry);
     return e;
@@ -256,7 +274,7 @@ static struct err *add_tree(struct pack *p, int dir, const char *path, const str
 
     if (depth > DEPTH_MAX)
         return err_new(ERR_HOST, "'%.200s' is too deep", path);
-    e = add_dir(p, path, st);
+    e = add_dir(p, dir, path, st);
     if (!e)
         e = names_of(dir, &names, &count);
     for (size_t i = 0; i < count; i++) {

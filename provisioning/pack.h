@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Directory trees into one tar archive: directories, files, hard links, symlinks, owners as they are on disk,
- * capabilities and attributes of users. Sockets, FIFOs and devices are left out. No path is followed through a symlink,
- * and the names of a directory come in one order, so the same tree makes the same archive.
+ * Directory trees into one tar archive: directories, files, hard links, symlinks, FIFOs, the whiteouts of overlayfs,
+ * owners as they are on disk, capabilities, access lists and attributes of users. Sockets and devices are left out.
+ * What unpacking (unpack.h) would refuse for its path is an error, ERR_HOST. No path is followed through a symlink, and
+ * the names of a directory come in one order, so the same tree makes the same archive.
  */
 #pragma once
 

@@ -73,7 +73,7 @@ static char kind_of(struct archive_entry *entry)
 
     if (archive_entry_hardlink(entry))
         return 'h';
-    return type == AE_IFREG ? 'f' : type == AE_IFDIR ? 'd' : type == AE_IFLNK ? 'l' : 'o';
+    return type == AE_IFREG ? 'f' : type == AE_IFDIR ? 'd' : type == AE_IFLNK ? 'l' : type == AE_IFIFO ? 'p' : 'o';
 }
 
 void tree_digest_entry(struct tree_digest *d, const char *path, struct archive_entry *entry)
@@ -89,13 +89,14 @@ void tree_digest_entry(struct tree_digest *d, const char *path, struct archive_e
     /* With its NUL each: no two entries make the same bytes. */
     for (size_t i = 0; i < ARRAY_LEN(parts); i++)
         tree_digest_data(d, parts[i], strlen(parts[i]) + 1);
-    if (kind == 'f')
+    if (kind == 'f' || kind == 'd')
         add_attributes(d, entry);
 }
 
 bool tree_keeps_attribute(const char *name)
 {
-    return strcmp(name, "security.capability") == 0 || strncmp(name, "user.", 5) == 0;
+    return strcmp(name, "security.capability") == 0 || strncmp(name, "user.", 5) == 0 ||
+           strncmp(name, "system.posix_acl_", 17) == 0;
 }
 
 void tree_digest_get(struct tree_digest *d, char ret[TREE_DIGEST_SIZE])

@@ -22,7 +22,8 @@ DEFINE_AUTO(struct tree_digest, tree_digest_free)
 void tree_digest_entry(struct tree_digest *d, const char *path, struct archive_entry *entry);
 /* The next bytes of its content. */
 void tree_digest_data(struct tree_digest *d, const void *data, size_t len);
-/* Capabilities and the attributes of users are taken along; nothing that means something to the node itself. */
+/* Capabilities, access lists and the attributes of users are taken along; nothing that means something to the node
+ * itself. */
 bool tree_keeps_attribute(const char *name);
 /* The number of all so far. */
 void tree_digest_get(struct tree_digest *d, char ret[TREE_DIGEST_SIZE]);

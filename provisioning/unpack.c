@@ -25,6 +25,7 @@ struct late_dir {
     char *path;
     mode_t mode;
     struct timespec mtime;
+    struct archive_entry *attributes; /* NULL: none; what is made in it would inherit them */
 };
 
 struct unpack {
@@ -145,7 +146,9 @@ static struct err *copy_xattrs(struct archive_entry *entry, int fd)
         if (len > XATTR_MAX)
             return err_new(ERR_TOO_LARGE, "an attribute is too large");
         if (fsetxattr(fd, name, value, len, 0) < 0)
-            return err_errno(errno, "attribute '%s'", name);
+            return errno == ENOSPC || errno == EDQUOT
+                       ? no_room(errno)
+                       : err_recode(err_errno(errno, "attribute '%s'", name), ERR_INVALID);
     }
     return NULL;
 }
@@ -208,7 +211,13 @@ static struct err *make_file(struct unpack *u, struct archive_entry *entry, cons
     return NULL;
 }
 
-static struct err *make_dir(struct unpack *u, const char *path, const char *name, const struct wanted *w)
+static struct archive_entry *keep_attributes(const struct unpack *u, struct archive_entry *entry)
+{
+    return u->rules->whole_system && archive_entry_xattr_count(entry) > 0 ? archive_entry_clone(entry) : NULL;
+}
+
+static struct err *make_dir(struct unpack *u, struct archive_entry *entry, const char *path, const char *name,
+                            const struct wanted *w)
 {
     autofd int fd = -1;
 
@@ -223,7 +232,8 @@ static struct err *make_dir(struct unpack *u, const char *path, const char *name
         u->dir_size = u->dir_size ? u->dir_size * 2 : 256;
         u->dirs = mem_grow(u->dirs, u->dir_size, sizeof(*u->dirs));
     }
-    u->dirs[u->dir_count++] = (struct late_dir){.path = str_dup(path), .mode = w->mode, .mtime = w->mtime};
+    u->dirs[u->dir_count++] = (struct late_dir){
+        .path = str_dup(path), .mode = w->mode, .mtime = w->mtime, .attributes = keep_attributes(u, entry)};
     return NULL;
 }
 
@@ -242,6 +252,19 @@ static struct err *make_symlink(struct unpack *u, struct archive_entry *entry, c
     if (((w->uid || w->gid) && fchownat(u->parent, name, w->uid, w->gid, AT_SYMLINK_NOFOLLOW) < 0) ||
         utimensat(u->parent, name, times, AT_SYMLINK_NOFOLLOW) < 0)
         return err_errno(errno, "owner and time");
+    return NULL;
+}
+
+/* A FIFO, or a whiteout of overlayfs: the only device that nobody needs a right to make. */
+static struct err *make_node(struct unpack *u, mode_t type, const char *name, const struct wanted *w)
+{
+    struct timespec times[2] = {w->mtime, w->mtime};
+
+    if (mknodat(u->parent, name, type | 0600, 0) < 0)
+        return cannot_make(errno);
+    if (((w->uid || w->gid) && fchownat(u->parent, name, w->uid, w->gid, AT_SYMLINK_NOFOLLOW) < 0) ||
+        fchmodat(u->parent, name, w->mode, 0) < 0 || utimensat(u->parent, name, times, AT_SYMLINK_NOFOLLOW) < 0)
+        return err_errno(errno, "owner, mode and time");
     return NULL;
 }
 
@@ -298,11 +321,12 @@ static struct err *make_entry(struct unpack *u, struct archive_entry *entry, con
     if (type == AE_IFREG)
         return make_file(u, entry, name, &w);
     if (type == AE_IFDIR)
-        return make_dir(u, path, name, &w);
+        return make_dir(u, entry, path, name, &w);
     if (type == AE_IFLNK)
         return make_symlink(u, entry, path, name, &w);
     if (u->rules->whole_system)
-        return NULL;
+        return type == AE_IFIFO || (type == AE_IFCHR && archive_entry_rdev(entry) == 0) ? make_node(u, type, name, &w)
+                                                                                        : NULL;
     return err_new(ERR_INVALID, "neither file, directory nor symlink");
 }
 
@@ -333,7 +357,10 @@ static struct err *finish_dirs(struct unpack *u)
         const struct late_dir *late = &u->dirs[i - 1];
         struct timespec times[2] = {late->mtime, late->mtime};
         autofd int fd = walk(u->root, late->path, false);
+        struct err *e = fd >= 0 && late->attributes ? copy_xattrs(late->attributes, fd) : NULL;
 
+        if (e)
+            return err_wrap(e, "'%.200s'", late->path);
         if (fd < 0 || fchmod(fd, late->mode) < 0 || futimens(fd, times) < 0)
             return err_errno(errno, "mode and time of '%s'", late->path);
     }
@@ -379,8 +406,10 @@ struct err *unpack_archive(struct archive *a, int dir_fd, const struct unpack_ru
     struct err *e = unpack_all(&u);
 
     fd_closep(&u.parent);
-    for (size_t i = 0; i < u.dir_count; i++)
+    for (size_t i = 0; i < u.dir_count; i++) {
         free(u.dirs[i].path);
+        archive_entry_free(u.dirs[i].attributes);
+    }
     free(u.dirs);
     if (!e && ret_bytes)
         *ret_bytes = u.bytes;

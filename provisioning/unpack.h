@@ -32,8 +32,9 @@ struct unpack_rules {
     int64_t max_bytes; /* sum of all file contents */
     int max_ratio;     /* times what was read, from 256 MiB on; 0: any */
     bool whole_system; /* a root file system: owners, set-id bits, hard links, absolute symlinks and file capabilities
-                        * are taken over; devices, FIFOs and sockets are left out. Else: plain files owned by root,
-                        * symlinks that stay inside, and everything that is anything else is refused. */
+                        * are taken over, FIFOs, access lists and overlayfs' whiteouts too; devices and sockets are left
+                        * out. Else: plain files owned by root, symlinks that stay inside, and everything that is
+                        * anything else is refused. */
     /* Looks at every entry first; may be NULL. */
     void *owner;
     struct err *(*look)(void *owner, struct unpack_entry *entry);

@@ -7,6 +7,8 @@ import io
 import json
 import os
 import socket
+import stat
+import struct
 import subprocess
 import tarfile
 
@@ -26,6 +28,11 @@ def node():
     d.close()
 
 
+# user::rw-, user:1000:rwx, group::r--, mask::rwx, other::r--
+ACL = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", t, p, i) for t, p, i in (
+    (1, 6, 0xffffffff), (2, 7, 1000), (4, 4, 0xffffffff), (16, 7, 0xffffffff), (32, 4, 0xffffffff)))
+
+
 @pytest.fixture(scope="module")
 def box(node):
     c = node.create("arch-box", hoody_kit=False, environment_vars={"COLOUR": "blue"}, comment="to be moved")
@@ -34,7 +41,12 @@ def box(node):
         mkdir -p /srv/deep/er; echo data >/srv/deep/er/file; ln /srv/deep/er/file /srv/hard; ln -s /nowhere /srv/soft
         echo 1 >"/srv/$(printf 'e\\314\\201 \\377')"; chmod 4711 /srv/hard; chown 1000:1000 /srv/deep; mkfifo /srv/fifo
         head -c 3M /dev/urandom >/srv/random; truncate -s 5M /srv/sparse; touch -d @1000000000 /srv/deep""")
-    os.setxattr(node.pool + "/slots/1/rootfs/srv/random", "user.note", b"kept")
+    srv = node.pool + "/slots/1/rootfs/srv"
+    os.setxattr(srv + "/random", "user.note", b"kept")
+    os.setxattr(srv + "/random", "system.posix_acl_access", ACL)
+    os.setxattr(srv + "/deep", "user.overlay.opaque", b"y")
+    os.setxattr(srv + "/deep", "system.posix_acl_default", ACL)
+    os.mknod(srv + "/whiteout", 0o000 | stat.S_IFCHR, 0)
     assert node.post(f"/api/v1/containers/{c['id']}/snapshots", {"alias": "first"}).status == 200
     node.inside(c["id"], "sh", "-c", "echo later >/srv/later; sync")
     return c
@@ -89,7 +101,11 @@ def test_a_container_moves(node, box, archive):
         "stopped", "arch-moved", "to be moved", {"COLOUR": "blue"}, "debian/13")
     slot = newest_slot(node)
     was, now = listing(node.pool + "/slots/1/rootfs/srv"), listing(slot + "/rootfs/srv")
-    assert was.pop(b"/fifo") and was == now and os.getxattr(slot + "/rootfs/srv/random", "user.note") == b"kept"
+    assert was == now and b"/fifo" in now
+    for name, key in (("random", "user.note"), ("random", "system.posix_acl_access"), ("deep", "user.overlay.opaque"),
+                      ("deep", "system.posix_acl_default")):
+        assert os.getxattr(f"{slot}/rootfs/srv/{name}", key) == os.getxattr(f"{node.pool}/slots/1/rootfs/srv/{name}", key)
+    assert os.stat(slot + "/rootfs/srv/whiteout").st_rdev == 0 and os.listxattr(slot + "/rootfs/srv/deep/er") == [], "made before it could inherit"
     snapshots = node.get(f"/api/v1/containers/{c['id']}/snapshots").data["snapshots"]
     assert [(s["name"], s["alias"]) for s in snapshots] == [("first", "first")]
     assert not os.path.exists(slot + "/snapshots/first/srv/later") and os.path.exists(slot + "/snapshots/first/srv/random")
@@ -122,6 +138,22 @@ def test_one_state_and_pipes(node, box, archive, tmp_path):
     with tarfile.open(fileobj=io.BytesIO(plain)) as t:
         names = t.getnames()
     assert names[0] == "noded.json" and names[-1] == "digests.json" and "rootfs/srv/random" in names and "snapshots/first/etc/passwd" in names
+
+
+def test_what_has_no_place_in_a_tar(node, box):
+    """It is known when it is reached: the body breaks off, and the journal says why."""
+    for make, undo in (("mkdir -p /srv/far/" + "d/" * 63, "rm -r /srv/far"),
+                       ("cd /srv; for i in 1 2 3 4 5; do n=$(printf '%0250d' $i); mkdir $n; cd $n; done", "rm -r /srv/0*"),
+                       ("ln -s " + "x" * 2000 + " /srv/longlink", "rm /srv/longlink")):
+        node.inside(box["id"], "sh", "-c", make)
+        before = len(node.log())
+        r = nodectl(node, "export", box["id"], node.dir + "/none")
+        assert r.returncode != 0 and not os.path.exists(node.dir + "/none"), r
+        wait_for(lambda: "has no place in an archive" in node.log()[before:], 5, what="the reason")
+        r = nodectl(node, "export", box["id"], node.dir + "/some", "--format", "stream")
+        assert r.returncode == 0, r
+        os.unlink(node.dir + "/some")
+        node.inside(box["id"], "sh", "-c", undo)
 
 
 def refused(node, data, words):
