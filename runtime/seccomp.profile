@@ -8,3 +8,4 @@ open_by_handle_at errno 1
 init_module errno 1
 finit_module errno 1
 delete_module errno 1
+bpf errno 1
