@@ -4,17 +4,22 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 
 #include "base/fd.h"
 #include "base/str.h"
 
 #define PATH_LEN_MAX 1024
 #define TEMPORARY_PREFIX ".noded-"
+#ifndef XFS_SUPER_MAGIC
+#define XFS_SUPER_MAGIC 0x58465342
+#endif
 
 /* The kernel answers EAGAIN when a rename elsewhere on the host makes a ".." doubtful. */
 #define RETRIES 64
@@ -286,6 +291,7 @@ struct err *confined_remove(int root, const char *path)
 struct err *confined_remove_prefix(int root, const char *dir_path, const char *prefix)
 {
     int fd = open_inside(root, dir_path, O_RDONLY | O_DIRECTORY);
+    struct err *e = NULL;
     struct dirent *entry;
     DIR *dir;
 
@@ -297,34 +303,73 @@ struct err *confined_remove_prefix(int root, const char *dir_path, const char *p
         close(fd);
         return err_errno(ENOMEM, "directory '%s'", dir_path);
     }
-    while ((entry = readdir(dir)))
-        if (strncmp(entry->d_name, prefix, strlen(prefix)) == 0)
-            unlinkat(dirfd(dir), entry->d_name, 0);
+    while (!e && (entry = readdir(dir)))
+        if (strncmp(entry->d_name, prefix, strlen(prefix)) == 0 && unlinkat(dirfd(dir), entry->d_name, 0) < 0 &&
+            errno != ENOENT && errno != EISDIR)
+            e = err_errno(errno, "cannot remove '%s/%s'", dir_path, entry->d_name);
     closedir(dir);
-    return NULL;
+    return e;
 }
 
-struct err *confined_read(int root, const char *path, size_t max, char **ret_text, size_t *ret_len)
+/* File systems whose files are bytes that somebody has put there. A proc inside a running container has regular files
+ * that wait (kmsg), take away what they show, or are read with the reader's own rights. */
+static bool is_of_files(int fd)
 {
-    /* O_PATH first: opening a FIFO or a device for reading has effects. */
-    autofd int place = open_inside(root, path, O_PATH), fd = -1;
-    char link[64];
+    struct statfs fs;
+
+    if (fstatfs(fd, &fs) < 0)
+        return false;
+    switch ((unsigned long)fs.f_type) {
+    case BTRFS_SUPER_MAGIC:
+    case EXT4_SUPER_MAGIC:
+    case OVERLAYFS_SUPER_MAGIC:
+    case RAMFS_MAGIC:
+    case TMPFS_MAGIC:
+    case XFS_SUPER_MAGIC:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static struct err *read_place(int place, const char *path, size_t max, char **ret_text, size_t *ret_len)
+{
+    autofree char *link = str_fmt("/proc/self/fd/%d", place);
+    autofd int fd = -1;
     struct stat st;
 
-    if (place < 0) {
-        bool absent = errno == ENOENT || errno == ENOTDIR || errno == ELOOP;
-
-        return err_recode(err_errno(errno, "'%s'", path), absent ? ERR_NOT_FOUND : ERR_HOST);
-    }
     if (fstat(place, &st) < 0)
         return err_errno(errno, "'%s'", path);
-    if (!S_ISREG(st.st_mode))
+    if (!S_ISREG(st.st_mode) || !is_of_files(place))
         return err_new(ERR_NOT_FOUND, "'%s' is not a regular file", path);
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", place);
     fd = open(link, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     if (fd < 0)
         return err_errno(errno, "'%s'", path);
     return err_wrap(fd_read_all(fd, max, ret_text, ret_len), "'%s'", path);
+}
+
+static struct err *read_inside(int root, const char *path, uint64_t resolve, size_t max, char **ret_text,
+                               size_t *ret_len)
+{
+    /* O_PATH first: opening a FIFO or a device for reading has effects. */
+    autofd int place = open_how(root, path, O_PATH, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve);
+
+    if (place < 0) {
+        bool absent = errno == ENOENT || errno == ENOTDIR || errno == ELOOP || errno == EXDEV;
+
+        return err_recode(err_errno(errno, "'%s'", path), absent ? ERR_NOT_FOUND : ERR_HOST);
+    }
+    return read_place(place, path, max, ret_text, ret_len);
+}
+
+struct err *confined_read(int root, const char *path, size_t max, char **ret_text, size_t *ret_len)
+{
+    return read_inside(root, path, 0, max, ret_text, ret_len);
+}
+
+struct err *confined_read_unmounted(int root, const char *path, size_t max, char **ret_text, size_t *ret_len)
+{
+    return read_inside(root, path, RESOLVE_NO_XDEV, max, ret_text, ret_len);
 }
 
 bool confined_exists(int root, const char *path)

@@ -37,10 +37,14 @@ MUST_USE struct err *confined_symlink(int root, const char *path, const char *ta
 /* Removes a file or an empty directory itself, never what it points to. Missing is fine; a directory with something in
  * it stays. */
 MUST_USE struct err *confined_remove(int root, const char *path);
-/* Removes all files of a directory whose names begin with prefix. A missing directory is fine. */
+/* Removes all files of a directory whose names begin with prefix. A missing directory is fine; directories stay. */
 MUST_USE struct err *confined_remove_prefix(int root, const char *dir, const char *prefix);
-/* Reads a regular file, following symlinks within the root. ERR_NOT_FOUND when absent or not a regular file,
- * ERR_TOO_LARGE over max. *ret_text is NUL-terminated and the caller's; ret_len may be NULL. */
+/* Reads a regular file, following symlinks within the root. ERR_NOT_FOUND when absent or not a regular file (those of
+ * proc and the like are none), ERR_TOO_LARGE over max. *ret_text is NUL-terminated and the caller's; ret_len may be
+ * NULL. */
 MUST_USE struct err *confined_read(int root, const char *path, size_t max, char **ret_text, size_t *ret_len);
+/* The same for a running container's own root: what is mounted on the way there, or over the file, is not looked at, so
+ * that no file system of the container's making is asked. ERR_NOT_FOUND then. */
+MUST_USE struct err *confined_read_unmounted(int root, const char *path, size_t max, char **ret_text, size_t *ret_len);
 /* Whether anything has this name (the last component is not followed). */
 bool confined_exists(int root, const char *path);

@@ -22,6 +22,20 @@ static struct err *open_rootfs(const struct job *job, int *ret_fd)
     return confined_open_root(rootfs, ret_fd);
 }
 
+struct err *guest_make_mount_points(const struct job *job, bool ramdisk, bool kits)
+{
+    static const char *const always[] = {"dev", "proc", "sys", "hoody/shares"};
+    const struct confined_owner owner = {0, 0};
+    autofd int root = -1;
+    struct err *e = open_rootfs(job, &root);
+
+    for (size_t i = 0; !e && i < ARRAY_LEN(always); i++)
+        e = confined_mkdirs(root, always[i], 0755, owner);
+    if (!e && ramdisk)
+        e = confined_mkdirs(root, "ramdisk", 0755, owner);
+    return e || !kits ? e : confined_mkdirs(root, KITS_MOUNT, 0755, owner);
+}
+
 struct err *guest_open_live(const struct job *job, int *ret_fd, pid_t *ret_init)
 {
     autofree char *path = NULL;

@@ -11,6 +11,9 @@ MUST_USE struct err *guest_open_live(const struct job *job, int *ret_fd, pid_t *
 /* For a start: writes what `files` of the start has; *ret gets members of the result. Cannot fail: what is not written
  * stands there. */
 void guest_write_files(const struct job *job, const json_t *files, json_t *ret);
+/* For a start: what liblxc mounts over are directories. It opens a FIFO in the place of one, and waits for its
+ * writer. */
+MUST_USE struct err *guest_make_mount_points(const struct job *job, bool ramdisk, bool kits);
 /* The ramdisk of a project, for one more running container of it. */
 MUST_USE struct err *guest_share_ramdisk(const struct job *job, const char *project, int64_t bytes, int64_t id_base,
                                          pid_t init);

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <sys/pidfd.h>
+#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
@@ -85,6 +86,15 @@ void presence_look(const struct job *job, struct presence *ret)
         ret->monitor = pids[i];
         ret->init = find_child(pids[i]);
     }
+}
+
+bool presence_init_runs(const struct presence *p)
+{
+    autofree char *before = str_fmt("/proc/%d/exe", (int)p->monitor), *now = str_fmt("/proc/%d/exe", (int)p->init);
+    struct stat monitor, init;
+
+    return p->monitor && p->init && stat(before, &monitor) == 0 && stat(now, &init) == 0 &&
+           (monitor.st_dev != init.st_dev || monitor.st_ino != init.st_ino);
 }
 
 bool presence_wait_end(const struct job *job, int64_t timeout_ms)

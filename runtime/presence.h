@@ -21,6 +21,9 @@ struct presence {
 
 void presence_look(const struct job *job, struct presence *ret);
 
+/* Whether its init is one already, and not still liblxc's code before the exec. */
+bool presence_init_runs(const struct presence *p);
+
 /* Takes the lock for a start; the run directory must exist. ERR_BUSY when it is held. */
 MUST_USE struct err *presence_lock(const struct job *job, int *ret_fd);
 

@@ -159,6 +159,8 @@ static struct err *launch(struct lxc_container *c, const struct job *job, struct
     if (!e && written)
         guest_write_files(job, a->files, written);
     if (!e)
+        e = guest_make_mount_points(job, a->ramdisk_bytes > 0, json_array_size(a->kits) > 0);
+    if (!e)
         e = shares_open(job);
     if (!e && a->shares)
         e = shares_agree(job, a->id_base, a->shares, NULL);

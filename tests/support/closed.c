@@ -38,7 +38,7 @@ static void devices(void)
     report("accounting", acct("/etc/hostname"));
 }
 
-/* File systems that read a disk's or the kernel's own data: any of them is the kernel's parser in a stranger's hands. */
+/* File systems that read a disk, which would be the kernel's parser in a stranger's hands, or the kernel's own data. */
 static void file_systems(void)
 {
     static const char *const types[] = {"btrfs",   "ext4",    "squashfs",   "xfs",      "vfat",
