@@ -22,7 +22,7 @@ FILES = {
 DIRECTORIES = {
     "dev", "etc", "etc/profile.d", "etc/ssh", "etc/ssh/sshd_config.d", "etc/sudoers.d", "etc/systemd", "etc/systemd/network",
     "etc/systemd/system", "etc/systemd/system.conf.d", "etc/systemd/system/hoody-web.service.d",
-    "etc/systemd/system/multi-user.target.wants", "home", "home/user", "home/user/.ssh", "hoody", "hoody/databases", "hoody/kits",
+    "etc/systemd/system/multi-user.target.wants", "home", "home/user", "home/user/.ssh", "hoody", "hoody/.kits", "hoody/databases", "hoody/kits",
     "hoody/mounts", "hoody/shares", "hoody/storage", "hoody/storage/web", "hoody/storage/web/state", "proc", "ramdisk", "root", "root/.ssh", "run", "sys",
     "var/lib/dbus", "var/lib/systemd",
 }
