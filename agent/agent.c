@@ -79,15 +79,25 @@ void agent_remove(struct agent *a, struct container *c)
     container_free(c);
 }
 
+size_t agent_shown_count(const struct agent *a)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < a->container_count; i++)
+        n += a->containers[i]->record.spare == NULL;
+    return n;
+}
+
 struct err *agent_free_slot(const struct agent *a, int64_t *ret)
 {
-    int64_t max = MIN(a->config->max_containers, (int64_t)net_plan_max_slot(&a->plan));
+    int64_t max = (int64_t)net_plan_max_slot(&a->plan);
+    bool full = (int64_t)agent_shown_count(a) >= a->config->max_containers;
     autofree bool *used = mem_new_array(bool, (size_t)max + 1);
 
     for (size_t i = 0; i < a->container_count; i++)
         if (a->containers[i]->record.slot <= max)
             used[a->containers[i]->record.slot] = true;
-    for (int64_t slot = 1; slot <= max; slot++) {
+    for (int64_t slot = 1; !full && slot <= max; slot++) {
         if (!used[slot]) {
             *ret = slot;
             return NULL;
@@ -220,6 +230,10 @@ void record_log(struct agent *a, struct store_tx *tx, const struct container *c,
     int64_t now = clock_wall_ms();
     char id[ID_OBJECT_LEN + 1];
 
+    if (c->record.spare) { /* nobody knows of it */
+        json_decref(metadata);
+        return;
+    }
     event_add(a, tx, type, c,
               json_pack("{s:s, s:s?, s:s, s:O, s:s, s:O?, s:O?, s:O?}", "name", c->record.name, "from_status", from,
                         "to_status", to, "duration_ms", duration, "triggered_by", triggered_by, "operation",

@@ -37,6 +37,7 @@ struct metrics;
 struct runtime;
 struct sse_set;
 struct usage;
+struct warm;
 struct tls_listener;
 
 struct agent {
@@ -85,6 +86,7 @@ struct agent {
     struct space *space;
     struct reclaim *reclaim;
     struct scrub *scrub;
+    struct warm *warm;
     struct events *events;
     struct retention *retention;
     struct usage *usage;
@@ -106,7 +108,10 @@ struct container *agent_find_by_slot(const struct agent *a, int64_t slot);
 struct container *agent_find_by_ssh_key(const struct agent *a, const char *key);
 void agent_add(struct agent *a, struct container *c);
 void agent_remove(struct agent *a, struct container *c); /* frees c */
-/* The lowest free slot; ERR_LIMIT when there is none. */
+/* Those that clients know of: not the spare ones of warm.h. */
+size_t agent_shown_count(const struct agent *a);
+/* The lowest free slot; ERR_LIMIT when there is none, or the node has all the containers that it takes: spare ones have
+ * slots and are not counted. */
 MUST_USE struct err *agent_free_slot(const struct agent *a, int64_t *ret);
 
 /* Commits tx (taken over) on the store lane, its events included. */

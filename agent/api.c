@@ -26,6 +26,7 @@ static const struct route routes[] = {
     {POST, API "/peer/copies", ROLE_NODE, peer_copies},
     {POST, API "/peer/containers/{id}/stream", ROLE_NODE, peer_stream},
     {DELETE, API "/peer/containers/{id}/copies/{copy}", ROLE_NODE, peer_release},
+    {GET, API "/node/pools", ANYBODY, warm_get},
     {GET, API "/node/storage", ANYBODY, storage_get},
     {POST, API "/node/storage/grow", ANYBODY, storage_grow},
     {POST, API "/node/storage/scrub", ANYBODY, storage_scrub},
@@ -228,6 +229,11 @@ static struct err *find_container(struct api_call *call, const struct route *rou
     if (strncmp(route->path, C, strlen(C)) != 0)
         return NULL;
     call->container = agent_find(call->agent, call->params[0]);
+    if (call->container && call->container->record.spare && route->handler == snapshot_create)
+        return err_reason(err_field("id", "is of a spare container, which has no snapshots"),
+                          "SNAPSHOT_PRESPAWN_FORBIDDEN");
+    if (call->container && call->container->record.spare)
+        call->container = NULL; /* nobody knows of it */
     if (!call->container)
         return err_reason(err_new(ERR_NOT_FOUND, "Container not found"),
                           route->handler == container_copy ? "SOURCE_CONTAINER_NOT_FOUND" : "CONTAINER_NOT_FOUND");

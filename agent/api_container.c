@@ -92,7 +92,7 @@ static void list(struct api_call *call, const char *project_id)
     for (size_t i = 0; i < a->container_count; i++) {
         const struct container *c = a->containers[i];
 
-        if ((f.project_id && !str_eq(c->record.project_id, f.project_id)) ||
+        if (c->record.spare || (f.project_id && !str_eq(c->record.project_id, f.project_id)) ||
             (f.realm_id && !has_realm(c, f.realm_id)) || (c->record.status == CONTAINER_DELETING && !f.deleting))
             continue;
         found[n++] = c;

@@ -10,6 +10,7 @@
 #include "agent/peer.h"
 #include "agent/project.h"
 #include "agent/ssh_key.h"
+#include "agent/warm.h"
 #include "base/clock.h"
 #include "base/str.h"
 #include "images/image.h"
@@ -140,6 +141,7 @@ static void accepted(struct operation *op)
 
 static void finished(struct operation *op, struct err *e)
 {
+    claim_over(op);
     if (!op->req) {
         err_free(e); /* the client has its answer; the log and the status log have the error */
         return;
@@ -148,7 +150,7 @@ static void finished(struct operation *op, struct err *e)
         accepted(op);
         return;
     }
-    if (op->stage < 0 && op->kind == &op_create)
+    if (op->stage < 0 && op->kind != &op_copy)
         e = err_reason(err_recode(e, ERR_INTERNAL), "CONTAINER_CREATE_DISPATCH_FAILED"); /* nothing of it is recorded */
     reply_host_err(op->req, e);
 }
@@ -178,30 +180,14 @@ static bool answer_repeat(struct api_call *call, const struct create_body *b)
     return true;
 }
 
-/* dev_kit is a layer that was put on the image beforehand: an image of its own, "debian/13.dev". A node that has none
- * makes the container without. */
-static struct image *image_for(const struct agent *a, const char *name, bool dev_kit)
-{
-    autofree char *layered = str_fmt("%s.dev", name);
-    struct image *image = dev_kit ? image_find_by_alias(a, layered) : NULL;
-
-    return image ? image : image_find_by_alias(a, name);
-}
-
 static void fill(struct agent *a, struct container *c, struct create_body *b)
 {
-    struct image *image = image_for(a, b->container_image, b->dev_kit);
     struct container_record *r = &c->record;
 
     r->color = b->color ? steal(&b->color) : str_fmt("#%.6s", r->machine_id);
     for (char *p = r->color; *p; p++)
         *p = (char)toupper((unsigned char)*p);
-    r->image = steal(&b->container_image);
-    if (image) {
-        r->image_fingerprint = str_dup(image->fingerprint);
-        r->base = image_base_choose(a, image);
-        image->last_used_at = clock_wall_ms();
-    }
+    warm_fill(a, c, steal(&b->container_image), b->hoody_kit, b->dev_kit);
     r->ssh_public_key = steal(&b->ssh_public_key);
     r->comment = steal(&b->comment);
     if (b->environment_vars)
@@ -210,14 +196,23 @@ static void fill(struct agent *a, struct container *c, struct create_body *b)
     if (b->realm_ids)
         json_array_extend(r->realm_ids, b->realm_ids);
     r->ai = b->ai;
-    r->hoody_kit = b->hoody_kit;
-    r->dev_kit = b->dev_kit;
     r->autostart = b->autostart;
     r->ramdisk = b->ramdisk;
-    if (r->hoody_kit) {
-        json_decref(r->kits);
-        r->kits = kits_of_suite(a, r->image);
-    }
+}
+
+/* What begins: a spare container becomes this one, else it is made. c passes over. */
+static struct operation *begin(struct agent *a, struct container *c, const struct create_body *b, struct store_tx *tx)
+{
+    /* Without the cache, or to renew it, the remotes are asked; without remotes there is nothing else to take. */
+    bool refresh = (!b->cache || b->cache_image) && image_remotes_configured(a);
+    struct container *spare = b->bypass_prespawn || refresh ? NULL : warm_take(a, c);
+
+    if (c->record.image_fingerprint)
+        record_put_image(tx, image_find(a, c->record.image_fingerprint));
+    if (spare)
+        return claim_new(a, spare, c, tx);
+    agent_add(a, c);
+    return operation_new(a, &op_create, c, json_pack("{s:b}", "refresh", refresh), "user");
 }
 
 void container_create(struct api_call *call)
@@ -226,7 +221,6 @@ void container_create(struct api_call *call)
     struct agent *a = call->agent;
     struct container *c = NULL;
     struct store_tx *tx;
-    bool refresh;
     struct err *e = json_table_load(&create_table, call->body, &b, NULL);
 
     if (!e && answer_repeat(call, &b)) {
@@ -249,13 +243,8 @@ void container_create(struct api_call *call)
         fill(a, c, &b);
         c->record.request = json_incref(call->body);
         c->record.status = CONTAINER_CREATING;
-        agent_add(a, c);
-        /* Without the cache, or to renew it, the remotes are asked; without remotes there is nothing else to take. */
-        refresh = (!b.cache || b.cache_image) && image_remotes_configured(a);
         tx = store_tx_new();
-        if (c->record.image_fingerprint)
-            record_put_image(tx, image_find(a, c->record.image_fingerprint));
-        start_async(call, operation_new(a, &op_create, c, json_pack("{s:b}", "refresh", refresh), "user"), tx);
+        start_async(call, begin(a, c, &b, tx), tx);
     }
     json_table_clear(&create_table, &b);
     if (e)

@@ -18,7 +18,8 @@ static json_int_t count_users(const struct agent *a, const char *name, const cha
     json_int_t n = 0;
 
     for (size_t i = 0; i < a->container_count; i++)
-        n += str_eq(text(kits_entry(a->containers[i]->record.kits, name), "version"), version);
+        n += !a->containers[i]->record.spare &&
+             str_eq(text(kits_entry(a->containers[i]->record.kits, name), "version"), version);
     return n;
 }
 

@@ -18,7 +18,7 @@ static json_t *counts(const struct agent *a)
     json_t *j = json_object();
 
     for (size_t i = 0; i < a->container_count; i++)
-        n[a->containers[i]->record.status]++;
+        n[a->containers[i]->record.status] += a->containers[i]->record.spare == NULL;
     for (int s = 0; s < CONTAINER_STATUS_MAX; s++)
         if (n[s])
             json_object_set_new(j, container_status_words[s], json_integer((json_int_t)n[s]));
@@ -40,7 +40,7 @@ void node_get(struct api_call *call)
              json_pack("{s:s, s:s, s:{s:s, s:s, s:s}, s:{s:I, s:I, s:o}, s:{s:i, s:I, s:I, s:I}, s:o, s:o, s:o}", "id",
                        a->node_id, "name", a->node_name, "versions", "noded", NODED_VERSION, "kernel", host.release,
                        "architecture", host.machine, "containers", "max", (json_int_t)a->config->max_containers,
-                       "total", (json_int_t)a->container_count, "by_status", counts(a), "capacity", "cores",
+                       "total", (json_int_t)agent_shown_count(a), "by_status", counts(a), "capacity", "cores",
                        get_nprocs(), "memory_bytes", (json_int_t)info.totalram * info.mem_unit, "pool_total_bytes",
                        (json_int_t)(pool.f_blocks * pool.f_frsize), "pool_free_bytes",
                        (json_int_t)(pool.f_bavail * pool.f_frsize), "images", image_names(a), "kits", kits,

@@ -85,7 +85,7 @@ static struct err *all(const struct agent *a, const struct body *b, json_t *ids)
     size_t n = 0;
 
     for (size_t i = 0; i < a->container_count; i++)
-        if (a->containers[i]->record.hoody_kit &&
+        if (a->containers[i]->record.hoody_kit && !a->containers[i]->record.spare &&
             (!b->project_id || str_eq(b->project_id, a->containers[i]->record.project_id)))
             list[n++] = a->containers[i];
     qsort(list, n, sizeof(struct container *), by_age);

@@ -21,6 +21,8 @@ static json_t *containers(const struct agent *a, const json_t *usage)
         const json_t *disk = json_object_get(usage_of_slot(usage, c->record.slot), "disk");
         int64_t bytes = 0;
 
+        if (c->record.spare)
+            continue;
         for (size_t k = 0; k < c->snapshot_count; k++)
             bytes += MAX(c->snapshots[k]->size, (int64_t)0);
         json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:I, s:I}", "container_id", c->record.id, "name",

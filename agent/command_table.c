@@ -22,14 +22,14 @@ static void node_status(struct command_run *run)
     for (size_t i = 0; i < a->container_count; i++) {
         const struct container *c = a->containers[i];
 
-        if (c->op)
+        if (c->op && !c->record.spare)
             json_array_append_new(busy, json_pack("{s:s, s:s, s:s}", "container_id", c->record.id, "operation",
                                                   c->op->kind->name, "operation_id", c->op->id));
     }
     command_done(run, NULL,
                  json_pack("{s:s, s:s, s:o, s:I, s:o, s:I, s:I, s:I, s:I}", "name", a->node_name, "version",
                            NODED_VERSION, "started_at", api_time(a->started_at), "containers",
-                           (json_int_t)a->container_count, "operations", busy, "workers",
+                           (json_int_t)agent_shown_count(a), "operations", busy, "workers",
                            (json_int_t)workers_count(a->workers), "store_lane", (json_int_t)lane_length(a->store_lane),
                            "read_lane", (json_int_t)lane_length(a->read_lane), "network_lane",
                            (json_int_t)lane_length(a->net_lane)));
@@ -59,6 +59,8 @@ static void on_disk(void *owner, const json_t *usage)
         const struct container *c = a->containers[i];
         const json_t *use = usage_of_slot(usage, c->record.slot);
 
+        if (c->record.spare)
+            continue;
         json_array_append_new(list, json_pack("{s:s, s:s, s:O?, s:O?}", "container_id", c->record.id, "name",
                                               c->record.name, "disk_bytes", json_object_get(use, "disk"),
                                               "ramdisk_bytes", json_object_get(use, "ramdisk")));
@@ -161,7 +163,7 @@ static void container_restart_all(struct command_run *run)
     json_t *ids = json_array();
 
     for (size_t i = 0; i < run->agent->container_count; i++)
-        if (run->agent->containers[i]->record.status == CONTAINER_RUNNING)
+        if (run->agent->containers[i]->record.status == CONTAINER_RUNNING && !run->agent->containers[i]->record.spare)
             json_array_append_new(ids, json_string(run->agent->containers[i]->record.id));
     run->state = json_pack("{s:o, s:[], s:[], s:[]}", "ids", ids, "restarted", "failed", "skipped");
     restart_next(run);

@@ -4,6 +4,7 @@
 #include "base/fd.h"
 #include "base/ini.h"
 #include "base/str.h"
+#include "images/image.h"
 
 #define ROW(section_, key_, kind_, member, initial_, help_, ...)                                                       \
     {                                                                                                                  \
@@ -112,6 +113,12 @@ static const struct ini_row rows[] = {
         .max = 600),
     ROW("containers", "ramdisk_size", INI_SIZE, ramdisk_size, "512M", "Size of /ramdisk; at most half the memory.",
         .min = 1048576, .max = INT64_MAX),
+    ROW("warm", "pools", INI_LIST, warm_pools, "",
+        "Containers that are started ahead for creates to take, each KIND:IMAGE=COUNT or KIND:IMAGE=LOW-HIGH; KIND is "
+        "dev_kit, hoody_kit or bare."),
+    ROW("warm", "pressure", INI_INT, warm_pressure, "40",
+        "None is started while tasks have waited for the processor for more than this percentage of ten seconds.",
+        .min = 1, .max = 100),
     ROW("events", "retention_days", INI_INT, events_days, "90", "Days for which events are kept.", .min = 1,
         .max = 3650),
     ROW("events", "max", INI_INT, events_max, "200000", "Events that are kept at most; the oldest go first.",
@@ -152,6 +159,72 @@ struct err *config_peer(const char *text, struct config_peer *ret)
     return NULL;
 }
 
+enum { WARM_MAX = 1000 };
+
+/* "N" or "LOW-HIGH" */
+static bool warm_counts(const char *text, struct config_warm *ret)
+{
+    const char *dash = strchr(text, '-');
+    autofree char *low = dash ? strndup(text, (size_t)(dash - text)) : str_dup(text);
+
+    return str_to_i64(low, &ret->low) && str_to_i64(dash ? dash + 1 : text, &ret->high) && ret->low >= 1 &&
+           ret->high >= ret->low && ret->high <= WARM_MAX;
+}
+
+struct err *config_warm(const char *text, struct config_warm *ret)
+{
+    static const struct {
+        const char *word;
+        bool hoody_kit, dev_kit;
+    } kinds[] = {{"dev_kit:", true, true}, {"hoody_kit:", true, false}, {"bare:", false, false}};
+    const char *equals = strrchr(text, '=');
+    size_t i = 0;
+
+    while (i < ARRAY_LEN(kinds) && strncmp(text, kinds[i].word, strlen(kinds[i].word)) != 0)
+        i++;
+    if (i == ARRAY_LEN(kinds))
+        return err_field("warm.pools", "must begin with dev_kit:, hoody_kit: or bare: '%s'", text);
+    if (!equals || !warm_counts(equals + 1, ret))
+        return err_field("warm.pools", "must end in =COUNT or =LOW-HIGH, of 1..%d: '%s'", WARM_MAX, text);
+    text += strlen(kinds[i].word);
+    if (equals > text) {
+        autofree char *name = strndup(text, (size_t)(equals - text));
+
+        ret->image = image_name_canonical(name);
+    }
+    if (!ret->image)
+        return err_field("warm.pools", "must name an image: '%s'", text);
+    ret->hoody_kit = kinds[i].hoody_kit;
+    ret->dev_kit = kinds[i].dev_kit;
+    return NULL;
+}
+
+static bool same_warm(const struct config_warm *a, const struct config_warm *b)
+{
+    return str_eq(a->image, b->image) && a->hoody_kit == b->hoody_kit && a->dev_kit == b->dev_kit;
+}
+
+static struct err *check_warm(const struct config *c)
+{
+    struct err *e = NULL;
+
+    for (char **p = c->warm_pools; p && *p && !e; p++) {
+        struct config_warm pool = {0};
+
+        e = config_warm(*p, &pool);
+        for (char **q = c->warm_pools; !e && q != p; q++) {
+            struct config_warm other = {0};
+
+            e = config_warm(*q, &other);
+            if (!e && same_warm(&pool, &other))
+                e = err_field("warm.pools", "has the same kind and image twice: '%s'", *p);
+            free(other.image);
+        }
+        free(pool.image);
+    }
+    return e;
+}
+
 static struct err *check_peers(const struct config *c)
 {
     for (char **p = c->peers; p && *p; p++) {
@@ -187,7 +260,9 @@ static struct err *check(struct config *c)
         return err_field("network.firewall_ipv6", "must be follow or drop");
     if (!str_is_made_of(c->veth_prefix, "abcdefghijklmnopqrstuvwxyz", 6))
         return err_field("network.veth_prefix", "must be 1..6 lower case letters");
-    return check_peers(c);
+    struct err *e = check_peers(c);
+
+    return e ? e : check_warm(c);
 }
 
 struct err *config_load(const char *path, struct config **ret)

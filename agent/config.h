@@ -8,6 +8,13 @@
 
 #include "base/err.h"
 
+/* A pool of spare containers, see warm.h. */
+struct config_warm {
+    char *image; /* canonical name */
+    bool hoody_kit, dev_kit;
+    int64_t low, high;
+};
+
 struct config {
     char *node_id, *node_name, *state_dir, *run_dir, *worker, *relay, *relay_user, *relay_ca, *cgroup, *log_level;
     int64_t id_base, max_containers;
@@ -28,8 +35,13 @@ struct config {
     char *default_image, *unknown_projects;
     bool record_projects; /* of unknown_projects */
     int64_t stop_timeout_s, ramdisk_size, workers, body_max;
+    char **warm_pools;
+    int64_t warm_pressure;
     int64_t events_days, events_max, status_log_days, stream_buffer, streams_max;
 };
+
+/* An entry of warm.pools, "dev_kit:debian/13=2-6"; the caller frees ret->image. */
+MUST_USE struct err *config_warm(const char *text, struct config_warm *ret);
 
 #define CONFIG_DEFAULT_PATH "/etc/noded/noded.conf"
 

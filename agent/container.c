@@ -28,6 +28,7 @@ static const struct json_field record_fields[] = {
     R(STRING, color, .nullable = true),
     R(STRING, image, .nullable = true),
     R(STRING, image_fingerprint, .nullable = true),
+    R(STRING, spare, .nullable = true),
     R(INT, base),
     R(STRING, comment, .nullable = true),
     R(STRING, ssh_public_key, .nullable = true),

@@ -38,6 +38,7 @@ struct container_record {
     char *image_fingerprint; /* what it was made from; NULL: not known */
     char *source_container_id, *last_used_snapshot;
     char *source_server_id;                           /* where the source is; NULL: here */
+    char *spare;                                      /* nobody's yet, see warm.h: what it was made with; else NULL */
     int64_t base;                                     /* of the image, see image_base.h */
     int64_t slot, created_at, updated_at, started_at; /* times in ms since the epoch; started_at 0: not running */
     int status;                                       /* enum container_status */
@@ -101,6 +102,9 @@ struct container {
     struct kit_look *kit_look;            /* kit_watch.c: while it runs */
     json_t *kit_health;                   /* of its kits' services, array of runtime/kits.h; NULL: not known */
     json_t *kits_next;                    /* while an operation changes its kits: those to be */
+    bool spare_failed;                    /* warm.c: not to be given to anybody */
+    int64_t spare_looked_ms;              /* when its kits were asked last, monotonic */
+    int64_t spare_before, spare_after;    /* memory in bytes around its trim; 0: not known */
     struct texts *texts;                  /* texts.c: what was rendered of it; made at the first use */
     int64_t cpu_sample_ns, cpu_sample_us; /* what it had used when statistics were asked for last, and when */
 };

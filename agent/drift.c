@@ -285,7 +285,8 @@ json_t *drift_json(const struct agent *a)
     json_t *lost = json_array();
 
     for (size_t i = 0; d && i < a->container_count; i++)
-        if (a->containers[i]->init_pid && bit(d->told, (int)a->containers[i]->record.slot))
+        if (a->containers[i]->init_pid && !a->containers[i]->record.spare &&
+            bit(d->told, (int)a->containers[i]->record.slot))
             json_array_append_new(lost, json_string(a->containers[i]->record.id));
     return json_pack("{s:s, s:I, s:o, s:o, s:o}", "state",
                      d && d->failed      ? "failed"

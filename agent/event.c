@@ -35,6 +35,10 @@ void event_add(struct agent *a, struct store_tx *tx, const char *type, const str
     const struct container_record *r = &c->record;
 
     (void)a;
+    if (r->spare) { /* nobody knows of it */
+        json_decref(payload);
+        return;
+    }
     add(tx, type, "container", r->id, r->project_id, r->id, json_incref(r->realm_ids), payload);
 }
 

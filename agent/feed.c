@@ -71,9 +71,11 @@ char *feed_map(const struct agent *a)
     text_add_format(&b, "{\"revision\":%llu,\"node_id\":\"%s\",\"routes\":[", (unsigned long long)a->routes_revision,
                     a->node_id);
     for (size_t i = 0; i < a->container_count; i++) {
-        const struct text *t = texts_route(a, a->containers[i]);
+        const struct text *t = a->containers[i]->record.spare ? NULL : texts_route(a, a->containers[i]);
 
-        text_add(&b, ",", i > 0);
+        if (!t)
+            continue;
+        text_add(&b, ",", b.text[b.len - 1] != '[');
         text_add(&b, t->text, t->len);
     }
     text_add(&b, "]}", 2);
@@ -104,8 +106,10 @@ static json_t *changes(struct feed *f)
 
     for (size_t i = 0; i < a->container_count; i++) {
         const struct container *c = a->containers[i];
-        autofree char *now = gist_of(c);
+        autofree char *now = c->record.spare ? NULL : gist_of(c);
 
+        if (!now)
+            continue;
         if (!str_eq(json_string_value(json_object_get(f->told, c->record.id)), now))
             json_array_append_new(changed, feed_route(a, c));
         json_object_set_new(told, c->record.id, json_string(now));

@@ -154,6 +154,11 @@ void kit_watch_take(struct agent *a, struct container *c, json_t *services, int6
         tell(a, c, services, look->ready, ms);
 }
 
+bool kit_watch_is_over(const struct container *c)
+{
+    return c->kit_look && c->kit_look->over && c->kit_look->init_pid == c->init_pid;
+}
+
 bool kit_watch_is_ready(const struct container *c, int64_t *ret_ms)
 {
     const struct kit_look *look = c->kit_look;

@@ -23,5 +23,7 @@ void kit_watch_begin(const struct agent *a, struct container *c);
 void kit_watch_take(struct agent *a, struct container *c, json_t *services, int64_t begun_ms);
 /* Whether all services have answered since its present init began. *ret_ms: how long after the start, 0: not known. */
 bool kit_watch_is_ready(const struct container *c, int64_t *ret_ms);
+/* Whether nothing is asked any more: what is known of the kits of its present init stays. */
+bool kit_watch_is_over(const struct container *c);
 /* A container goes away. */
 void kit_watch_forget(struct container *c);

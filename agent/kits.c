@@ -137,6 +137,8 @@ const struct container *kits_user(const struct agent *a, const char *name, const
     for (size_t i = 0; i < a->container_count; i++) {
         const struct container *c = a->containers[i];
 
+        if (c->record.spare)
+            continue; /* it will be replaced */
         if (has(c->record.kits, name, version) || has(c->kits_next, name, version))
             return c;
     }

@@ -98,7 +98,7 @@ static void on_started(void *owner, struct err *e)
         fflush(NULL);
         _exit(1); /* nothing that was begun needs undoing */
     }
-    log_notice(NULL, "noded %s serves %zu containers", NODED_VERSION, d->agent->container_count);
+    log_notice(NULL, "noded %s serves %zu containers", NODED_VERSION, agent_shown_count(d->agent));
     sd_notifyf(0, "READY=1\nSTATUS=serving");
 }
 

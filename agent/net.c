@@ -43,7 +43,7 @@ static void add_container(struct net_task *t, const struct container *c, bool cl
     n = &t->list[t->count++];
     *n = (struct nf_container){
         .slot = (int)c->record.slot,
-        .closed = closed,
+        .closed = closed || c->record.spare,
         .way_out = egress_way(c->egress),
         .group = project_group(t->agent, c->record.project_id),
         .limits = limits_of(c),

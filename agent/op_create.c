@@ -59,6 +59,7 @@ static const struct op_step steps[] = {
     {2, "start", step_start, step_kill},
     {3, "open", step_net_open, NULL},
     {4, "kits", step_kits, NULL},
+    {5, "trim", step_trim, NULL},
 };
 
 const struct op_kind op_create = {

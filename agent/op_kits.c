@@ -31,8 +31,7 @@ void upgrade_note_health(struct container *c, const json_t *services)
     c->kit_health = kept;
 }
 
-/* The first service that is not ready, as an error. */
-static struct err *unhealthy(const json_t *services)
+struct err *upgrade_unhealthy(const json_t *services)
 {
     const json_t *service;
     size_t i;
@@ -85,7 +84,7 @@ static void on_applied(void *owner, struct err *e, json_t *result)
     struct operation *op = owner;
 
     if (!e)
-        e = unhealthy(json_object_get(result, "services"));
+        e = upgrade_unhealthy(json_object_get(result, "services"));
     json_decref(op->result);
     op->result = result;
     op_step_done(op, e);

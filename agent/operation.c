@@ -16,10 +16,11 @@
 #include "base/log.h"
 #include "base/str.h"
 
-static const struct op_kind *const kinds[] = {
-    &op_create,     &op_copy,    &op_start,    &op_stop,    &op_pause, &op_resume,
-    &op_force_stop, &op_restart, &op_snapshot, &op_restore, &op_sync,  &op_snapshot_delete,
-    &op_delete,     &op_settle,  &op_network,  &op_host,    &op_kits,  &op_import};
+static const struct op_kind *const kinds[] = {&op_create,   &op_copy,    &op_start,      &op_stop,
+                                              &op_pause,    &op_resume,  &op_force_stop, &op_restart,
+                                              &op_snapshot, &op_restore, &op_sync,       &op_snapshot_delete,
+                                              &op_delete,   &op_settle,  &op_network,    &op_host,
+                                              &op_kits,     &op_import,  &op_claim};
 
 const struct op_kind *op_kind_find(const char *name)
 {
@@ -114,7 +115,8 @@ static void release(struct operation *op, struct err *e)
         op->done(op, e);
     else if (e)
         err_free(e);
-    if ((op->kind->removes_container && op->finished) || (op->kind->makes_container && op->stage < 0))
+    if ((op->kind->removes_container && op->finished) ||
+        (op->kind->makes_container && op->stage < 0 && !op->kind->otherwise))
         forget(a, c);
     else
         after_operation(a, c, op->kind->replaces_root);
@@ -140,6 +142,7 @@ static json_t *log_metadata(const struct operation *op)
             json_object_set_new(steps, op->kind->steps[i].name, json_real((double)op->step_us[i] / 1000.0));
     j = json_pack("{s:s, s:s, s:o, s:s?}", "command", command_of(op), "operation_id", op->id, "steps_ms", steps,
                   "error", op->error ? err_message(op->error) : NULL);
+    json_object_set(j, "split_us", json_object_get(op->result, "split_us"));
     if (op->kind->makes_container && kit_watch_is_ready(op->container, &ready_ms))
         json_object_set_new(j, "kits_ready_ms", json_integer((json_int_t)ready_ms));
     return j;
@@ -199,15 +202,55 @@ static void tell_end(struct operation *op, struct store_tx *tx, int64_t ms)
               payload);
 }
 
+static void run_stage(struct operation *op);
+
+static void on_turned(void *owner, struct err *e)
+{
+    struct operation *op = owner;
+    struct log_ctx ctx = op_ctx(op);
+
+    /* The intent of before is on disk and leads here, too. */
+    log_err(&ctx, LOG_LEVEL_WARNING, e, "it is not recorded that an operation goes another way");
+    if (op->accepted)
+        op->accepted(op);
+    run_stage(op);
+}
+
+/* The other kind begins as one that is repeated: with a clean slot. */
+static void turn(struct operation *op)
+{
+    struct container *c = op->container;
+    const char *from = container_status_words[c->record.status];
+    struct store_tx *tx = store_tx_new();
+    struct log_ctx ctx = op_ctx(op);
+
+    log_warning(&ctx, "%s failed: %s; %s instead", op->kind->name, err_message(op->error), op->kind->otherwise->name);
+    err_free(steal(&op->error));
+    op->kind = op->kind->otherwise;
+    op->attempt = 2;
+    op->step = 0;
+    memset(op->begun, 0, sizeof(op->begun));
+    c->record.status = op->kind->status_during;
+    record_put(tx, c);
+    record_log(op->agent, tx, c, from, container_status_words[c->record.status], -1, op->triggered_by,
+               log_metadata(op));
+    agent_commit(op->agent, tx, op, on_turned);
+}
+
 static void finish(struct operation *op)
 {
     struct container *c = op->container;
-    struct store_tx *tx = store_tx_new();
     int64_t ms = (clock_mono_us() - op->begun_us) / 1000;
     int before = c->record.status;
+    struct store_tx *tx;
 
     if (!op->error)
         op->error = op_failpoint(op, "commit");
+    if (op->error && op->kind->otherwise) {
+        turn(op);
+        return;
+    }
+    tx = store_tx_new();
     if (op->error)
         op->kind->fail(op, tx);
     else
@@ -240,10 +283,12 @@ static void unwind_next(struct operation *op)
     finish(op);
 }
 
-static void run_stage(struct operation *op);
-
 static void stage_over(struct operation *op)
 {
+    if (op->error && op->kind->otherwise) {
+        turn(op);
+        return;
+    }
     if (op->error && !op->unwinding) {
         op->unwinding = true;
         op->step = op->kind->step_count;
@@ -305,15 +350,21 @@ static void on_intent_committed(void *owner, struct err *e)
 {
     struct operation *op = owner;
 
-    if (!e)
+    if (!e) {
         e = op_failpoint(op, "intent");
+        if (e && op->kind->otherwise) {
+            op->error = e;
+            turn(op);
+            return;
+        }
+    }
     if (e) {
         op->container->record.status = op->from;
         op->stage = -1;
         release(op, e);
         return;
     }
-    if (op->accepted)
+    if (op->accepted && !op->kind->otherwise)
         op->accepted(op);
     run_stage(op);
 }
@@ -357,6 +408,8 @@ void operation_start(struct operation *op, struct store_tx *tx)
 void operation_recover(struct operation *op, int attempts)
 {
     op->attempt = attempts + 1;
+    if (op->kind->otherwise)
+        op->kind = op->kind->otherwise;
     take(op);
     if (op->kind->recovery == OP_UNDO || op->attempt > OP_ATTEMPTS_MAX) {
         op->error = err_new(ERR_CANCELLED, "interrupted by a restart of the node agent");

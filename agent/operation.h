@@ -41,7 +41,8 @@ struct op_kind {
     bool removes_container;                                  /* on success the container is gone */
     bool replaces_root;                                      /* the root file system is another one afterwards */
     bool makes_container;                                    /* a failed intent leaves no container */
-    bool restarts;                                           /* a running container is down for a while meanwhile */
+    const struct op_kind *otherwise; /* when it fails or is interrupted, this is done instead, from a clean slot */
+    bool restarts;                   /* a running container is down for a while meanwhile */
 };
 
 enum { OP_STEPS_MAX = 12, OP_ATTEMPTS_MAX = 3 };
@@ -59,8 +60,8 @@ struct operation {
     int attempt;              /* 1, more when recovered */
     struct http_request *req; /* who waits for `done`; NULL: nobody */
     void *owner;              /* of `done`, when it is no request */
-    /* done: after the last commit, or when the intent failed; e passes to it. accepted: after the intent, may be NULL.
-     */
+    /* done: after the last commit, or when the intent failed; e passes to it. accepted: after the intent, of a kind
+     * with `otherwise` when that begins; may be NULL. */
     void (*accepted)(struct operation *op);
     void (*done)(struct operation *op, struct err *e);
 
@@ -94,4 +95,5 @@ MUST_USE struct err *operation_check_free(const struct container *c, const char 
 /* All kinds, for recovery; NULL when there is none of that name. */
 const struct op_kind *op_kind_find(const char *name);
 extern const struct op_kind op_create, op_copy, op_start, op_stop, op_force_stop, op_restart, op_pause, op_resume,
-    op_delete, op_snapshot, op_snapshot_delete, op_restore, op_sync, op_settle, op_network, op_host, op_kits, op_import;
+    op_delete, op_snapshot, op_snapshot_delete, op_restore, op_sync, op_settle, op_network, op_host, op_kits, op_import,
+    op_claim;

@@ -190,7 +190,7 @@ struct err *projects_complete(struct agent *a)
         record_new(a, p, tx);
     }
     for (size_t i = 0; i < a->container_count; i++)
-        if (!project_find(a, a->containers[i]->record.project_id))
+        if (!a->containers[i]->record.spare && !project_find(a, a->containers[i]->record.project_id))
             record_new(a, project_new(a, a->containers[i]->record.project_id, NULL), tx);
     return store_commit(a->store, tx);
 }

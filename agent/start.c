@@ -32,6 +32,7 @@
 #include "agent/sse.h"
 #include "agent/tls.h"
 #include "agent/usage.h"
+#include "agent/warm.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -107,6 +108,7 @@ static void on_synced(void *owner, struct err *e)
         a->feed = feed_start(a);
         a->event_streams = event_streams_start(a);
         a->ready = true;
+        a->warm = warm_start(a);
         reconcile_resume(a, s->intents, s->rebooted);
         projects_resume(a);
         guest_drop_ramdisks(a, NULL);

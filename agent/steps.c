@@ -170,7 +170,8 @@ void step_start(struct operation *op)
         .shares = shares,
     };
 
-    json_object_set_new(environment, "HOODY_CONTAINER_ID", json_string(c->record.id));
+    if (!c->record.spare) /* process 1 keeps it for as long as it lives */
+        json_object_set_new(environment, "HOODY_CONTAINER_ID", json_string(c->record.id));
     agent_job(op->agent, JOB_START, c->record.slot, &args, bounded(op, JOB_START), op, on_started);
 }
 
@@ -190,16 +191,36 @@ static void on_kits(void *owner, struct err *e, json_t *result)
 void step_kits(struct operation *op)
 {
     const struct container *c = op->container;
-    const int64_t patience_ms = op->agent->config->create_wait_s * 1000;
+    const struct config *config = op->agent->config;
+    const int64_t patience_ms = (c->record.spare ? config->health_timeout_s : config->create_wait_s) * 1000;
     const struct job_kits args = {
         .before = c->record.kits, .kits = c->record.kits, .timeout_ms = patience_ms, .boot = true};
 
-    if (patience_ms == 0 || json_array_size(c->record.kits) == 0) {
+    if (patience_ms == 0 || (json_array_size(c->record.kits) == 0 && !c->record.spare)) {
         op_step_done(op, NULL);
         return;
     }
     kit_watch_begin(op->agent, op->container);
     agent_wait_job(op->agent, JOB_KITS, c->record.slot, &args, patience_ms, op, on_kits);
+}
+
+static void on_trimmed(void *owner, struct err *e, json_t *result)
+{
+    struct operation *op = owner;
+
+    op->container->spare_before = json_integer_value(json_object_get(result, "before"));
+    op->container->spare_after = json_integer_value(json_object_get(result, "after"));
+    json_decref(result);
+    err_ignore(e); /* it takes more room then */
+    op_step_done(op, NULL);
+}
+
+void step_trim(struct operation *op)
+{
+    if (op->container->record.spare)
+        agent_job(op->agent, JOB_TRIM, op->container->record.slot, NULL, 0, op, on_trimmed);
+    else
+        op_step_done(op, NULL);
 }
 
 static void stop(struct operation *op, int64_t timeout_ms)

@@ -15,6 +15,7 @@ op_step_fn step_start;     /* liblxc start, watch begins */
 op_step_fn step_stop;      /* gently for args.timeout_ms, then by force; nothing when it is not up */
 op_step_fn step_kill;      /* at once; also the undo of step_start */
 op_step_fn step_kits;      /* its kits' services answer, or kits.create_wait is over */
+op_step_fn step_trim;      /* a spare container gives memory back; others keep it */
 op_step_fn step_nothing;
 
 /* The identity of a container, as JOB_CREATE and JOB_SYNC_MAKE take it. */

@@ -26,6 +26,7 @@
 #include "agent/start.h"
 #include "agent/tls.h"
 #include "agent/usage.h"
+#include "agent/warm.h"
 #include "agent/watch.h"
 #include "base/log.h"
 
@@ -79,6 +80,8 @@ static void close_parts(struct stopper *s)
         a->reclaim = NULL;
         s->open++;
         scrub_close(a->scrub, s, on_part_closed);
+        s->open++;
+        warm_close(a->warm, s, on_part_closed);
     }
     if (a->retention) {
         s->open++;

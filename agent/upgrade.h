@@ -17,5 +17,7 @@ void upgrade_start(struct agent *a, struct container *c, json_t *kits, const cha
                    struct http_request *req, void *owner, void (*done)(struct operation *op, struct err *e));
 /* Kits, those before, and what is known of their services. */
 json_t *upgrade_report(const struct container *c);
+/* The first service of such a list that is not ready, as KIT_UNHEALTHY; NULL: all are. */
+MUST_USE struct err *upgrade_unhealthy(const json_t *services);
 /* Keeps what a look at services has found: of the kits it tells of, instead of what was known. */
 void upgrade_note_health(struct container *c, const json_t *services);

@@ -97,6 +97,7 @@ cli_fn cmd_export, cmd_import;
 cli_fn cmd_image_list, cmd_image_fetch, cmd_image_publish, cmd_image_import, cmd_image_alias, cmd_image_remove,
     cmd_image_prune;
 cli_fn cmd_server_commands, cmd_server_exec, cmd_server_log, cmd_server_runtime;
+cli_fn cmd_pool_list;
 cli_fn cmd_storage_show, cmd_storage_grow, cmd_storage_scrub;
 cli_fn cmd_kit_build, cmd_kit_verify, cmd_kit_list, cmd_kit_install, cmd_kit_remove;
 cli_fn cmd_kit_show, cmd_kit_upgrade, cmd_kit_rollback, cmd_kit_rollout;

@@ -292,6 +292,7 @@ const struct cli_command cli_commands[] = {
     {"server exec", "SLUG [NAME=VALUE...]", 1, -1, "Run a server command", cmd_server_exec, exec_options},
     {"server log", "ID", 1, 1, "How a server command went", cmd_server_log, NULL},
     {"server runtime", "", 0, 0, "Load, memory and storage of the server", cmd_server_runtime, NULL},
+    {"pool list", "", 0, 0, "Containers that are started ahead, for creates to take", cmd_pool_list, NULL},
     {"storage show", "", 0, 0, "Room in the pool, and who uses it", cmd_storage_show, NULL},
     {"storage grow", "SIZE", 1, 1, "Let the pool's file grow to a size", cmd_storage_grow, NULL},
     {"storage scrub", "start|cancel", 1, 1, "Read and check all that is in the pool", cmd_storage_scrub, NULL},

@@ -121,6 +121,13 @@ static const struct json_field start_fields[] = {
 };
 JSON_TABLE(job_start_table, "container.start", start_fields);
 
+static const struct json_field claim_fields[] = {
+    F_JSON(struct job_claim, seed, .required = true, .has_type = true, .type = JSON_OBJECT),
+    F_STRING(struct job_claim, machine_id, .required = true),
+    F_INT(struct job_claim, timeout_ms, .required = true, .min = 1, .max = 600000),
+};
+JSON_TABLE(job_claim_table, "container.claim", claim_fields);
+
 static const struct json_field stop_fields[] = {
     F_INT(struct job_stop, timeout_ms),
 };

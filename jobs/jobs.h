@@ -247,6 +247,19 @@ struct job_shares {
 };
 extern const struct json_table job_shares_table;
 
+/* container.claim -> {"services": [...] as of container.kits}: a container that runs and is nobody's yet becomes the
+ * one of the seed: names, keys and environment in its files and in what runs, the services of its kits by the new ones.
+ */
+struct job_claim {
+    json_t *seed;     /* struct seed, provisioning/seed.h */
+    char *machine_id; /* that it had */
+    int64_t timeout_ms;
+};
+extern const struct json_table job_claim_table;
+
+/* container.trim -> {"before": bytes|null, "after": bytes|null}: memory of a container that has just booted goes back,
+ * as far as nothing of it was used twice. Null where the kernel does not count it. */
+
 /* container.stop -> {}: SIGRTMIN+3 to init, up to timeout_ms for it to end, then SIGKILL of the cgroup; 0 = kill at
  * once. Then waits for the monitor to end and removes the container's cgroups. The ramdisk stays. */
 struct job_stop {
@@ -347,6 +360,8 @@ extern const struct json_table job_look_table;
     X(JOB_PEER_COPY, "peer.copy", &job_peer_fetch_table, JOB_STREAM_MS)                                                \
     X(JOB_PEER_SYNC, "peer.sync", &job_peer_fetch_table, JOB_STREAM_MS)                                                \
     X(JOB_START, "container.start", &job_start_table, 60000)                                                           \
+    X(JOB_CLAIM, "container.claim", &job_claim_table, 10000)                                                           \
+    X(JOB_TRIM, "container.trim", NULL, 30000)                                                                         \
     X(JOB_SHARES, "container.shares", &job_shares_table, 30000)                                                        \
     X(JOB_STOP, "container.stop", &job_stop_table, 30000)                                                              \
     X(JOB_SETTLE, "container.settle", NULL, 60000)                                                                     \

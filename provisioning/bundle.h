@@ -38,6 +38,7 @@ struct manifest_service {
     char *health;         /* path that answers 200, or NULL */
     json_t *environment;  /* object of strings, or NULL */
     json_t *capabilities; /* all that it may have, names such as "CAP_CHOWN"; NULL: what the unit says */
+    char *identity;       /* how it takes another identity: "restart", "reload" or "live"; NULL: restart */
     json_t *after;        /* units, of this kit or others, that start before it; or NULL */
 };
 extern const struct json_table manifest_table;

@@ -56,6 +56,19 @@ static const struct step {
     {"seed.accounts", seed_accounts}, {"seed.environment", seed_environment}, {"seed.kits", seed_kits},
 };
 
+struct err *seed_claim(int rootfs_fd, const struct seed *seed)
+{
+    struct err *e = failpoint("seed.claim");
+
+    if (!e)
+        e = seed_identity(rootfs_fd, seed, NULL);
+    if (!e)
+        e = seed_environment(rootfs_fd, seed, NULL);
+    if (!e)
+        e = seed_ssh_key(rootfs_fd, seed->ssh_public_key);
+    return err_wrap(e, "seed.claim");
+}
+
 struct err *seed_rootfs(int rootfs_fd, const struct seed *seed, const char *pool)
 {
     for (size_t i = 0; i < ARRAY_LEN(steps); i++) {

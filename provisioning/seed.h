@@ -25,6 +25,10 @@ extern const struct json_table seed_table;
 /* pool: directory of the pool, for the manifests of the kits. ERR_NOT_FOUND when a kit is not installed. */
 MUST_USE struct err *seed_rootfs(int rootfs_fd, const struct seed *seed, const char *pool);
 
+/* The part of it that makes a container that runs already another one: names, keys, environment. Addresses, accounts
+ * and kits stay. */
+MUST_USE struct err *seed_claim(int rootfs_fd, const struct seed *seed);
+
 /* root's and user's authorized_keys. Only the line that was seeded before is replaced; NULL removes it. */
 MUST_USE struct err *seed_ssh_key(int rootfs_fd, const char *ssh_public_key);
 

@@ -26,6 +26,11 @@ static bool is_health_path(const char *s)
     return s[0] == '/' && strlen(s) <= 256 && !str_has_control(s) && !strchr(s, ' ');
 }
 
+static bool is_way(const char *s)
+{
+    return str_eq(s, "restart") || str_eq(s, "reload") || str_eq(s, "live");
+}
+
 static const struct json_field service_fields[] = {
     F_STRING(struct manifest_service, slug, .required = true, .valid = manifest_is_name,
              .rule = "must be 1 to 32 of a-z, 0-9 and '-'"),
@@ -38,6 +43,8 @@ static const struct json_field service_fields[] = {
     F_STRING(struct manifest_service, health, .nullable = true, .valid = is_health_path, .rule = "must be a path"),
     F_JSON(struct manifest_service, environment, .nullable = true, .has_type = true, .type = JSON_OBJECT),
     F_JSON(struct manifest_service, capabilities, .nullable = true, .has_type = true, .type = JSON_ARRAY),
+    F_STRING(struct manifest_service, identity, .nullable = true, .valid = is_way,
+             .rule = "must be restart, reload or live"),
     F_JSON(struct manifest_service, after, .nullable = true, .has_type = true, .type = JSON_ARRAY),
 };
 JSON_TABLE(manifest_service_table, "services", service_fields);

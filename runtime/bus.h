@@ -6,6 +6,8 @@
 #include <systemd/sd-bus.h>
 
 #define SYSTEMD "org.freedesktop.systemd1"
+#define MANAGER SYSTEMD ".Manager"
+#define MANAGER_PATH "/org/freedesktop/systemd1"
 
 /* A call takes a second at most. NULL when systemd does not listen. */
 sd_bus *bus_open(void);

@@ -15,6 +15,7 @@ static const struct worker_row rows[JOB_KIND_MAX] = {
     [JOB_KIT_INSTALL] = {job_do_kit_install, sizeof(struct job_kit_install), false},
     [JOB_KIT_REMOVE] = {job_do_kit_remove, sizeof(struct job_kit_remove), false},
     [JOB_KITS] = {job_do_kits, sizeof(struct job_kits), true},
+    [JOB_CLAIM] = {job_do_claim, sizeof(struct job_claim), true},
     [JOB_PEER_CALL] = {job_do_peer_call, sizeof(struct job_peer_call), false},
     [JOB_PEER_SEND] = {job_do_peer_send, sizeof(struct job_peer_send), true},
     [JOB_PEER_FORGET] = {job_do_peer_forget, sizeof(struct job_peer_forget), true},

@@ -47,7 +47,7 @@ static void add_once(json_t *list, json_t *word)
     json_array_append(list, word);
 }
 
-static void add_services(struct kits_work *w, const json_t *manifest, bool start)
+void kits_add_services(struct kits_work *w, const json_t *manifest, bool start)
 {
     json_t *service;
     size_t i;
@@ -89,7 +89,7 @@ static struct err *plan(const struct job *job, const struct job_kits *a, struct 
             continue;
         e = bundle_manifest(job->target.pool, text(kit, "name"), text(kit, "version"), &manifest);
         if (!e)
-            add_services(w, manifest, !same);
+            kits_add_services(w, manifest, !same);
     }
     return e;
 }

@@ -11,8 +11,12 @@ struct kits_work {
     json_t *stop, *start; /* arrays of units */
     json_t *services;     /* array: those that must be ready in the end */
     int64_t timeout_ms;
-    bool boot; /* systemd must have come up, too */
+    bool boot;    /* systemd must have come up, too */
+    int pause_ms; /* between two looks; 0: an ordinary one */
 };
+
+/* The services of a kit, by its manifest, become some of the work's. */
+void kits_add_services(struct kits_work *w, const json_t *manifest, bool start);
 
 /* An inside_fn; arg is a struct kits_work. Tells "services": [{"kit", "slug", "unit", "port", "state": "ready" or
  * "failed", "ready_ms": since the units were told to stop, or since it looked, "error": text or null}]. */

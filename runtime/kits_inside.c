@@ -10,19 +10,11 @@
 
 #include "base/clock.h"
 #include "base/str.h"
-#include "runtime/bus.h"
 #include "runtime/inside.h"
-#include "runtime/kits.h"
+#include "runtime/kits_bus.h"
 
 #define UNIT SYSTEMD ".Unit"
-#define MANAGER SYSTEMD ".Manager"
-#define MANAGER_PATH "/org/freedesktop/systemd1"
 enum { PAUSE_MS = 10, BOOT_PAUSE_MS = 25, RELOAD_US = 10000000, TEXT_MAX = 200 };
-
-static void pause_a_moment(void)
-{
-    (void)poll(NULL, 0, PAUSE_MS);
-}
 
 /* Whether systemd has done what there is to do at its start, with or without success. */
 static bool has_come_up(sd_bus *bus)
@@ -37,12 +29,12 @@ static bool has_come_up(sd_bus *bus)
     return up;
 }
 
-static sd_bus *await_bus(int64_t end)
+sd_bus *kits_await_bus(int64_t end)
 {
     sd_bus *bus;
 
     while (!(bus = bus_open()) && clock_mono_ms() < end)
-        pause_a_moment();
+        (void)poll(NULL, 0, PAUSE_MS);
     return bus;
 }
 
@@ -73,7 +65,7 @@ static bool has_job(sd_bus *bus, const char *unit)
     return id != 0;
 }
 
-static void order(sd_bus *bus, const char *method, const json_t *units)
+void kits_order(sd_bus *bus, const char *method, const json_t *units)
 {
     json_t *unit;
     size_t i;
@@ -93,7 +85,7 @@ static void forget_failures(sd_bus *bus, const json_t *units)
         bus, SYSTEMD, MANAGER_PATH, MANAGER, "ResetFailedUnit", NULL, NULL, "s", json_string_value(unit));
 }
 
-static void await_jobs(sd_bus *bus, const json_t *units, int64_t end)
+void kits_await_jobs(sd_bus *bus, const json_t *units, int pause_ms, int64_t end)
 {
     json_t *unit;
     size_t i;
@@ -101,7 +93,7 @@ static void await_jobs(sd_bus *bus, const json_t *units, int64_t end)
     json_array_foreach((json_t *)(uintptr_t)units, i, unit)
     {
         while (has_job(bus, json_string_value(unit)) && clock_mono_ms() < end)
-            pause_a_moment();
+            (void)poll(NULL, 0, pause_ms);
     }
 }
 
@@ -148,7 +140,7 @@ static bool look(sd_bus *bus, const json_t *service, json_t *result, int64_t beg
     return str_eq(active, "failed");
 }
 
-static json_t *look_at_all(sd_bus *bus, const struct kits_work *w, int64_t begun, int64_t end)
+json_t *kits_look_at_all(sd_bus *bus, const struct kits_work *w, int64_t begun, int64_t end)
 {
     json_t *results = json_array(), *service;
     bool settled;
@@ -176,7 +168,7 @@ static json_t *look_at_all(sd_bus *bus, const struct kits_work *w, int64_t begun
             }
         }
         if (!settled)
-            (void)poll(NULL, 0, w->boot ? BOOT_PAUSE_MS : PAUSE_MS);
+            (void)poll(NULL, 0, w->boot ? BOOT_PAUSE_MS : w->pause_ms ? w->pause_ms : PAUSE_MS);
     } while (!settled && clock_mono_ms() < end);
     return results;
 }
@@ -185,17 +177,17 @@ void kits_inside(void *arg)
 {
     const struct kits_work *w = arg;
     int64_t begun = clock_mono_ms(), end = begun + w->timeout_ms;
-    sd_bus *bus = await_bus(end);
+    sd_bus *bus = kits_await_bus(end);
 
     if (bus && json_array_size(w->stop) + json_array_size(w->start) > 0) {
         (void)sd_bus_set_method_call_timeout(bus, RELOAD_US);
         (void)sd_bus_call_method(bus, SYSTEMD, MANAGER_PATH, MANAGER, "Reload", NULL, NULL, "");
         begun = clock_mono_ms();
-        order(bus, "StopUnit", w->stop);
-        await_jobs(bus, w->stop, end);
+        kits_order(bus, "StopUnit", w->stop);
+        kits_await_jobs(bus, w->stop, PAUSE_MS, end);
         forget_failures(bus, w->start);
-        order(bus, "StartUnit", w->start);
+        kits_order(bus, "StartUnit", w->start);
     }
-    inside_tell("services", look_at_all(bus, w, begun, end));
+    inside_tell("services", kits_look_at_all(bus, w, begun, end));
     sd_bus_close_unref(bus);
 }

@@ -45,7 +45,7 @@ check("noded.conf.5", keys(re.findall(r"^(?:\[(\w+)\]|#(\w+) =(.*))$", example, 
                       re.M)))
 
 overview = output(f"{build}/nodectl", "--help")
-commands = set(re.findall(r"^  ((?:(?:snapshot|firewall|forward|storage|env|network|project|share|event|server|image|kit|pki) )?[a-z-]+)", overview.split("A CONTAINER")[0], re.M))
+commands = set(re.findall(r"^  ((?:(?:snapshot|firewall|forward|storage|pool|env|network|project|share|event|server|image|kit|pki) )?[a-z-]+)", overview.split("A CONTAINER")[0], re.M))
 page1 = page("nodectl.1")
 check("nodectl.1 commands", commands, set(re.findall(r'^\.BI "([a-z -]+)"', page1, re.M)))
 options = set(re.findall(r"^  (--[a-z-]+)", overview, re.M))

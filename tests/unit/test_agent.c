@@ -117,6 +117,33 @@ static void test_peers_of_the_configuration(UNUSED void **state)
     free(p.host);
 }
 
+static void test_pools_of_the_configuration(UNUSED void **state)
+{
+    static const char *const bad[] = {"debian/13=2",
+                                      "dev_kit:=2",
+                                      "dev_kit:debian/13",
+                                      "dev_kit:debian/13=0",
+                                      "bare:debian/13=3-2",
+                                      "bare:debian/13=1001",
+                                      "bare:debian/13=2-x",
+                                      "kit:debian/13=1",
+                                      "bare:/../x=1",
+                                      "bare:debian/13=-1",
+                                      "bare:debian/13=1 bare:debian-13=2"};
+    struct config_warm w = {0};
+
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        autofree char *text = str_fmt("[warm]\npools = %s\n", bad[i]);
+
+        assert_err_field(config_of(text), "warm.pools");
+    }
+    assert_ok(config_of("[warm]\npools = bare:debian/13=1, dev_kit:debian/13=2-6, hoody_kit:debian/12=1\n"));
+    assert_ok(config_warm("dev_kit:debian-13=2-6", &w));
+    assert_string_equal(w.image, "debian/13");
+    assert_true(w.hoody_kit && w.dev_kit && w.low == 2 && w.high == 6);
+    free(w.image);
+}
+
 static void test_configuration(UNUSED void **state)
 {
     autofree char *example = config_example();
@@ -137,7 +164,7 @@ static void test_every_kind_of_operation(UNUSED void **state)
 {
     static const struct op_kind *const kinds[] = {
         &op_create, &op_copy,     &op_start,           &op_stop,    &op_force_stop, &op_restart, &op_pause, &op_resume,
-        &op_delete, &op_snapshot, &op_snapshot_delete, &op_restore, &op_settle};
+        &op_delete, &op_snapshot, &op_snapshot_delete, &op_restore, &op_settle,     &op_claim};
 
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
         const struct op_kind *k = kinds[i];
@@ -335,6 +362,7 @@ int main(void)
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_configuration),
         cmocka_unit_test(test_peers_of_the_configuration),
+        cmocka_unit_test(test_pools_of_the_configuration),
         cmocka_unit_test(test_every_kind_of_operation),
         cmocka_unit_test(test_container_record_round_trip),
         cmocka_unit_test(test_cursors),
