@@ -52,8 +52,9 @@ static const struct step {
     const char *failpoint;
     seed_step_fn *run;
 } steps[] = {
-    {"seed.tree", seed_tree},         {"seed.identity", seed_identity},       {"seed.network", seed_network},
-    {"seed.accounts", seed_accounts}, {"seed.environment", seed_environment}, {"seed.kits", seed_kits},
+    {"seed.tree", seed_tree},       {"seed.identity", seed_identity}, {"seed.locale", seed_locale},
+    {"seed.network", seed_network}, {"seed.accounts", seed_accounts}, {"seed.environment", seed_environment},
+    {"seed.kits", seed_kits},
 };
 
 struct err *seed_claim(int rootfs_fd, const struct seed *seed)

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <stdio.h>
+#include <sys/random.h>
 
 #include "base/str.h"
 #include "provisioning/seed_internal.h"
 
-#define ETC_HOSTS_MAX 65536
+#define LOCALE_MAX 65536
+#define RANDOM_SEED_SIZE 256 /* what getrandom gives whole */
 
 struct err *seed_text(int root, const char *path, const char *text)
 {
@@ -40,6 +43,16 @@ struct err *seed_tree(int root, UNUSED const struct seed *seed, UNUSED const cha
     return NULL;
 }
 
+/* What systemd and others stir into their random numbers at boot: each container has other bytes. */
+static struct err *write_random_seed(int root)
+{
+    unsigned char bytes[RANDOM_SEED_SIZE];
+
+    if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes))
+        return err_errno(errno, "getrandom");
+    return confined_write(root, "/var/lib/systemd/random-seed", bytes, sizeof(bytes), 0600, SEED_ROOT);
+}
+
 struct err *seed_identity(int root, const struct seed *seed, UNUSED const char *pool)
 {
     autofree char *hostname = str_fmt("%s\n", seed->hostname);
@@ -72,9 +85,27 @@ struct err *seed_identity(int root, const struct seed *seed, UNUSED const char *
         e = confined_remove_prefix(root, "/etc/ssh", "ssh_host_");
     if (!e)
         e = confined_remove(root, "/var/lib/dbus/machine-id");
-    if (!e)
-        e = confined_remove(root, "/var/lib/systemd/random-seed");
-    return e;
+    return e ? e : write_random_seed(root);
+}
+
+static bool is_file(int root, const char *path)
+{
+    autofree char *text = NULL;
+    autoerr e = confined_read(root, path, LOCALE_MAX, &text, NULL);
+
+    return !e || e->code != ERR_NOT_FOUND;
+}
+
+/* For an image that says nothing of it: services have it from systemd, sessions from here. Debian 13 comes with the
+ * link and without the file. The time zone is UTC where nothing else is set. */
+struct err *seed_locale(int root, UNUSED const struct seed *seed, UNUSED const char *pool)
+{
+    struct err *e;
+
+    if (is_file(root, "/etc/locale.conf") || is_file(root, "/etc/default/locale"))
+        return NULL;
+    e = seed_text(root, "/etc/locale.conf", "LANG=C.UTF-8\n");
+    return e ? e : confined_symlink(root, "/etc/default/locale", "../locale.conf");
 }
 
 static struct err *write_resolv_conf(int root, const json_t *dns)

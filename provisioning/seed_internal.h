@@ -12,8 +12,9 @@ typedef struct err *seed_step_fn(int root, const struct seed *seed, const char *
 
 /* /hoody and /ramdisk */
 MUST_USE struct err *seed_tree(int root, const struct seed *seed, const char *pool);
-/* names, machine id, host keys, HOODY_CONTAINER_ID */
+/* names, machine id, host keys, random seed, HOODY_CONTAINER_ID */
 MUST_USE struct err *seed_identity(int root, const struct seed *seed, const char *pool);
+MUST_USE struct err *seed_locale(int root, const struct seed *seed, const char *pool);
 MUST_USE struct err *seed_network(int root, const struct seed *seed, const char *pool);
 /* the account `user`, sudo, authorized_keys */
 MUST_USE struct err *seed_accounts(int root, const struct seed *seed, const char *pool);

@@ -173,6 +173,8 @@ static const char *const machine_mounts[] = {
     "/dev/net/tun dev/net/tun none bind,create=file,optional 0 0",
     "proc dev/.lxc/proc proc create=dir,optional 0 0",
     "sysfs dev/.lxc/sys sysfs create=dir,optional 0 0",
+    /* For sockets and the like of the platform's programs. */
+    "tmpfs dev/hoody tmpfs nosuid,nodev,noexec,mode=0755,size=16m,create=dir 0 0",
 };
 
 static struct err *fill_mounts(struct lxc_container *c, const struct job *job, const struct job_start *args)

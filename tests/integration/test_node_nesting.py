@@ -41,6 +41,14 @@ def box(node):
     return cid
 
 
+def test_jobs_of_cron_have_the_identity(node, box):
+    """Those of every kind of process are in test_node_identity.py; cron is not in every image."""
+    node.inside(box, "sh", "-c", "echo '@reboot user env > /tmp/of-cron' > /etc/cron.d/probe; rm -f /run/crond.reboot; systemctl restart cron")
+    seen = wait_for(lambda: node.inside(box, "cat", "/tmp/of-cron", check=False), 30, 0.1, "cron's job").split("\n")
+    assert f"HOODY_CONTAINER_ID={box}" in seen and "LANG=C.UTF-8" in seen, seen
+    node.inside(box, "systemctl", "stop", "cron")
+
+
 def docker(node, cid, *argv):
     return node.inside(cid, "docker", *argv)
 

@@ -11,7 +11,7 @@ import tarfile
 
 from world import REPOSITORY, run
 
-PACKAGES = "docker.io docker-cli iptables nftables podman"
+PACKAGES = "cron docker.io docker-cli iptables nftables podman"
 NAME = "debian-13.nesting"
 
 

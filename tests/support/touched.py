@@ -8,7 +8,8 @@ import re
 # changes of variables, keys, kits and the ramdisk, shares and looks inside come to. Every name here is replaced by traps in
 # tests/integration/test_hostile_rootfs.py, which also checks that a trace of everything a container goes through has no other.
 FILES = {
-    "etc/environment", "etc/group", "etc/hostname", "etc/hosts", "etc/machine-id", "etc/passwd", "etc/resolv.conf", "etc/shadow",
+    "etc/default/locale", "etc/environment", "etc/group", "etc/hostname", "etc/hosts", "etc/locale.conf", "etc/machine-id", "etc/passwd", "etc/resolv.conf",
+    "etc/shadow",
     "etc/profile.d/hoody-00-container.sh", "etc/profile.d/hoody-10-kits.sh", "etc/profile.d/hoody-20-environment.sh",
     "etc/ssh/ssh_host_ecdsa_key", "etc/ssh/ssh_host_ecdsa_key.pub", "etc/ssh/ssh_host_ed25519_key",
     "etc/ssh/ssh_host_ed25519_key.pub", "etc/ssh/ssh_host_rsa_key", "etc/ssh/ssh_host_rsa_key.pub",
@@ -20,11 +21,12 @@ FILES = {
     "var/lib/systemd/random-seed",
 }
 DIRECTORIES = {
-    "dev", "etc", "etc/profile.d", "etc/ssh", "etc/ssh/sshd_config.d", "etc/sudoers.d", "etc/systemd", "etc/systemd/network",
-    "etc/systemd/system", "etc/systemd/system.conf.d", "etc/systemd/system/hoody-web.service.d",
-    "etc/systemd/system/multi-user.target.wants", "home", "home/user", "home/user/.ssh", "hoody", "hoody/.kits", "hoody/databases", "hoody/kits",
-    "hoody/mounts", "hoody/shares", "hoody/storage", "hoody/storage/web", "hoody/storage/web/state", "proc", "ramdisk", "root", "root/.ssh", "run", "sys",
-    "var/lib/dbus", "var/lib/systemd",
+    "dev", "etc", "etc/default", "etc/profile.d", "etc/ssh", "etc/ssh/sshd_config.d", "etc/sudoers.d", "etc/systemd",
+    "etc/systemd/network", "etc/systemd/system", "etc/systemd/system.conf.d", "etc/systemd/system/hoody-web.service.d",
+    "etc/systemd/system/multi-user.target.wants", "home", "home/user", "home/user/.ssh", "hoody", "hoody/.kits",
+    "hoody/databases", "hoody/kits", "hoody/mounts", "hoody/shares", "hoody/storage", "hoody/storage/web",
+    "hoody/storage/web/state", "proc", "ramdisk", "root", "root/.ssh", "run", "sys", "var", "var/lib", "var/lib/dbus",
+    "var/lib/systemd",
 }
 
 # Only looked at, in a running container: where the kits are mounted, and what is shared.

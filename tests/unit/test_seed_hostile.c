@@ -225,15 +225,29 @@ static void test_traps(UNUSED void **state)
         }
 }
 
+/* The one file that is another each time; takes it away. The caller frees it. */
+static char *take_random_seed(const struct world *w)
+{
+    autofree char *path = str_fmt("%s/var/lib/systemd/random-seed", w->root);
+    char *bytes = NULL;
+    size_t len = 0;
+
+    assert_ok(fd_read_file(path, 4096, &bytes, &len));
+    assert_int_equal(len, 256);
+    assert_int_equal(unlink(path), 0);
+    return bytes;
+}
+
 /* What is left behind is right, not only harmless. */
 static void test_result_is_whole(UNUSED void **state)
 {
     struct world w;
-    autofree char *clean = NULL, *again = NULL, *trap = NULL;
+    autofree char *clean = NULL, *again = NULL, *trap = NULL, *one = NULL, *other = NULL;
     struct stat st;
 
     world_make(&w);
     assert_ok(seed(&w));
+    one = take_random_seed(&w);
     clean = scratch_fingerprint(w.root);
     assert_non_null(strstr(clean, "/etc/hostname 100644 0:0 [web1\n]"));
     assert_non_null(strstr(clean, "/root/.ssh/authorized_keys 100600 0:0 [ssh-ed25519 AAAA someone # noded\n]"));
@@ -241,7 +255,10 @@ static void test_result_is_whole(UNUSED void **state)
     assert_non_null(strstr(clean, "/etc/sudoers.d/user 100440 0:0 [user ALL=(ALL) NOPASSWD: ALL\n]"));
     assert_non_null(strstr(clean, "/etc/systemd/system/multi-user.target.wants/hoody-probe.service"));
     assert_non_null(strstr(clean, "HOODY_CONTAINER_ID=0123456789abcdef01234567\n"));
+    assert_non_null(strstr(clean, "/etc/default/locale 120777 0:0 -> ../locale.conf"));
     assert_ok(seed(&w));
+    other = take_random_seed(&w);
+    assert_memory_not_equal(one, other, 256);
     again = scratch_fingerprint(w.root);
     assert_string_equal(clean, again);
     trap = str_fmt("%s/etc/hostname", w.root);
