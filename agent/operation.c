@@ -8,6 +8,7 @@
 #include "agent/image_base.h"
 #include "agent/kit_watch.h"
 #include "agent/project.h"
+#include "agent/rollout.h"
 #include "agent/share.h"
 #include "agent/watch.h"
 #include "base/clock.h"
@@ -125,6 +126,7 @@ static void release(struct operation *op, struct err *e)
     json_decref(op->result);
     free(op);
     projects_after_operation(a);
+    rollout_after_operation(a);
 }
 
 static const char *command_of(const struct operation *op)

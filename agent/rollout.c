@@ -8,7 +8,7 @@
 #include "base/str.h"
 
 #define META_KEY "kit_rollout"
-enum { RECORD_EVERY = 16 }; /* results: the record is written whole */
+enum { RESTARTS_MAX = 3 }; /* without a result in between */
 
 enum state { RUNNING, STOPPING, FAILING, COMPLETED, STOPPED, FAILED, INTERRUPTED };
 static const char *const states[] = {"running", "stopping", "failing",     "completed",
@@ -20,16 +20,19 @@ struct rollout {
     int state;                      /* enum state */
     int64_t total, started_at, ended_at;
     json_t *results;
-    size_t active;
-    json_t *undo; /* ids that go back after a failure; NULL: it has not come to that */
+    json_t *active; /* those under way: id -> the kits that it gets */
+    json_t *undo;   /* ids that go back after a failure; NULL: it has not come to that */
+    int64_t restarts;
+    bool resumed;    /* some of the active ones began before a restart */
+    bool unrecorded; /* something has happened since it was written down */
 };
 
 /* What is recorded. */
 struct saved {
     int state;
-    int64_t parallel, total, started_at, ended_at;
+    int64_t parallel, total, started_at, ended_at, restarts;
     bool rollback, undo;
-    json_t *kits, *results, *waiting;
+    json_t *kits, *results, *waiting, *active, *undoing;
 };
 static const struct json_field saved_fields[] = {
     F_ENUM(struct saved, state, states, .required = true),
@@ -42,6 +45,9 @@ static const struct json_field saved_fields[] = {
     F_JSON(struct saved, kits, .nullable = true, .has_type = true, .type = JSON_ARRAY),
     F_JSON(struct saved, results, .required = true, .has_type = true, .type = JSON_ARRAY),
     F_JSON(struct saved, waiting, .required = true, .has_type = true, .type = JSON_ARRAY),
+    F_INT(struct saved, restarts),
+    F_JSON(struct saved, active, .nullable = true, .has_type = true, .type = JSON_OBJECT),
+    F_JSON(struct saved, undoing, .nullable = true, .has_type = true, .type = JSON_ARRAY),
 };
 static JSON_TABLE(saved_table, "rollout", saved_fields);
 
@@ -61,8 +67,11 @@ static json_t *save(const struct rollout *r)
                             .rollback = r->request.rollback,
                             .undo = r->request.undo,
                             .kits = r->request.kits,
+                            .restarts = r->restarts,
                             .results = r->results,
-                            .waiting = r->request.containers};
+                            .waiting = r->request.containers,
+                            .active = r->active,
+                            .undoing = r->undo};
 
     return json_table_save(&saved_table, &s);
 }
@@ -77,8 +86,8 @@ json_t *rollout_report(const struct agent *a)
     return json_pack("{s:s, s:O?, s:b, s:I, s:I, s:I, s:I, s:s, s:s?, s:O}", "state", states[r->state], "kits",
                      r->request.kits, "rollback", r->request.rollback, "parallel", (json_int_t)r->request.parallel,
                      "total", (json_int_t)r->total, "waiting", (json_int_t)json_array_size(r->request.containers),
-                     "active", (json_int_t)r->active, "started_at", str_time(r->started_at, started), "ended_at",
-                     r->ended_at ? str_time(r->ended_at, ended) : NULL, "results", r->results);
+                     "active", (json_int_t)json_object_size(r->active), "started_at", str_time(r->started_at, started),
+                     "ended_at", r->ended_at ? str_time(r->ended_at, ended) : NULL, "results", r->results);
 }
 
 static void on_recorded(void *owner, struct err *e)
@@ -92,6 +101,7 @@ static void record(struct rollout *r, const char *event)
     struct store_tx *tx = store_tx_new();
     autojson saved = save(r);
 
+    r->unrecorded = false;
     store_tx_add(tx, STORE_META_PUT, json_pack("[s, o]", META_KEY, store_text(json_incref(saved))));
     if (event)
         event_add_for(r->agent, tx, event, "server", r->agent->node_id, NULL, NULL,
@@ -109,6 +119,8 @@ static void add_result(struct rollout *r, const char *id, const struct container
                                                 (json_int_t)ms, "error", e ? err_message(e) : NULL, "services",
                                                 services ? json_incref((json_t *)(uintptr_t)services) : json_array()));
     err_free(e);
+    r->restarts = 0;
+    r->unrecorded = true;
 }
 
 static void go_on(struct rollout *r);
@@ -126,11 +138,9 @@ static void on_upgraded(struct operation *op, struct err *e)
                          : "changed",
                clock_mono_ms() - f->begun_ms, e, json_object_get(op->result, "services"));
     free(f);
-    r->active--;
+    json_object_del(r->active, c->record.id);
     if (failed && r->state == RUNNING)
         r->state = FAILING;
-    if (failed || json_array_size(r->results) % RECORD_EVERY == 0)
-        record(r, NULL);
     go_on(r);
 }
 
@@ -163,7 +173,8 @@ static void begin(struct rollout *r, const char *id)
     }
     f = mem_new(struct flight);
     *f = (struct flight){r, clock_mono_ms()};
-    r->active++;
+    json_object_set(r->active, id, kits);
+    record(r, NULL); /* before the operation is: what a restart finds changed has been changed by this one */
     upgrade_start(r->agent, c, kits, "system", NULL, f, on_upgraded);
 }
 
@@ -183,14 +194,15 @@ static void begin_undo(struct rollout *r)
 
 static bool may_begin(const struct rollout *r)
 {
-    return !r->agent->stopping && (int64_t)r->active < r->request.parallel && (r->state == RUNNING || r->undo);
+    return !r->agent->stopping && (int64_t)json_object_size(r->active) < r->request.parallel &&
+           (r->state == RUNNING || r->undo);
 }
 
 static void go_on(struct rollout *r)
 {
     static const int ends[] = {[RUNNING] = COMPLETED, [STOPPING] = STOPPED, [FAILING] = FAILED};
 
-    if (r->state == FAILING && r->request.undo && !r->undo && r->active == 0)
+    if (r->state == FAILING && r->request.undo && !r->undo && !json_object_size(r->active))
         begin_undo(r);
     while (may_begin(r)) {
         json_t *list = r->undo ? r->undo : r->request.containers;
@@ -201,8 +213,11 @@ static void go_on(struct rollout *r)
         json_array_remove(list, 0);
         begin(r, json_string_value(id));
     }
-    if (r->active > 0 || r->agent->stopping)
+    if (json_object_size(r->active) || r->agent->stopping) {
+        if (r->unrecorded)
+            record(r, NULL);
         return;
+    }
     r->state = ends[r->state];
     r->ended_at = clock_wall_ms();
     record(r, "server.rollout.ended");
@@ -220,6 +235,7 @@ void rollout_free(struct agent *a)
     json_decref(a->rollout->request.kits);
     json_decref(a->rollout->request.containers);
     json_decref(a->rollout->results);
+    json_decref(a->rollout->active);
     json_decref(a->rollout->undo);
     free(a->rollout);
     a->rollout = NULL;
@@ -240,7 +256,8 @@ struct err *rollout_start(struct agent *a, const struct rollout_request *request
                           .request = *request,
                           .total = (int64_t)json_array_size(request->containers),
                           .started_at = clock_wall_ms(),
-                          .results = json_array()};
+                          .results = json_array(),
+                          .active = json_object()};
     a->rollout = r;
     record(r, "server.rollout.started");
     go_on(r);
@@ -253,7 +270,53 @@ struct err *rollout_stop(struct agent *a)
         return err_reason(err_new(ERR_WRONG_STATE, "No rollout is under way"), "OPERATION_STATE_CONFLICT");
     if (a->rollout->state == RUNNING)
         a->rollout->state = STOPPING;
+    record(a->rollout, NULL);
     return NULL;
+}
+
+/* One that was under way at a restart: its operation has been repeated, or was not begun. */
+static void judge(struct rollout *r, const char *id, const struct container *c, const json_t *kits)
+{
+    json_t *list = r->undo ? r->undo : r->request.containers;
+
+    if (!c)
+        add_result(r, id, NULL, "skipped", 0, err_new(ERR_NOT_FOUND, "The container is gone"), NULL);
+    else if (json_equal(kits, c->record.kits))
+        add_result(r, id, c, r->undo ? "rolled_back" : "changed", 0, NULL, NULL);
+    else
+        json_array_insert_new(list, 0, json_string(id)); /* once more; a failure shows then */
+}
+
+void rollout_after_operation(struct agent *a)
+{
+    struct rollout *r = a->rollout;
+    const char *id;
+    json_t *kits;
+    void *next;
+
+    if (!r || !r->resumed)
+        return;
+    json_object_foreach_safe(r->active, next, id, kits)
+    {
+        const struct container *c = agent_find(a, id);
+
+        if (c && c->op)
+            return; /* it is repeated; its end comes here */
+        judge(r, id, c, kits);
+        json_object_del(r->active, id);
+    }
+    r->resumed = false;
+    go_on(r);
+}
+
+void rollout_resume(struct agent *a)
+{
+    if (!is_under_way(a->rollout))
+        return;
+    log_notice(NULL, "the rollout of kits goes on");
+    a->rollout->resumed = true;
+    record(a->rollout, NULL); /* the restart counts */
+    rollout_after_operation(a);
 }
 
 void rollout_load(struct agent *a, const char *text)
@@ -273,10 +336,13 @@ void rollout_load(struct agent *a, const char *text)
         .agent = a,
         .request =
             {.kits = s.kits, .rollback = s.rollback, .undo = s.undo, .parallel = s.parallel, .containers = s.waiting},
-        .state = s.state <= FAILING ? INTERRUPTED : s.state,
+        .state = s.state <= FAILING && s.restarts >= RESTARTS_MAX ? INTERRUPTED : s.state,
         .total = s.total,
         .started_at = s.started_at,
         .ended_at = s.ended_at,
+        .restarts = s.restarts + 1,
         .results = s.results,
+        .active = s.active ? s.active : json_object(),
+        .undo = s.undoing,
     };
 }

@@ -2,8 +2,9 @@
 /*
  * A change of kits for many containers: some at a time, in their order, until one fails. One rollout at a time; the
  * last one stays to be looked at. What each container goes through is an operation of its own (upgrade.h), with all its
- * promises; the rollout is only the list. It is recorded as it goes: a restart of noded finds how far it was, and
- * leaves it there as "interrupted" - asked for again, it passes over those that are done. Loop thread only.
+ * promises; the rollout is only the list. It is recorded as it goes, and goes on after a restart of noded; after the
+ * third one in a row without a result it stays as "interrupted" - asked for again, it passes over those that are done.
+ * Loop thread only.
  */
 #pragma once
 
@@ -26,4 +27,8 @@ MUST_USE struct err *rollout_stop(struct agent *a);
 json_t *rollout_report(const struct agent *a);
 /* From the text that was recorded (may be NULL). */
 void rollout_load(struct agent *a, const char *text);
+/* Goes on with one that was under way, once the operations of then are repeated. */
+void rollout_resume(struct agent *a);
+/* An operation has ended: perhaps the one that a resumed rollout waits for. */
+void rollout_after_operation(struct agent *a);
 void rollout_free(struct agent *a);

@@ -26,6 +26,7 @@
 #include "agent/reclaim.h"
 #include "agent/reconcile.h"
 #include "agent/relay.h"
+#include "agent/rollout.h"
 #include "agent/runtime.h"
 #include "agent/scrub.h"
 #include "agent/space.h"
@@ -111,6 +112,7 @@ static void on_synced(void *owner, struct err *e)
         a->warm = warm_start(a);
         reconcile_resume(a, s->intents, s->rebooted);
         projects_resume(a);
+        rollout_resume(a);
         guest_drop_ramdisks(a, NULL);
         agent_commit(a, load_boot_seen(), NULL, on_boot_seen);
     }

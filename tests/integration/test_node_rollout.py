@@ -3,8 +3,10 @@
 
 NODED_ROLLOUT_CONTAINERS: how many (4). Prints how long each service was away, as its clients saw it.
 """
+import contextlib
 import json
 import os
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -167,13 +169,64 @@ def test_passed_over_and_stopped(node, lab, boxes):
         assert node.post(ROLLOUT, body).status == status, body
 
 
-def test_a_restart_leaves_it_interrupted(node, lab, boxes):
-    back = [{"name": "web", "version": "1.0"}, {"name": "side", "version": "1.0"}]
-    node.post(ROLLOUT, {"kits": back, "parallel": 1})
+def ended(node):
+    wait_for(lambda: node.get(ROLLOUT).data["ended_at"], 600, 0.2, "the end of the rollout")
+    return node.get(ROLLOUT).data
+
+
+@pytest.mark.parametrize("graceful", [False, True], ids=["killed", "stopped"])
+def test_a_restart_goes_on(node, lab, boxes, graceful):
+    """Wherever it is cut: each container has exactly one result, and all are counted as changed."""
+    for number, version in (("2.0", 0), ("1.0", 1)):
+        wanted = [{"name": "web", "version": number}, {"name": "side", "version": "1.0"}]
+        before = versions(node, boxes)
+        assert node.post(ROLLOUT, {"kits": wanted, "parallel": 2}).status == 202
+        for done in (0, COUNT // 2):
+            wait_for(lambda: len(node.get(ROLLOUT).data["results"]) >= done, 60, what="some results")
+            if graceful:
+                node.stop()
+            else:
+                node.kill9()
+            node.start()
+        report = ended(node)
+        assert report["state"] == "completed" and sorted(r["container_id"] for r in report["results"]) == sorted(boxes), report
+        assert {r["container_id"] for r in report["results"] if r["result"] == "changed"} == {c for c in boxes if before[c]["web"] != number}
+        assert all(v["web"] == number for v in versions(node, boxes).values())
+    node.wait_idle()
+    node.assert_consistent()
+
+
+def test_a_restart_while_all_go_back(node, lab, boxes):
+    """One fails, the others go back, noded is killed in between: they still go back, all of them."""
+    sick, before = boxes[-1], versions(node, boxes)
+    node.inside(sick, "sh", "-c", "mkdir -p /etc/systemd/system/hoody-web.service.d && printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n' "
+                ">/etc/systemd/system/hoody-web.service.d/99-own.conf")
+    assert node.post(ROLLOUT, {"kits": [{"name": "web", "version": "2.0"}, {"name": "side", "version": "1.0"}], "parallel": 1,
+                               "on_failure": "rollback"}).status == 202
+    for word in ("changed", "rolled_back"):
+        wait_for(lambda: word in {r["result"] for r in node.get(ROLLOUT).data["results"]}, 120, what=word)
+        node.kill9()
+        node.start()
+    report = ended(node)
+    assert report["state"] == "failed" and [r["result"] for r in report["results"]].count("rolled_back") == COUNT - 1, report
+    assert versions(node, boxes) == before
+    node.inside(sick, "sh", "-c", "rm /etc/systemd/system/hoody-web.service.d/99-own.conf; systemctl daemon-reload; systemctl reset-failed; "
+                "systemctl restart hoody-web.service")
+    node.wait_idle()
+
+
+def test_too_many_restarts_leave_it_interrupted(node, lab, boxes):
+    """When nothing comes of it, it is not begun for ever."""
+    wanted = [{"name": "web", "version": "2.0"}, {"name": "side", "version": "1.0"}]
+    assert node.post(ROLLOUT, {"kits": wanted, "parallel": 1}).status == 202
     node.kill9()
+    with contextlib.closing(sqlite3.connect(node.state + "/noded.db")) as db, db:
+        saved = json.loads(db.execute("SELECT value FROM meta WHERE key = 'kit_rollout'").fetchone()[0])
+        assert saved["state"] == "running" and len(saved["waiting"]) + len(saved["active"]) == COUNT
+        db.execute("UPDATE meta SET value = ? WHERE key = 'kit_rollout'", (json.dumps({**saved, "restarts": 3}),))
     node.start()
     node.wait_idle()
     assert node.get(ROLLOUT).data["state"] == "interrupted"
-    assert rollout(node, kits=back)["state"] == "completed"
-    assert all(v["web"] == "1.0" for v in versions(node, boxes).values())
+    assert rollout(node, kits=wanted)["state"] == "completed"
+    assert all(v["web"] == "2.0" for v in versions(node, boxes).values())
     node.assert_consistent()
