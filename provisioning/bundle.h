@@ -34,7 +34,7 @@ struct manifest_service {
     int64_t port_last;    /* the last one of a range that begins with port; 0: only that one */
     char *protocol;       /* "http" */
     char *unit;           /* one of units */
-    char *user;           /* who it runs as, or NULL: what the unit says */
+    char *user;           /* who it runs as, as its unit says; or NULL */
     char *health;         /* path that answers 200, or NULL */
     json_t *environment;  /* object of strings, or NULL */
     json_t *capabilities; /* all that it may have, names such as "CAP_CHOWN"; NULL: what the unit says */
@@ -61,6 +61,9 @@ MUST_USE struct err *manifest_check_clash(const json_t *manifest, const json_t *
  * when there is nothing to say. The caller frees it. */
 char *manifest_render_dropin(const struct manifest_service *s);
 #define MANIFEST_DROPIN "manifest.conf"
+/* ERR_INVALID when a service says another user than its unit does, in the file of its name in the directory `below` of
+ * dir. A socket's unit is the service of the same name; with DynamicUser= there is no account to compare. */
+MUST_USE struct err *manifest_check_users(const struct manifest *m, int dir, const char *below);
 /* Names with values that can stand in a unit. */
 MUST_USE struct err *manifest_check_environment(const char *field, json_t *environment);
 

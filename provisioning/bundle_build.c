@@ -42,15 +42,6 @@ static void set_payload(json_t *j, const char *sha256, int64_t size)
     json_object_set_new(j, "payload", json_pack("{s:s, s:I}", "sha256", sha256, "size", (json_int_t)size));
 }
 
-static struct err *check_manifest(const json_t *j)
-{
-    struct manifest m;
-    struct err *e = manifest_load(j, &m);
-
-    json_table_clear(&manifest_table, &m);
-    return e;
-}
-
 static struct err *check_units(int tree, const json_t *units)
 {
     const json_t *unit;
@@ -67,6 +58,20 @@ static struct err *check_units(int tree, const json_t *units)
     return NULL;
 }
 
+/* tree: where its units are; -1: they were looked at. */
+static struct err *check_manifest(const json_t *j, int tree)
+{
+    struct manifest m;
+    struct err *e = manifest_load(j, &m);
+
+    if (!e && tree >= 0)
+        e = check_units(tree, m.units);
+    if (!e && tree >= 0)
+        e = manifest_check_users(&m, tree, "units");
+    json_table_clear(&manifest_table, &m);
+    return e;
+}
+
 /* The payload goes to out_fd and into the manifest. */
 static struct err *fill(const struct bundle_recipe *recipe, json_t *j, int out_fd)
 {
@@ -79,9 +84,7 @@ static struct err *fill(const struct bundle_recipe *recipe, json_t *j, int out_f
     if (tree < 0)
         return err_errno(errno, "'%s'", path);
     set_payload(j, "0000000000000000000000000000000000000000000000000000000000000000", 1);
-    e = check_manifest(j);
-    if (!e)
-        e = check_units(tree, json_object_get(j, "units"));
+    e = check_manifest(j, tree);
     if (!e)
         e = bundle_pack(tree, out_fd, sha256, &size);
     if (e)
@@ -91,7 +94,7 @@ static struct err *fill(const struct bundle_recipe *recipe, json_t *j, int out_f
         json_object_set_new(
             j, "version",
             json_sprintf("%s+%.*s", json_string_value(json_object_get(j, "version")), DIGITS_OF_VERSION, sha256));
-    return check_manifest(j);
+    return check_manifest(j, -1);
 }
 
 static struct err *add(struct archive *a, const char *name, int64_t size, const char *data, int fd)

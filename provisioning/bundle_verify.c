@@ -312,6 +312,8 @@ struct err *bundle_unpack(const char *file, const char *public_key, int dir_fd, 
     if (!e)
         e = check_units_present(dir_fd, &m);
     if (!e)
+        e = manifest_check_users(&m, dir_fd, "files/units");
+    if (!e)
         e = write_dropins(dir_fd, &m);
     if (!e)
         e = confined_write(dir_fd, "manifest.json", text, len, 0644, owner);

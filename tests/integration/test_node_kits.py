@@ -121,6 +121,15 @@ def refused(node, lab, file, code, status, *words):
     assert (installed(node), sorted(os.listdir(node.dir + "/kits"))) == before
 
 
+@pytest.mark.parametrize("unit, says, words", [
+    ("root", "user", "services.user: is 'user', but 'hoody-who.service' runs as 'root'"), ("user", "daemon", "runs as 'user'"), ("", "user", "runs as 'root'")])
+def test_who_it_runs_as(node, lab, unit, says, words):
+    """A manifest that says another account than the unit makes no bundle."""
+    folder = lab.source("who", "1.0", 7115, user=unit, service={"user": says})
+    text = lab.nodectl("-q", "kit", "build", folder, "--key", lab.key, "--out", lab.bundles, ok=False)
+    assert words in text, text
+
+
 def test_refused_by_name(node, lab, tmp_path):
     work = str(tmp_path)
     ctl(lab, node, "kit", "install", lab.build("good", "1.0", 7120))

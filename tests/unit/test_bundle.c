@@ -48,9 +48,15 @@ static void add(struct archive *a, const struct entry *e)
     archive_entry_free(entry);
 }
 
+/* What systemd does not take for a setting is none. */
+#define UNIT                                                                                                           \
+    "[Unit]\nUser=none\n[Service]\nExecStart=/bin/true \\\nUser=none\n# User=none\n User = first\nUser=user "          \
+    "\n[Install]\n"                                                                                                    \
+    "User=none\n"
+
 static size_t make_payload(const struct entry *entries, size_t count, bool zstd, char *ret)
 {
-    static const struct entry unit = {.path = "units/hoody-x.service", .data = "[Service]\nExecStart=/bin/true\n"};
+    static const struct entry unit = {.path = "units/hoody-x.service", .data = UNIT};
     struct archive *a = archive_write_new();
     size_t used = 0;
 
@@ -242,6 +248,7 @@ static void test_named(UNUSED void **state)
     twist_says(SERVICES(SERVICE("\"port\":80,\"capabilities\":[\"CAP_SYS_MODULE\"]")), NULL, "CAP_SYS_MODULE");
     twist_says(SERVICES(SERVICE("\"port\":80,\"after\":[\"ssh.service\"]")), NULL, "services.after");
     twist_says(SERVICES(SERVICE("\"port\":80,\"environment\":{\"A\":\"x\\ny\"}")), NULL, "services.environment");
+    twist_says(SERVICES(SERVICE("\"port\":80,\"user\":\"root\"")), NULL, "services.user: is 'root', but");
 }
 
 static void test_dropin(UNUSED void **state)
