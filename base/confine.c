@@ -26,11 +26,11 @@ static bool set_limits(unsigned files)
     return setrlimit(RLIMIT_CORE, &no_core) == 0 && (!files || setrlimit(RLIMIT_NOFILE, &few) == 0);
 }
 
-/* What is not in the bounding set no program that is run gets back. */
-static bool bound_rights(uint64_t keep)
+/* What is not in the bounding set no program that is run gets back; those that it has it keeps without. */
+static bool empty_bounds(void)
 {
     for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
-        if (!(keep >> cap & 1) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
+        if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
             return false;
     return true;
 }
@@ -53,7 +53,7 @@ static bool set_rights(uint64_t keep)
 struct err *confine(const struct confinement *c)
 {
     /* The death signal comes late: a change of the account takes it away. */
-    if (!set_limits(c->files) || !bound_rights(c->rights) || (c->nobody && !become_nobody()) ||
+    if (!set_limits(c->files) || !empty_bounds() || (c->nobody && !become_nobody()) ||
         !set_rights(c->nobody ? 0 : c->rights) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
         prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
         return err_errno(errno, "cannot confine a process");
