@@ -3,8 +3,8 @@
  * clear message: the kernel charges the owner of the user namespace, host root, whatever the container's ids are. */
 #include "agent/preflight.h"
 
-#include <stdint.h>
 #include <stdio.h>
+#include <sys/sysinfo.h>
 
 #include "base/fd.h"
 #include "base/log.h"
@@ -47,4 +47,18 @@ void preflight_limits(void)
 {
     for (size_t i = 0; i < ARRAY_LEN(limits); i++)
         raise_limit(limits[i].path, limits[i].least);
+}
+
+int64_t preflight_ramdisk(int64_t wanted)
+{
+    struct sysinfo info = {0};
+    int64_t half;
+
+    if (sysinfo(&info) < 0)
+        return wanted;
+    half = (int64_t)(info.totalram * info.mem_unit / 2);
+    if (wanted <= half)
+        return wanted;
+    log_warning(NULL, "containers.ramdisk_size is more than half the memory, ramdisks get %lld bytes", (long long)half);
+    return half;
 }

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Kernel limits that a host full of systemd containers needs: raised when they are lower, reported when that fails. */
+/* What is made to fit the host at a start. Kernel limits that a host full of systemd containers needs: raised when they
+ * are lower, reported when that fails. */
 #pragma once
 
-#include "base/err.h"
+#include <stdint.h>
 
 void preflight_limits(void);
+/* The size of ramdisks: what is wanted, but never more than half the memory. */
+int64_t preflight_ramdisk(int64_t wanted);

@@ -306,6 +306,7 @@ static struct err *begin(struct starter *s)
         snprintf(host, sizeof(host), "node");
     a->node_name = str_dup(c->node_name ? c->node_name : host);
     preflight_limits();
+    c->ramdisk_size = preflight_ramdisk(c->ramdisk_size);
     e = fd_mkdirs(c->run_dir, 0755);
     if (!e)
         e = load_state(a, &s->rebooted, &s->intents);

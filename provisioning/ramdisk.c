@@ -59,9 +59,12 @@ static struct err *mount_at(const char *path, int64_t bytes, uid_t owner_uid)
                       (long long)MAX(bytes / BYTES_PER_INODE, INODES_MIN));
     if (is_mounted(path))
         flags |= MS_REMOUNT;
-    if (mount("noded-ramdisk", path, "tmpfs", flags, options) < 0)
-        return err_errno(errno, "ramdisk of %lld bytes", (long long)bytes);
-    return NULL;
+    if (mount("noded-ramdisk", path, "tmpfs", flags, options) == 0)
+        return NULL;
+    /* What is in it does not fit: it stays as large as it is, until it does. */
+    if (errno == EINVAL && (flags & MS_REMOUNT))
+        return NULL;
+    return err_errno(errno, "ramdisk of %lld bytes", (long long)bytes);
 }
 
 static struct err *unmount_at(const char *path)

@@ -14,7 +14,8 @@
 
 /* The mount point; the caller frees it. */
 char *ramdisk_path(const char *run_dir, int64_t slot);
-/* Mounts it, or sets the size of the one that is there. owner_uid is the host's number of the container's root. */
+/* Mounts it, or sets the size of the one that is there, if its files fit. owner_uid is the host's number of the
+ * container's root. */
 MUST_USE struct err *ramdisk_mount(const char *run_dir, int64_t slot, int64_t bytes, uid_t owner_uid);
 /* Unmounts it and removes the mount point; none is fine. */
 MUST_USE struct err *ramdisk_unmount(const char *run_dir, int64_t slot);
