@@ -39,11 +39,11 @@ static void on_claimed(void *owner, struct err *e, json_t *result)
 static void step_claim(struct operation *op)
 {
     struct container *c = op->container;
-    autojson files = guest_start_files(c, op->guest_revisions);
     autojson seed = seed_of(op->agent, c);
     const struct job_claim args = {
         .seed = seed, .machine_id = (char *)(uintptr_t)op_arg(op, "machine_id"), .timeout_ms = PATIENCE_MS};
 
+    json_decref(guest_start_files(c, op->guest_revisions)); /* the claim writes all of them */
     kit_watch_begin(op->agent, c);
     agent_wait_job(op->agent, JOB_CLAIM, c->record.slot, &args, PATIENCE_MS, op, on_claimed);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* noded-importer: the jobs that need libraries which no container's monitor shall carry: for archives, signatures, TLS
- * and the bus of systemd. Started by noded-worker only, in its place. */
+/* noded-importer: the jobs that need libraries which no container's monitor shall carry: for archives, signatures and
+ * TLS. Started by noded-worker only, in its place. */
 #include "runtime/worker.h"
 
 static const struct worker_row rows[JOB_KIND_MAX] = {
@@ -14,14 +14,11 @@ static const struct worker_row rows[JOB_KIND_MAX] = {
     [JOB_IMAGE_BASE_REMOVE] = {job_do_image_base_remove, sizeof(struct job_image_base), false},
     [JOB_KIT_INSTALL] = {job_do_kit_install, sizeof(struct job_kit_install), false},
     [JOB_KIT_REMOVE] = {job_do_kit_remove, sizeof(struct job_kit_remove), false},
-    [JOB_KITS] = {job_do_kits, sizeof(struct job_kits), true},
-    [JOB_CLAIM] = {job_do_claim, sizeof(struct job_claim), true},
     [JOB_PEER_CALL] = {job_do_peer_call, sizeof(struct job_peer_call), false},
     [JOB_PEER_SEND] = {job_do_peer_send, sizeof(struct job_peer_send), true},
     [JOB_PEER_FORGET] = {job_do_peer_forget, sizeof(struct job_peer_forget), true},
     [JOB_PEER_COPY] = {job_do_peer_copy, sizeof(struct job_peer_fetch), true},
     [JOB_PEER_SYNC] = {job_do_peer_sync, sizeof(struct job_peer_fetch), true},
-    [JOB_LOOK] = {job_do_look, sizeof(struct job_look), true},
 };
 
 int main(void)

@@ -13,6 +13,8 @@ struct kits_work {
     int64_t timeout_ms;
     bool boot;    /* systemd must have come up, too */
     int pause_ms; /* between two looks; 0: an ordinary one */
+    /* {unit: its ActiveState} of units that have just been asked, or NULL. */
+    const json_t *states;
 };
 
 /* The services of a kit, by its manifest, become some of the work's. */

@@ -10,7 +10,5 @@
 sd_bus *kits_await_bus(int64_t end);
 /* A method of systemd's manager with a unit and the mode "replace", for each; its answer does not count. */
 void kits_order(sd_bus *bus, const char *method, const json_t *units);
-/* Until none of them has a job that waits or runs. */
-void kits_await_jobs(sd_bus *bus, const json_t *units, int pause_ms, int64_t end);
 /* The answer of kits_inside: every service as it is in the end; ready_ms counts from begun. */
 json_t *kits_look_at_all(sd_bus *bus, const struct kits_work *w, int64_t begun, int64_t end);

@@ -85,7 +85,7 @@ static void forget_failures(sd_bus *bus, const json_t *units)
         bus, SYSTEMD, MANAGER_PATH, MANAGER, "ResetFailedUnit", NULL, NULL, "s", json_string_value(unit));
 }
 
-void kits_await_jobs(sd_bus *bus, const json_t *units, int pause_ms, int64_t end)
+static void await_jobs(sd_bus *bus, const json_t *units, int64_t end)
 {
     json_t *unit;
     size_t i;
@@ -93,7 +93,7 @@ void kits_await_jobs(sd_bus *bus, const json_t *units, int pause_ms, int64_t end
     json_array_foreach((json_t *)(uintptr_t)units, i, unit)
     {
         while (has_job(bus, json_string_value(unit)) && clock_mono_ms() < end)
-            (void)poll(NULL, 0, pause_ms);
+            (void)poll(NULL, 0, PAUSE_MS);
     }
 }
 
@@ -111,13 +111,14 @@ static void set(json_t *result, const char *state, int64_t ready_ms, const char 
     json_object_set_new(result, "error", error ? json_string(error) : json_null());
 }
 
-/* One question; false when it may be asked again. */
-static bool look(sd_bus *bus, const json_t *service, json_t *result, int64_t begun)
+/* One question; states: of units, as far as they are known. false when it may be asked again. */
+static bool look(sd_bus *bus, const json_t *states, const json_t *service, json_t *result, int64_t begun)
 {
     const char *unit = json_string_value(json_object_get(service, "unit"));
     const char *health = json_string_value(json_object_get(service, "health"));
     int port = (int)json_integer_value(json_object_get(service, "port")), status = 0;
-    autofree char *active = state_of(bus, unit, "ActiveState"), *text = NULL;
+    const char *known = json_string_value(json_object_get(states, unit));
+    autofree char *active = known ? str_dup(known) : state_of(bus, unit, "ActiveState"), *text = NULL;
     bool ready = str_eq(active, "active");
 
     /* A socket is ready when it listens: asking the service behind it would start it. */
@@ -143,6 +144,7 @@ static bool look(sd_bus *bus, const json_t *service, json_t *result, int64_t beg
 json_t *kits_look_at_all(sd_bus *bus, const struct kits_work *w, int64_t begun, int64_t end)
 {
     json_t *results = json_array(), *service;
+    const json_t *states = w->states;
     bool settled;
     size_t i;
 
@@ -161,12 +163,13 @@ json_t *kits_look_at_all(sd_bus *bus, const struct kits_work *w, int64_t begun, 
             json_t *result = json_array_get(results, i);
 
             if (bus && !json_is_true(json_object_get(service, "settled"))) {
-                bool known = look(bus, service, result, begun);
+                bool known = look(bus, states, service, result, begun);
 
                 json_object_set_new(service, "settled", json_boolean(known));
                 settled = settled && known;
             }
         }
+        states = NULL; /* those may have changed since */
         if (!settled)
             (void)poll(NULL, 0, w->boot ? BOOT_PAUSE_MS : w->pause_ms ? w->pause_ms : PAUSE_MS);
     } while (!settled && clock_mono_ms() < end);
@@ -184,7 +187,7 @@ void kits_inside(void *arg)
         (void)sd_bus_call_method(bus, SYSTEMD, MANAGER_PATH, MANAGER, "Reload", NULL, NULL, "");
         begun = clock_mono_ms();
         kits_order(bus, "StopUnit", w->stop);
-        kits_await_jobs(bus, w->stop, PAUSE_MS, end);
+        await_jobs(bus, w->stop, end);
         forget_failures(bus, w->start);
         kits_order(bus, "StartUnit", w->start);
     }

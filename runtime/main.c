@@ -3,11 +3,12 @@
  * noded-worker: one job, then the end. The request comes on fd 3, which is also where the result goes. It trusts noded
  * for what it asks, and nothing it finds in a container. It dies with noded; containers it started do not.
  *
- * Jobs that need archives, signatures or the bus are handed over to noded-importer: those libraries would cost every
- * start time, and every container's monitor memory.
+ * Jobs that need archives or signatures are handed over to noded-importer, those that need the bus to noded-inside:
+ * those libraries would cost every start time, and every container's monitor memory.
  */
 #include <errno.h>
 #include <limits.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -16,6 +17,7 @@
 #include "runtime/worker.h"
 
 #define IMPORTER "noded-importer"
+#define INSIDE "noded-inside" /* not longer than the other */
 
 static const struct worker_row rows[JOB_KIND_MAX] = {
     [JOB_POOL_OPEN] = {job_do_pool_open, sizeof(struct job_pool_open), false},
@@ -47,8 +49,15 @@ static const struct worker_row rows[JOB_KIND_MAX] = {
     [JOB_RAMDISK_DROP] = {job_do_ramdisk_drop, sizeof(struct job_ramdisk_drop), false},
 };
 
-/* The importer stands beside this program. */
-static struct err *find_importer(char ret[PATH_MAX])
+static const char *program_of(const json_t *request)
+{
+    enum job_kind kind = job_kind_find(json_string_value(json_object_get(request, "job")));
+
+    return kind == JOB_KITS || kind == JOB_CLAIM || kind == JOB_LOOK ? INSIDE : IMPORTER;
+}
+
+/* It stands beside this one. */
+static struct err *find_program(const char *name, char ret[PATH_MAX])
 {
     ssize_t n = readlink("/proc/self/exe", ret, PATH_MAX - sizeof(IMPORTER));
     char *slash;
@@ -59,7 +68,7 @@ static struct err *find_importer(char ret[PATH_MAX])
     slash = strrchr(ret, '/');
     if (!slash)
         return err_new(ERR_INTERNAL, "'%s' is no path", ret);
-    memcpy(slash + 1, IMPORTER, sizeof(IMPORTER));
+    memcpy(slash + 1, name, strlen(name) + 1);
     return NULL;
 }
 
@@ -68,7 +77,7 @@ static struct err *hand_over(int channel, const json_t *request)
     autofd int fd = memfd_create("request", MFD_CLOEXEC);
     char path[PATH_MAX];
     char *argv[] = {path, NULL};
-    struct err *e = find_importer(path);
+    struct err *e = find_program(program_of(request), path);
 
     if (!e && fd < 0)
         e = err_errno(errno, "memfd_create");

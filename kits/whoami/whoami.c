@@ -23,6 +23,9 @@
 #define CONNECTIONS 256
 #define REQUEST_MAX 4096
 #define DEADLINE_S 10
+#define ENVIRONMENT_MAX 65536
+#define ID_MAX 32
+#define ID_KEY "HOODY_CONTAINER_ID="
 
 struct connection {
     int fd; /* -1 = free */
@@ -55,10 +58,34 @@ static void path_of(const char *request, char *ret, size_t size)
     ret[n] = '\0';
 }
 
+/* The container's id as the file says now, so that another one needs no restart; "" when there is none. */
+static void container_id(char ret[ID_MAX])
+{
+    static char text[ENVIRONMENT_MAX];
+    const char *line = text;
+    int fd = open("/etc/environment", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
+
+    if (fd >= 0)
+        close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    ret[0] = '\0';
+    while (line && strncmp(line, ID_KEY, strlen(ID_KEY)) != 0) {
+        line = strchr(line, '\n');
+        line = line ? line + 1 : NULL;
+    }
+    if (!line)
+        return;
+    line += strlen(ID_KEY);
+    for (size_t i = 0; i + 1 < ID_MAX && line[i] && strchr("0123456789abcdef", line[i]); i++) {
+        ret[i] = line[i];
+        ret[i + 1] = '\0';
+    }
+}
+
 static void answer(const struct connection *c)
 {
-    char peer[INET6_ADDRSTRLEN] = "", local[INET6_ADDRSTRLEN] = "", path[512], body[1536], head[256];
-    const char *container = getenv("HOODY_CONTAINER_ID");
+    char peer[INET6_ADDRSTRLEN] = "", local[INET6_ADDRSTRLEN] = "", path[512], body[1536], head[256], container[ID_MAX];
     struct sockaddr_in6 self = {0};
     socklen_t size = sizeof(self);
     int body_len, head_len;
@@ -67,10 +94,11 @@ static void answer(const struct connection *c)
     if (getsockname(c->fd, (struct sockaddr *)&self, &size) == 0)
         address_text(&self, local);
     path_of(c->request, path, sizeof(path));
+    container_id(container);
     body_len = snprintf(body, sizeof(body),
                         "{\"service\": \"whoami\", \"peer\": \"%s\", \"peer_port\": %u, \"local\": \"%s\", "
                         "\"local_port\": %u, \"path\": \"%s\", \"container_id\": \"%s\"}\n",
-                        peer, ntohs(c->peer.sin6_port), local, ntohs(self.sin6_port), path, container ? container : "");
+                        peer, ntohs(c->peer.sin6_port), local, ntohs(self.sin6_port), path, container);
     head_len = snprintf(head, sizeof(head),
                         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
                         "Cache-Control: no-store\r\nConnection: close\r\n\r\n",
