@@ -186,6 +186,7 @@ def test_refused_by_name(node, lab, tmp_path):
     ({"color": "red"}, ("color",)),
     ({"minimum_image": "../debian"}, ("minimum_image",)),
     ({"service": {"capabilities": ["CAP_SYS_MODULE"]}}, ("services.capabilities", "CAP_SYS_MODULE")),
+    ({"service": {"identity": "sometimes"}}, ("services.identity", "restart, reload or live")),
     ({"service": {"port": 0}}, ("services.port",)),
     ({"service": {"port_last": 1}}, ("services.port_last",)),
     ({"service": {"unit": "hoody-other.service"}}, ("services.unit",)),
