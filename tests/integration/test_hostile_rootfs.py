@@ -292,6 +292,20 @@ def test_traps_of_a_stopped_container(node, trapped, outside, trap):
             outside.check(f"{trap} at {what}: {job}")
 
 
+@pytest.mark.parametrize("trap", ["absolute link to a file", "relative link to a directory out", "fifo", "full directory"])
+def test_an_image_of_it(node, trapped, outside, trap):
+    """What is forgotten for an image is a link here, or something else."""
+    trapped(trap, sorted(touched.FILES - {"etc/passwd"}))
+    begun = time.monotonic()
+    made = node.job("image.publish", TRAPPED, {"snapshot": None})
+    assert time.monotonic() - begun < 2 * SECONDS
+    outside.check(trap)
+    root = f"{node.pool}/images/{made['fingerprint']}"
+    assert os.path.isfile(root + "/etc/machine-id") and os.path.getsize(root + "/etc/machine-id") == 0
+    assert not os.path.lexists(root + "/etc/hostname") or trap == "full directory"
+    node.job("image.remove", args={"fingerprint": made["fingerprint"]})
+
+
 # Somebody who exchanges names and links out of the root while jobs write.
 
 def exchange_for_ever(root, pairs):

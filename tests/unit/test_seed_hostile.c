@@ -311,7 +311,7 @@ static void test_race(UNUSED void **state)
 static void test_primitives(UNUSED void **state)
 {
     struct world w;
-    autofd int root = -1, none = -1;
+    autofd int root = -1, none = -1, host = -1;
     autofree char *text = NULL, *path = NULL;
 
     world_make(&w);
@@ -322,6 +322,10 @@ static void test_primitives(UNUSED void **state)
     assert_err(confined_read(root, "/pipe", 100, &text, NULL), ERR_NOT_FOUND);
     alarm(0);
     assert_err(confined_read(root, "/absent", 100, &text, NULL), ERR_NOT_FOUND);
+    assert_ok(confined_open_root("/", &host));
+    assert_err(confined_read(host, "/proc/version", 4096, &text, NULL), ERR_NOT_FOUND);
+    assert_err(confined_read(host, "/sys/kernel/notes", 4096, &text, NULL), ERR_NOT_FOUND);
+    assert_err(confined_read_unmounted(host, "/proc/version", 4096, &text, NULL), ERR_NOT_FOUND);
     assert_err(confined_open_dir(root, "/absent", &none), ERR_NOT_FOUND);
     assert_err(confined_write(root, "/", "x", 1, 0644, (struct confined_owner){0, 0}), ERR_INVALID);
     assert_err(confined_write(root, "/a/..", "x", 1, 0644, (struct confined_owner){0, 0}), ERR_INVALID);
