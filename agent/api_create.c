@@ -5,6 +5,7 @@
 #include "agent/api.h"
 #include "agent/egress.h"
 #include "agent/image_base.h"
+#include "agent/image_look.h"
 #include "agent/image_task.h"
 #include "agent/kits.h"
 #include "agent/peer.h"
@@ -237,6 +238,11 @@ void container_create(struct api_call *call)
         e = api_check_new(a, call->params[0], b.name, NULL);
     if (!e)
         e = api_check_new(a, call->params[0], "", b.ssh_public_key);
+    if (!e && !call->image_looked && !image_find_by_alias(a, b.container_image)) {
+        image_look(call, b.container_image, container_create);
+        json_table_clear(&create_table, &b);
+        return;
+    }
     if (!e)
         e = api_new_container(a, b.id, call->params[0], b.name, &c);
     if (!e) {

@@ -27,6 +27,15 @@ bool image_remotes_configured(const struct agent *a)
     return a->config->image_remotes && a->config->image_remotes[0];
 }
 
+json_t *image_remotes(const struct agent *a)
+{
+    json_t *urls = json_array();
+
+    for (char **url = a->config->image_remotes; url && *url; url++)
+        json_array_append_new(urls, json_string(*url));
+    return urls;
+}
+
 json_t *image_task_json(const struct image_task *t)
 {
     const char *state = !t->over ? "running" : t->error ? "failed" : "completed";
@@ -142,12 +151,10 @@ struct image_task *image_fetch_start(struct agent *a, const char *name, bool cac
 {
     struct image_task *t = mem_new(struct image_task);
     const struct worker_io io = {.stream = -1, .progress = on_progress};
-    autojson urls = json_array();
+    autojson urls = image_remotes(a);
     const struct job_image_fetch args = {
         .urls = urls, .name = (char *)(uintptr_t)name, .ca_file = a->config->image_remote_ca};
 
-    for (char **url = a->config->image_remotes; url && *url; url++)
-        json_array_append_new(urls, json_string(*url));
     *t = (struct image_task){.agent = a,
                              .next = a->image_tasks,
                              .name = str_dup(name),

@@ -11,6 +11,8 @@ struct image_task;
 
 /* Whether there is anywhere to fetch from. */
 bool image_remotes_configured(const struct agent *a);
+/* Their URLs, in their order; the caller's. */
+json_t *image_remotes(const struct agent *a);
 
 /* fingerprint: of what has the name now; both are borrowed, one of them is NULL. */
 typedef void image_fetched_fn(void *owner, const struct err *e, const char *fingerprint);

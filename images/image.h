@@ -57,6 +57,7 @@ MUST_USE struct err *image_base_remove(const char *pool, const char *fingerprint
 MUST_USE struct err *image_publish(const char *pool, const char *source, json_t **ret);
 
 struct image_fetch {
+    bool look; /* only whether there is one: *ret has "url" and "serial" */
     const char *pool;
     const json_t *urls;  /* roots of simplestreams servers; the first one that has it is taken */
     const char *ca_file; /* certificates (PEM) instead of the system's, or NULL */

@@ -111,7 +111,9 @@ static struct err *from_one(const struct image_fetch *in, const char *url, json_
     struct err *e = fetch_find(&f, in->name, &image);
     autofree char *there = !e && *image.fingerprint ? layout_image(in->pool, image.fingerprint) : NULL;
 
-    if (!e && there && subvolume_exists(there))
+    if (!e && in->look)
+        *ret = json_object();
+    else if (!e && there && subvolume_exists(there))
         *ret = json_pack("{s:s}", "fingerprint", image.fingerprint); /* nothing newer */
     else if (!e)
         e = fetch_and_import(in, &f, &image, ret);

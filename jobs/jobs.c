@@ -53,6 +53,7 @@ static const struct json_field import_fields[] = {
 JSON_TABLE(job_import_table, "container.import", import_fields);
 
 static const struct json_field image_fetch_fields[] = {
+    F_BOOL(struct job_image_fetch, look),
     F_JSON(struct job_image_fetch, urls, .required = true, .has_type = true, .type = JSON_ARRAY),
     F_STRING(struct job_image_fetch, name, .required = true),
     F_STRING(struct job_image_fetch, ca_file, .nullable = true),

@@ -83,8 +83,10 @@ struct job_import {
 extern const struct json_table job_import_table;
 
 /* image.fetch -> as image.import's, with "url" and "serial": the image of a name from the first simplestreams server
- * that has it; only these two and "fingerprint" when it is there already. Tells its progress. */
+ * that has it; only these two and "fingerprint" when it is there already. Tells its progress. look: whether one has it,
+ * and nothing more; only these two. */
 struct job_image_fetch {
+    bool look;
     json_t *urls;
     char *name;
     char *ca_file; /* NULL: the system's */

@@ -34,7 +34,8 @@ struct err *job_do_image_import(const struct job *job, void *args, json_t **ret)
 struct err *job_do_image_fetch(const struct job *job, void *args, json_t **ret)
 {
     const struct job_image_fetch *a = args;
-    const struct image_fetch in = {.pool = job->target.pool,
+    const struct image_fetch in = {.look = a->look,
+                                   .pool = job->target.pool,
                                    .urls = a->urls,
                                    .ca_file = a->ca_file,
                                    .name = a->name,

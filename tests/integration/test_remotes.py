@@ -220,9 +220,21 @@ def test_create_fetches_and_caches(node, server):
     for box in (c, again, third):
         node.delete(box["id"])
     assert image["fingerprint"] in node.post(IMAGES + "/prune").data["removed"]
-    # One that nobody has: the create fails, and says why.
-    r = node.post(f"/api/v1/projects/{PROJECT}/containers?wait=true", {"server_id": "self", "name": "remote-none", "container_image": "nobody/1"})
-    assert r.status >= 400 and "nobody/1" in r.json["message"], r
+
+
+def test_create_of_what_nobody_has(node, server):
+    """It is refused at once, with or without waiting, and nothing is made."""
+    before = {c["id"] for c in node.list()}
+    body = {"server_id": "self", "name": "remote-none", "container_image": "nobody/1"}
+    for wait in ("", "?wait=true"):
+        r = node.post(f"/api/v1/projects/{PROJECT}/containers{wait}", body)
+        assert (r.status, r.json["code"]) == (404, "RESOURCE_NOT_FOUND") and "nobody/1" in r.json["message"], r
+    # A remote that cannot be asked is no remote without it.
+    server.redirects["streams/v1/index.json"] = "/streams/v1/index.json"
+    r = node.post(f"/api/v1/projects/{PROJECT}/containers", body)
+    del server.redirects["streams/v1/index.json"]
+    assert (r.status, r.json["code"]) == (503, "CONTAINER_HOST_COMMAND_FAILED"), r
+    assert {c["id"] for c in node.list()} == before
 
 
 def test_nodectl(node, server):
