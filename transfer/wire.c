@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include <zstd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/frame.h"
 #include "base/json_table.h"
@@ -18,6 +19,8 @@ struct wire {
     struct wire_config config;
     bool in_run; /* sending: pieces are due */
     int64_t bytes;
+    int64_t waited_us, moved; /* for the other, and what came of it: see keep_pace */
+    int idles;
     EVP_MD_CTX *sum, *all; /* of this run; of all frames and runs */
     ZSTD_CCtx *packer;     /* NULL: pieces go as they are */
     unsigned char *buf;
@@ -82,11 +85,34 @@ static struct err *stalled(const struct wire *w, struct err *e)
     return e;
 }
 
+/* len bytes have passed, which was waited for since then. */
+static struct err *keep_pace(struct wire *w, int64_t since_us, size_t len)
+{
+    int64_t limit_us = (int64_t)(w->config.pace_s ? w->config.pace_s : WIRE_PACE_S) * 1000000;
+
+    w->waited_us += clock_mono_us() - since_us;
+    w->moved += (int64_t)len;
+    if (w->moved >= WIRE_PACE_BYTES) {
+        w->moved = w->waited_us = 0;
+        w->idles = 0;
+    }
+    if (w->waited_us <= limit_us && w->idles <= WIRE_IDLES_MAX)
+        return NULL;
+    return err_new(ERR_TIMEOUT, "%s is too slow: less than %d MiB in %lld seconds", w->config.other,
+                   WIRE_PACE_BYTES >> 20, (long long)limit_us / 1000000);
+}
+
 static struct err *put(struct wire *w, const void *data, size_t len)
 {
+    int64_t since = clock_mono_us();
+    struct err *e;
+
     errno = 0;
     w->bytes += (int64_t)len;
-    return err_wrap(stalled(w, fd_write_all(w->config.fd, data, len)), "sending to %s", w->config.other);
+    e = stalled(w, fd_write_all(w->config.fd, data, len));
+    if (!e)
+        e = keep_pace(w, since, len);
+    return err_wrap(e, "sending to %s", w->config.other);
 }
 
 static struct err *put_length(struct wire *w, uint32_t len)
@@ -200,6 +226,7 @@ static struct err *broken(const struct wire *w)
 
 static struct err *get(struct wire *w, void *data, size_t len)
 {
+    int64_t since = clock_mono_us();
     unsigned char *p = data;
 
     for (size_t at = 0; at < len;) {
@@ -214,7 +241,7 @@ static struct err *get(struct wire *w, void *data, size_t len)
         at += (size_t)n;
     }
     w->bytes += (int64_t)len;
-    return NULL;
+    return keep_pace(w, since, len);
 }
 
 struct err *wire_receive_frame(struct wire *w, json_t **ret)
@@ -289,8 +316,11 @@ struct err *wire_receive(struct wire *w, wire_sink_fn *sink, void *owner)
             return check_sum(w);
         if (len == WIRE_BROKEN)
             return its_error(w);
-        if (len == WIRE_IDLE)
+        if (len == WIRE_IDLE) {
+            w->idles++;
+            w->waited_us = 0;
             continue;
+        }
         if (len > WIRE_PIECE_MAX)
             return wrong(w, "has a piece that is too long");
         e = get(w, w->buf, len);
