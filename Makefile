@@ -32,6 +32,7 @@ bench: build
 	@bench/firewall --build $(BUILD)
 	@bench/storage --build $(BUILD)
 	@bench/kits --build $(BUILD)
+	@bench/pool --build $(BUILD)
 
 install: build
 	@cmake --install $(BUILD)

@@ -13,12 +13,19 @@
 #include "base/str.h"
 
 /* Linear search: a node has at most some thousand containers, a miss over 1000 costs a few microseconds. */
-struct container *agent_find(const struct agent *a, const char *id)
+struct container *agent_find_any(const struct agent *a, const char *id)
 {
     for (size_t i = 0; i < a->container_count; i++)
         if (str_eq(a->containers[i]->record.id, id))
             return a->containers[i];
     return NULL;
+}
+
+struct container *agent_find(const struct agent *a, const char *id)
+{
+    struct container *c = agent_find_any(a, id);
+
+    return c && !c->record.spare ? c : NULL;
 }
 
 struct container *agent_find_by_name(const struct agent *a, const char *project_id, const char *name)

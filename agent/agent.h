@@ -101,8 +101,9 @@ struct agent {
     bool ready, stopping;
 };
 
-/* Registry. find returns NULL when there is none. */
+/* Registry. find returns NULL when there is none. Spare containers (warm.h) are found by find_any and by slot only. */
 struct container *agent_find(const struct agent *a, const char *id);
+struct container *agent_find_any(const struct agent *a, const char *id);
 struct container *agent_find_by_name(const struct agent *a, const char *project_id, const char *name);
 struct container *agent_find_by_slot(const struct agent *a, int64_t slot);
 struct container *agent_find_by_ssh_key(const struct agent *a, const char *key);

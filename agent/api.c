@@ -229,11 +229,9 @@ static struct err *find_container(struct api_call *call, const struct route *rou
     if (strncmp(route->path, C, strlen(C)) != 0)
         return NULL;
     call->container = agent_find(call->agent, call->params[0]);
-    if (call->container && call->container->record.spare && route->handler == snapshot_create)
+    if (!call->container && route->handler == snapshot_create && agent_find_any(call->agent, call->params[0]))
         return err_reason(err_field("id", "is of a spare container, which has no snapshots"),
                           "SNAPSHOT_PRESPAWN_FORBIDDEN");
-    if (call->container && call->container->record.spare)
-        call->container = NULL; /* nobody knows of it */
     if (!call->container)
         return err_reason(err_new(ERR_NOT_FOUND, "Container not found"),
                           route->handler == container_copy ? "SOURCE_CONTAINER_NOT_FOUND" : "CONTAINER_NOT_FOUND");

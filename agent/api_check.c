@@ -121,6 +121,8 @@ struct err *api_new_container(struct agent *a, const char *id, const char *proje
     char minted[ID_OPERATION_LEN + 1];
     struct err *e = space_check(a);
 
+    if (!e && id && agent_find_any(a, id))
+        e = err_reason(err_new(ERR_CONFLICT, "id: there is a container with this id"), "RESOURCE_IN_USE");
     if (!e)
         e = agent_free_slot(a, &r->slot);
     if (e)

@@ -94,7 +94,7 @@ size_t image_references(const struct agent *a, const struct image *i)
     size_t n = 0;
 
     for (size_t k = 0; k < a->container_count; k++)
-        n += str_eq(a->containers[k]->record.image_fingerprint, i->fingerprint);
+        n += !a->containers[k]->record.spare && str_eq(a->containers[k]->record.image_fingerprint, i->fingerprint);
     return n;
 }
 

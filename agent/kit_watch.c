@@ -118,18 +118,21 @@ static void on_told(void *owner, struct err *e)
     log_err(NULL, LOG_LEVEL_WARNING, e, "the event of a container's kits is not recorded");
 }
 
-static void tell(struct agent *a, const struct container *c, json_t *services, bool ready, json_int_t ms)
+static void tell(struct agent *a, struct store_tx *with, const struct container *c, json_t *services, bool ready,
+                 json_int_t ms)
 {
-    struct store_tx *tx;
+    struct store_tx *tx = with;
 
     if (!ready)
         log_warning(&(struct log_ctx){.container = c->record.id}, "not all services of its kits are there");
     if (!c->kit_look->fresh)
         return;
-    tx = store_tx_new();
+    if (!with)
+        tx = store_tx_new();
     event_add(a, tx, ready ? "container.kits.ready" : "container.kits.unhealthy", c,
               json_pack("{s:o, s:O}", "ready_ms", ready ? json_integer(ms) : json_null(), "services", services));
-    agent_commit(a, tx, NULL, on_told);
+    if (!with)
+        agent_commit(a, tx, NULL, on_told);
 }
 
 void kit_watch_begin(const struct agent *a, struct container *c)
@@ -137,7 +140,7 @@ void kit_watch_begin(const struct agent *a, struct container *c)
     begin(a, c);
 }
 
-void kit_watch_take(struct agent *a, struct container *c, json_t *services, int64_t begun_ms)
+void kit_watch_take(struct agent *a, struct store_tx *tx, struct container *c, json_t *services, int64_t begun_ms)
 {
     struct kit_look *look = c->kit_look;
     bool over;
@@ -151,7 +154,7 @@ void kit_watch_take(struct agent *a, struct container *c, json_t *services, int6
     upgrade_note_health(c, services);
     look->over = look->ready || over;
     if (look->over)
-        tell(a, c, services, look->ready, ms);
+        tell(a, tx, c, services, look->ready, ms);
 }
 
 bool kit_watch_is_over(const struct container *c)
@@ -179,7 +182,7 @@ static void on_asked(void *owner, struct err *e, json_t *result)
 {
     struct question *q = owner;
     struct agent *a = q->watch->agent;
-    struct container *c = agent_find(a, q->id);
+    struct container *c = agent_find_any(a, q->id);
     json_t *services = json_object_get(result, "services");
 
     q->watch->running--;
@@ -188,7 +191,7 @@ static void on_asked(void *owner, struct err *e, json_t *result)
         c->kit_look->attempts++;
         c->kit_look->due_ms = next_due(c->kit_look, q->begun_ms);
         if (services && !c->kits_next)
-            kit_watch_take(a, c, services, q->begun_ms);
+            kit_watch_take(a, NULL, c, services, q->begun_ms);
     }
     err_ignore(e); /* it ends, or has just ended */
     json_decref(result);

@@ -17,10 +17,10 @@ void kit_watch_close(struct kit_watch *w, void *owner, void (*closed)(void *owne
  * list of units (may be NULL), has failed. The caller's reference. */
 json_t *kit_watch_report(const struct container *c, const json_t *units);
 /* What an operation asks itself while it holds the container: the watch of its present init begins; then services, as a
- * job about kits tells them, that began at begun_ms (monotonic). What is not ready then the watch goes on asking for,
- * when the operation has ended. */
+ * job about kits tells them, that began at begun_ms (monotonic); the event goes with tx, or with NULL by itself. What
+ * is not ready then the watch goes on asking for, when the operation has ended. */
 void kit_watch_begin(const struct agent *a, struct container *c);
-void kit_watch_take(struct agent *a, struct container *c, json_t *services, int64_t begun_ms);
+void kit_watch_take(struct agent *a, struct store_tx *tx, struct container *c, json_t *services, int64_t begun_ms);
 /* Whether all services have answered since its present init began. *ret_ms: how long after the start, 0: not known. */
 bool kit_watch_is_ready(const struct container *c, int64_t *ret_ms);
 /* Whether nothing is asked any more: what is known of the kits of its present init stays. */

@@ -14,26 +14,41 @@
 
 enum { PATIENCE_MS = 5000 };
 
+/* What waited for a start is there. */
+static void note_files(struct operation *op)
+{
+    struct container *c = op->container;
+    autojson brought = json_pack("{s:b}", "ssh_written", guest_is_pending(c, GUEST_SSH_KEY));
+
+    if (guest_is_pending(c, GUEST_ENVIRONMENT))
+        json_object_set_new(brought, "environment_error", json_null());
+    if (guest_is_pending(c, GUEST_SSH_KEY) || guest_is_pending(c, GUEST_ENVIRONMENT))
+        guest_started(op->agent, c, op->guest_revisions, brought);
+}
+
 static void on_claimed(void *owner, struct err *e, json_t *result)
 {
     struct operation *op = owner;
-    struct container *c = op->container;
-    json_t *services = json_object_get(result, "services");
 
     if (!e)
-        e = upgrade_unhealthy(services);
+        e = upgrade_unhealthy(json_object_get(result, "services"));
     if (!e) {
-        autojson brought = json_pack("{s:b}", "ssh_written", guest_is_pending(c, GUEST_SSH_KEY));
-
-        if (guest_is_pending(c, GUEST_ENVIRONMENT))
-            json_object_set_new(brought, "environment_error", json_null());
-        if (json_array_size(services) > 0)
-            kit_watch_take(op->agent, c, services, op->stage_us / 1000);
-        guest_started(op->agent, c, op->guest_revisions, brought);
+        json_object_set_new(result, "begun_ms", json_integer((json_int_t)op->stage_us / 1000));
+        note_files(op);
     }
     json_decref(op->result);
     op->result = result;
     op_step_done(op, e);
+}
+
+static void claimed(struct operation *op, struct store_tx *tx)
+{
+    json_t *services = json_object_get(op->result, "services");
+
+    outcome_running(op, tx);
+    if (json_array_size(services) > 0)
+        kit_watch_take(op->agent, tx, op->container, services,
+                       json_integer_value(json_object_get(op->result, "begun_ms")));
 }
 
 static void step_claim(struct operation *op)
@@ -59,7 +74,7 @@ const struct op_kind op_claim = {
     .step_count = ARRAY_LEN(steps),
     .recovery = OP_REDO,
     .status_during = CONTAINER_CLAIMING,
-    .succeed = outcome_running,
+    .succeed = claimed,
     .fail = outcome_failed,
     .makes_container = true,
     .otherwise = &op_create,

@@ -134,7 +134,7 @@ void reconcile_adopt(struct agent *a, const json_t *inventory, const json_t *int
 
 static void recover(struct agent *a, const json_t *row)
 {
-    struct container *c = agent_find(a, json_string_value(json_object_get(row, "container_id")));
+    struct container *c = agent_find_any(a, json_string_value(json_object_get(row, "container_id")));
     const struct op_kind *kind = op_kind_find(json_string_value(json_object_get(row, "kind")));
     int attempts = (int)json_integer_value(json_object_get(row, "attempts"));
     struct operation *op;

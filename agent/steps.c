@@ -182,7 +182,7 @@ static void on_kits(void *owner, struct err *e, json_t *result)
     json_t *services = json_object_get(result, "services");
 
     if (services)
-        kit_watch_take(op->agent, op->container, services, op->stage_us / 1000);
+        kit_watch_take(op->agent, NULL, op->container, services, op->stage_us / 1000);
     err_ignore(e);
     json_decref(result);
     op_step_done(op, NULL);

@@ -95,13 +95,21 @@ static struct warm_pool *pool_of(const struct warm *w, const struct container_re
     return NULL;
 }
 
+static bool is_leaving(const struct container *c)
+{
+    return c->op && c->op->kind == &op_delete;
+}
+
 static size_t count_of(const struct warm *w, const struct warm_pool *pool)
 {
     const struct agent *a = w->agent;
     size_t n = 0;
 
-    for (size_t i = 0; i < a->container_count; i++)
-        n += a->containers[i]->record.spare && pool_of(w, &a->containers[i]->record) == pool;
+    for (size_t i = 0; i < a->container_count; i++) {
+        const struct container *c = a->containers[i];
+
+        n += c->record.spare && !is_leaving(c) && pool_of(w, &c->record) == pool;
+    }
     return n;
 }
 
@@ -339,7 +347,7 @@ struct look {
 static void on_looked(void *owner, struct err *e, json_t *result)
 {
     struct look *look = owner;
-    struct container *c = agent_find(look->agent, look->id);
+    struct container *c = agent_find_any(look->agent, look->id);
     const json_t *services = json_object_get(result, "services");
 
     if (c && c->record.spare && !c->op && services)
@@ -430,11 +438,7 @@ static json_t *spare_to_json(const struct warm *w, const struct container *c)
     const char *state;
 
     judge(w, c, reason);
-    state = c->op && c->op->kind == &op_delete ? "leaving"
-            : c->op                            ? "starting"
-            : reason[0]                        ? "bad"
-            : is_ready(w, c)                   ? "ready"
-                                               : "checking";
+    state = is_leaving(c) ? "leaving" : c->op ? "starting" : reason[0] ? "bad" : is_ready(w, c) ? "ready" : "checking";
     return json_pack("{s:s, s:I, s:I, s:s, s:s?, s:o, s:o, s:o}", "id", c->record.id, "slot",
                      (json_int_t)c->record.slot, "init_pid", (json_int_t)c->init_pid, "state", state, "reason",
                      reason[0] ? reason : NULL, "created_at", api_time(c->record.created_at), "memory_booted_bytes",
