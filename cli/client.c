@@ -172,10 +172,9 @@ static struct err *read_answer(long status, const struct answer *a, json_t **ret
     return NULL;
 }
 
-static void set_request(struct client *c, const char *method, const char *text, struct curl_slist *headers)
+static void set_request(struct client *c, const char *method, const char *text)
 {
     curl_easy_setopt(c->curl, CURLOPT_CUSTOMREQUEST, method);
-    curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, headers);
     if (text || !str_eq(method, "GET")) {
         curl_easy_setopt(c->curl, CURLOPT_POST, 1L);
         curl_easy_setopt(c->curl, CURLOPT_POSTFIELDSIZE, text ? (long)strlen(text) : 0L);
@@ -185,36 +184,65 @@ static void set_request(struct client *c, const char *method, const char *text, 
     }
 }
 
+/* What all requests have in common, however their bodies come and go. */
+struct exchange {
+    struct curl_slist *headers; /* taken over */
+    curl_write_callback taken;
+    void *taker;
+    curl_xferinfo_callback progress; /* NULL: nothing is shown */
+    void *shown;
+    struct waiting *waiting; /* of what is shown */
+    bool endless;            /* it takes as long as bytes come or go */
+    char details[CURL_ERROR_SIZE];
+};
+
+static CURLcode perform(struct client *c, const char *path, struct exchange *x)
+{
+    autofree char *url = str_fmt("%s%s", c->base, path);
+    CURLcode code;
+
+    curl_easy_setopt(c->curl, CURLOPT_URL, url);
+    curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, x->headers);
+    curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, x->details);
+    curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, x->taken);
+    curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, x->taker);
+    curl_easy_setopt(c->curl, CURLOPT_NOPROGRESS, x->progress ? 0L : 1L);
+    curl_easy_setopt(c->curl, CURLOPT_XFERINFOFUNCTION, x->progress);
+    curl_easy_setopt(c->curl, CURLOPT_XFERINFODATA, x->shown);
+    if (x->endless)
+        curl_easy_setopt(c->curl, CURLOPT_TIMEOUT, 0L);
+    code = curl_easy_perform(c->curl);
+    if (x->waiting && x->waiting->shown_s)
+        fprintf(stderr, "\r\033[K");
+    curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, NULL);
+    curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, NULL);
+    curl_slist_free_all(x->headers);
+    return code;
+}
+
 struct err *client_call(struct client *c, const char *method, const char *path, const json_t *body, json_t **ret)
 {
-    autofree char *url = str_fmt("%s%s", c->base, path), *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
-    struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
+    autofree char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
     struct waiting waiting = {.since = clock_mono_ms()};
-    char details[CURL_ERROR_SIZE] = "";
     struct answer answer = {0};
+    struct exchange x = {.headers = curl_slist_append(NULL, "Content-Type: application/json"),
+                         .taken = on_data,
+                         .taker = &answer,
+                         .progress = c->progress ? on_progress : NULL,
+                         .shown = &waiting,
+                         .waiting = &waiting};
     long status = 0;
     struct err *e;
     CURLcode code;
 
-    curl_easy_setopt(c->curl, CURLOPT_URL, url);
-    set_request(c, method, text, headers);
-    curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, details);
-    curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, on_data);
-    curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, &answer);
-    curl_easy_setopt(c->curl, CURLOPT_NOPROGRESS, c->progress ? 0L : 1L);
-    curl_easy_setopt(c->curl, CURLOPT_XFERINFOFUNCTION, on_progress);
-    curl_easy_setopt(c->curl, CURLOPT_XFERINFODATA, &waiting);
-    code = curl_easy_perform(c->curl);
-    if (waiting.shown_s)
-        fprintf(stderr, "\r\033[K");
+    set_request(c, method, text);
+    code = perform(c, path, &x);
     if (code != CURLE_OK) {
-        e = no_answer(c, code, details);
+        e = no_answer(c, code, x.details);
     } else {
         curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &status);
         e = read_answer(status, &answer, ret);
     }
-    curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, NULL);
-    curl_slist_free_all(headers);
     free(answer.text);
     return e;
 }
@@ -260,39 +288,30 @@ static int on_sent(void *owner, curl_off_t a, curl_off_t b, curl_off_t d, curl_o
 
 struct err *client_upload(struct client *c, const char *path, int fd, int fd2, json_t **ret)
 {
-    autofree char *url = str_fmt("%s%s", c->base, path);
-    struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/octet-stream");
     struct sending s = {.fd = {fd, fd2}, .waiting = {.since = clock_mono_ms()}, .client = c};
-    char details[CURL_ERROR_SIZE] = "";
     struct answer answer = {0};
+    struct exchange x = {.headers = curl_slist_append(NULL, "Content-Type: application/octet-stream"),
+                         .taken = on_data,
+                         .taker = &answer,
+                         .progress = on_sent,
+                         .shown = &s,
+                         .waiting = &s.waiting,
+                         .endless = true};
     long status = 0;
     struct err *e;
     CURLcode code;
 
-    headers = curl_slist_append(headers, "Transfer-Encoding: chunked");
-    headers = curl_slist_append(headers, "Expect: 100-continue");
-    curl_easy_setopt(c->curl, CURLOPT_URL, url);
+    x.headers = curl_slist_append(x.headers, "Transfer-Encoding: chunked");
+    x.headers = curl_slist_append(x.headers, "Expect: 100-continue");
     curl_easy_setopt(c->curl, CURLOPT_CUSTOMREQUEST, NULL);
     curl_easy_setopt(c->curl, CURLOPT_POST, 1L);
     curl_easy_setopt(c->curl, CURLOPT_POSTFIELDS, NULL);
     curl_easy_setopt(c->curl, CURLOPT_POSTFIELDSIZE, -1L);
-    curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, headers);
-    curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, details);
     curl_easy_setopt(c->curl, CURLOPT_READFUNCTION, on_send);
     curl_easy_setopt(c->curl, CURLOPT_READDATA, &s);
-    curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, on_data);
-    curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, &answer);
-    curl_easy_setopt(c->curl, CURLOPT_TIMEOUT, 0L); /* it takes as long as there is something to send */
-    curl_easy_setopt(c->curl, CURLOPT_NOPROGRESS, 0L);
-    curl_easy_setopt(c->curl, CURLOPT_XFERINFOFUNCTION, on_sent);
-    curl_easy_setopt(c->curl, CURLOPT_XFERINFODATA, &s);
-    code = curl_easy_perform(c->curl);
-    if (s.waiting.shown_s)
-        fprintf(stderr, "\r\033[K");
+    code = perform(c, path, &x);
     curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &status);
-    e = code == CURLE_OK ? read_answer(status, &answer, ret) : no_answer(c, code, details);
-    curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, NULL);
-    curl_slist_free_all(headers);
+    e = code == CURLE_OK ? read_answer(status, &answer, ret) : no_answer(c, code, x.details);
     free(answer.text);
     return e;
 }
@@ -319,25 +338,18 @@ static size_t on_taken(char *data, size_t size, size_t count, void *owner)
 
 struct err *client_download(struct client *c, const char *path, int fd)
 {
-    autofree char *url = str_fmt("%s%s", c->base, path);
     struct taking t = {.progress = {.waiting = {.since = clock_mono_ms()}, .client = c}, .fd = fd};
-    struct curl_slist *headers = curl_slist_append(NULL, "Accept: application/zstd");
-    char details[CURL_ERROR_SIZE] = "";
+    struct exchange x = {.taken = on_taken,
+                         .taker = &t,
+                         .progress = on_sent,
+                         .shown = &t.progress,
+                         .waiting = &t.progress.waiting,
+                         .endless = true};
     struct err *e = NULL;
     CURLcode code;
 
-    curl_easy_setopt(c->curl, CURLOPT_URL, url);
-    set_request(c, "GET", NULL, headers);
-    curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, details);
-    curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, on_taken);
-    curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, &t);
-    curl_easy_setopt(c->curl, CURLOPT_TIMEOUT, 0L);
-    curl_easy_setopt(c->curl, CURLOPT_NOPROGRESS, 0L);
-    curl_easy_setopt(c->curl, CURLOPT_XFERINFOFUNCTION, on_sent);
-    curl_easy_setopt(c->curl, CURLOPT_XFERINFODATA, &t.progress);
-    code = curl_easy_perform(c->curl);
-    if (t.progress.waiting.shown_s)
-        fprintf(stderr, "\r\033[K");
+    set_request(c, "GET", NULL);
+    code = perform(c, path, &x);
     if (t.error)
         e = err_wrap(t.error, "cannot write what comes");
     else if (t.status >= 400)
@@ -345,9 +357,7 @@ struct err *client_download(struct client *c, const char *path, int fd)
     else if (code != CURLE_OK && t.progress.sent > 0)
         e = err_new(ERR_HOST, "the node broke off: 'journalctl -u noded' tells why");
     else if (code != CURLE_OK)
-        e = no_answer(c, code, details);
-    curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, NULL);
-    curl_slist_free_all(headers);
+        e = no_answer(c, code, x.details);
     free(t.refusal.text);
     return e;
 }
@@ -382,32 +392,26 @@ static size_t on_followed(char *data, size_t size, size_t count, void *owner)
 struct err *client_follow(struct client *c, const char *path, const char *last_id, void *owner,
                           void (*line)(void *owner, const char *text))
 {
-    autofree char *url = str_fmt("%s%s", c->base, path), *id = str_fmt("Last-Event-ID: %s", last_id ? last_id : "");
-    struct curl_slist *headers = curl_slist_append(NULL, "Accept: text/event-stream");
+    autofree char *id = str_fmt("Last-Event-ID: %s", last_id ? last_id : "");
     struct following f = {.client = c, .owner = owner, .line = line};
-    char details[CURL_ERROR_SIZE] = "";
+    struct exchange x = {.headers = curl_slist_append(NULL, "Accept: text/event-stream"),
+                         .taken = on_followed,
+                         .taker = &f,
+                         .endless = true};
     struct err *e = NULL;
     CURLcode code;
 
     if (last_id)
-        headers = curl_slist_append(headers, id);
-    curl_easy_setopt(c->curl, CURLOPT_URL, url);
-    set_request(c, "GET", NULL, headers);
-    curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, details);
-    curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, on_followed);
-    curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, &f);
-    curl_easy_setopt(c->curl, CURLOPT_NOPROGRESS, 1L);
-    curl_easy_setopt(c->curl, CURLOPT_TIMEOUT, 0L);
+        x.headers = curl_slist_append(x.headers, id);
+    set_request(c, "GET", NULL);
     /* The node writes something every 15 seconds. */
     curl_easy_setopt(c->curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
     curl_easy_setopt(c->curl, CURLOPT_LOW_SPEED_TIME, 45L);
-    code = curl_easy_perform(c->curl);
+    code = perform(c, path, &x);
     if (f.status >= 400)
         e = read_answer(f.status, &f.answer, NULL);
     else if (code != CURLE_OK)
-        e = no_answer(c, code, details);
-    curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, NULL);
-    curl_slist_free_all(headers);
+        e = no_answer(c, code, x.details);
     free(f.answer.text);
     return e;
 }
