@@ -26,15 +26,20 @@ SECONDS = 10
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-@pytest.fixture(scope="module")
-def node(tmp_path_factory):
-    """With traces of all that its workers do."""
-    lab = KitLab(tmp_path_factory.mktemp("kits"))
-    d = Daemon(kits__public_key=lab.public)
+def traced(**settings):
+    """A node with traces of all that its workers do."""
+    d = Daemon(**settings)
     with open(d.conf, encoding="utf-8") as f:
         text = f.read().replace(f"worker = {d.worker}\n", f"worker = {touched.wrapper(d.dir, d.worker)}\n")
     with open(d.conf, "w", encoding="utf-8") as f:
         f.write(text)
+    return d
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory):
+    lab = KitLab(tmp_path_factory.mktemp("kits"))
+    d = traced(kits__public_key=lab.public)
     os.makedirs(d.dir + "/kits")
     d.start()
     for version in ("1.0", "2.0"):
@@ -86,6 +91,23 @@ def test_no_other_path_is_touched(node, tmp_path):
     assert not breaches, breaches[:5]
     known = touched.FILES | touched.DIRECTORIES | touched.LIVE
     assert set(paths) == known, ({p: jobs for p, jobs in paths.items() if p not in known}, known - set(paths))
+
+
+def test_nor_by_a_claim():
+    """A container that was started ahead gets the identity of its owner while it runs."""
+    d = traced(warm__pools="bare:debian/13=1", warm__pressure=100).start()
+    try:
+        wait_for(lambda: d.get("/api/v1/node/pools").data["pools"][0]["ready"] == 1, 60, 0.2, "a full pool")
+        c = d.create("claimed", hoody_kit=False, environment_vars={"A": "1"}, ssh_public_key=KEY)
+        assert d.inside(c["id"], "hostname") == "claimed"
+        d.delete(c["id"])
+        paths, breaches = touched.look(d.dir)
+        assert not breaches, breaches[:5]
+        assert any("container.claim" in jobs for jobs in paths.values()), paths
+        known = touched.FILES | touched.DIRECTORIES
+        assert not set(paths) - known, {p: paths[p] for p in set(paths) - known}
+    finally:
+        d.close()
 
 
 # The traps. What is outside is watched by inotify: nobody has opened, read, written or changed it.
