@@ -144,7 +144,7 @@ static const struct cli_option events_options[] = {
     {0},
 };
 static const struct cli_option export_options[] = {
-    {"format", CLI_VALUE, "FORMAT", "tar, or stream: faster, and snapshots are small [tar]"},
+    {"format", CLI_VALUE, "FORMAT", "tar, or stream: nothing is left out, and snapshots are small [tar]"},
     {"snapshots", CLI_FLAG, NULL, "with all its snapshots"},
     {"snapshot", CLI_VALUE, "NAME", "this state, not the latest"},
     {0},
