@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A container as one file of the kind "stream": what btrfs says of its subvolumes, each snapshot the difference to the
- * one before, so it is made and read as fast as a disk writes, and snapshots take the room of what they changed.
+ * one before: nothing is left out, and snapshots take the room of what they changed.
  *
  *   STREAM_MAGIC                 eight bytes
  *   {"header": {...}}            noded.json of the other kind (provisioning/container_archive.h)
