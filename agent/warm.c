@@ -21,6 +21,7 @@ enum {
     LOOK_MS = 10000, /* between two looks at the kits of one that waits */
     RETRY_MS = 1000, /* after a failure; twice as long after the next one, and so on */
     RETRY_TIMES = 8,
+    SLOTS_LEFT = 16,
     REASON_SIZE = 200
 };
 
@@ -311,6 +312,8 @@ static const char *held_off(const struct agent *a)
         return "busy";
     if (space_state(a) != SPACE_OK)
         return "space";
+    if ((int64_t)a->container_count + SLOTS_LEFT > net_plan_max_slot(&a->plan))
+        return "slots"; /* the last ones are for those that somebody asks for */
     return pressure() > (double)a->config->warm_pressure ? "pressure" : NULL;
 }
 
