@@ -96,8 +96,48 @@ static struct err *all(const struct agent *a, const struct body *b, json_t *ids)
     return e;
 }
 
+struct question {
+    struct agent *agent;
+    struct http_request *req;
+};
+
+static struct question *question_new(const struct api_call *call)
+{
+    struct question *q = mem_new(struct question);
+
+    *q = (struct question){call->agent, call->req};
+    return q;
+}
+
+static void refuse(struct question *q, struct err *e)
+{
+    reply_err(q->req, e);
+    free(q);
+}
+
+static void answer(struct question *q, struct err *e, int status, const char *message)
+{
+    if (e) {
+        refuse(q, e);
+        return;
+    }
+    reply_ok(q->req, status, message, rollout_report(q->agent));
+    free(q);
+}
+
+static void on_begun(void *owner, struct err *e)
+{
+    answer(owner, e, 202, "Rollout started");
+}
+
+static void on_stopping(void *owner, struct err *e)
+{
+    answer(owner, e, 200, "Rollout stopped");
+}
+
 void rollout_begin(struct api_call *call)
 {
+    struct question *q = question_new(call);
     struct body b = {.parallel = PARALLEL};
     json_t *ids = json_array();
     struct err *e = json_table_load(&body_table, call->body, &b, NULL);
@@ -117,21 +157,18 @@ void rollout_begin(struct api_call *call)
                                           .parallel = b.parallel,
                                           .containers = ids};
 
-        e = rollout_start(call->agent, &r);
+        e = rollout_start(call->agent, &r, q, on_begun);
     }
     json_table_clear(&body_table, &b);
     if (e)
-        reply_err(call->req, e);
-    else
-        reply_ok(call->req, 202, "Rollout started", rollout_report(call->agent));
+        refuse(q, e);
 }
 
 void rollout_end(struct api_call *call)
 {
-    struct err *e = rollout_stop(call->agent);
+    struct question *q = question_new(call);
+    struct err *e = rollout_stop(call->agent, q, on_stopping);
 
     if (e)
-        reply_err(call->req, e);
-    else
-        reply_ok(call->req, 200, "Rollout stopped", rollout_report(call->agent));
+        refuse(q, e);
 }

@@ -96,7 +96,7 @@ static void on_recorded(void *owner, struct err *e)
     log_err(NULL, LOG_LEVEL_WARNING, e, "how far the rollout is was not recorded");
 }
 
-static void record(struct rollout *r, const char *event)
+static void record(struct rollout *r, const char *event, void *owner, agent_done_fn *done)
 {
     struct store_tx *tx = store_tx_new();
     autojson saved = save(r);
@@ -107,7 +107,7 @@ static void record(struct rollout *r, const char *event)
         event_add_for(r->agent, tx, event, "server", r->agent->node_id, NULL, NULL,
                       json_pack("{s:s, s:I, s:I, s:O?}", "state", states[r->state], "total", (json_int_t)r->total,
                                 "done", (json_int_t)json_array_size(r->results), "kits", r->request.kits));
-    agent_commit(r->agent, tx, NULL, on_recorded);
+    agent_commit(r->agent, tx, owner, done);
 }
 
 /* e passes over; services may be NULL. */
@@ -174,7 +174,8 @@ static void begin(struct rollout *r, const char *id)
     f = mem_new(struct flight);
     *f = (struct flight){r, clock_mono_ms()};
     json_object_set(r->active, id, kits);
-    record(r, NULL); /* before the operation is: what a restart finds changed has been changed by this one */
+    /* Before the operation is: what a restart finds changed has been changed by this one. */
+    record(r, NULL, NULL, on_recorded);
     upgrade_start(r->agent, c, kits, "system", NULL, f, on_upgraded);
 }
 
@@ -215,12 +216,12 @@ static void go_on(struct rollout *r)
     }
     if (json_object_size(r->active) || r->agent->stopping) {
         if (r->unrecorded)
-            record(r, NULL);
+            record(r, NULL, NULL, on_recorded);
         return;
     }
     r->state = ends[r->state];
     r->ended_at = clock_wall_ms();
-    record(r, "server.rollout.ended");
+    record(r, "server.rollout.ended", NULL, on_recorded);
 }
 
 static bool is_under_way(const struct rollout *r)
@@ -241,8 +242,28 @@ void rollout_free(struct agent *a)
     a->rollout = NULL;
 }
 
-struct err *rollout_start(struct agent *a, const struct rollout_request *request)
+/* Who asked for it; the rollout waits for the disk as he does. */
+struct start {
+    struct agent *agent;
+    void *owner;
+    agent_done_fn *done;
+};
+
+static void on_started(void *owner, struct err *e)
 {
+    struct start *s = owner;
+
+    if (e)
+        rollout_free(s->agent);
+    else
+        go_on(s->agent->rollout);
+    s->done(s->owner, e);
+    free(s);
+}
+
+struct err *rollout_start(struct agent *a, const struct rollout_request *request, void *owner, agent_done_fn *done)
+{
+    struct start *s;
     struct rollout *r;
 
     if (is_under_way(a->rollout)) {
@@ -259,18 +280,19 @@ struct err *rollout_start(struct agent *a, const struct rollout_request *request
                           .results = json_array(),
                           .active = json_object()};
     a->rollout = r;
-    record(r, "server.rollout.started");
-    go_on(r);
+    s = mem_new(struct start);
+    *s = (struct start){a, owner, done};
+    record(r, "server.rollout.started", s, on_started);
     return NULL;
 }
 
-struct err *rollout_stop(struct agent *a)
+struct err *rollout_stop(struct agent *a, void *owner, agent_done_fn *done)
 {
     if (!is_under_way(a->rollout))
         return err_reason(err_new(ERR_WRONG_STATE, "No rollout is under way"), "OPERATION_STATE_CONFLICT");
     if (a->rollout->state == RUNNING)
         a->rollout->state = STOPPING;
-    record(a->rollout, NULL);
+    record(a->rollout, NULL, owner, done);
     return NULL;
 }
 
@@ -315,7 +337,7 @@ void rollout_resume(struct agent *a)
         return;
     log_notice(NULL, "the rollout of kits goes on");
     a->rollout->resumed = true;
-    record(a->rollout, NULL); /* the restart counts */
+    record(a->rollout, NULL, NULL, on_recorded); /* the restart counts */
     rollout_after_operation(a);
 }
 

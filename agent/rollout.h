@@ -18,11 +18,11 @@ struct rollout_request {
     json_t *containers; /* ids, in order */
 };
 
-/* Begins; done gets what went wrong with recording that. Passes over the members. ERR_CONFLICT while another one runs.
- */
-MUST_USE struct err *rollout_start(struct agent *a, const struct rollout_request *r);
-/* Begins no more; what is under way ends. ERR_WRONG_STATE when none runs. */
-MUST_USE struct err *rollout_stop(struct agent *a);
+/* done: when it is recorded, and begins; or what went wrong with that, then there is none. Passes over the members.
+ * ERR_CONFLICT while another one runs; done is not called then. */
+MUST_USE struct err *rollout_start(struct agent *a, const struct rollout_request *r, void *owner, agent_done_fn *done);
+/* Begins no more; what is under way ends. done: when that is recorded. ERR_WRONG_STATE when none runs, without done. */
+MUST_USE struct err *rollout_stop(struct agent *a, void *owner, agent_done_fn *done);
 /* How far the last one is; NULL when there was none. */
 json_t *rollout_report(const struct agent *a);
 /* From the text that was recorded (may be NULL). */
