@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/warm.h"
+#include "agent/warm_internal.h"
 
 #include <stdio.h>
 
@@ -22,26 +22,6 @@ enum {
     RETRY_MS = 1000, /* after a failure; twice as long after the next one, and so on */
     RETRY_TIMES = 8,
     SLOTS_LEFT = 16,
-    REASON_SIZE = 200
-};
-
-struct warm_pool {
-    struct config_warm want;
-    bool filling; /* it was below its low mark and is not up to the high one */
-    int failures; /* one after the other */
-    int64_t retry_ms;
-    char *error; /* of the last one */
-    int64_t made, claimed, missed, replaced;
-};
-
-struct warm {
-    struct agent *agent;
-    uv_timer_t timer;
-    struct warm_pool *pools;
-    size_t count;
-    const char *waits; /* why none is made now; NULL: none is needed, or one is on its way */
-    void *owner;
-    void (*closed)(void *owner);
 };
 
 /* dev_kit is a layer that was put on the image beforehand: an image of its own, "debian/13.dev". A node that has none
@@ -87,7 +67,7 @@ static char *made_with(const struct config *config)
     return text;
 }
 
-static struct warm_pool *pool_of(const struct warm *w, const struct container_record *r)
+struct warm_pool *warm_pool_of(const struct warm *w, const struct container_record *r)
 {
     for (size_t i = 0; w && i < w->count; i++)
         if (str_eq(w->pools[i].want.image, r->image) && w->pools[i].want.hoody_kit == r->hoody_kit &&
@@ -96,7 +76,7 @@ static struct warm_pool *pool_of(const struct warm *w, const struct container_re
     return NULL;
 }
 
-static bool is_leaving(const struct container *c)
+bool warm_is_leaving(const struct container *c)
 {
     return c->op && c->op->kind == &op_delete;
 }
@@ -109,7 +89,7 @@ static size_t count_of(const struct warm *w, const struct warm_pool *pool)
     for (size_t i = 0; i < a->container_count; i++) {
         const struct container *c = a->containers[i];
 
-        n += c->record.spare && !is_leaving(c) && pool_of(w, &c->record) == pool;
+        n += c->record.spare && !warm_is_leaving(c) && warm_pool_of(w, &c->record) == pool;
     }
     return n;
 }
@@ -126,10 +106,9 @@ static const char *outdated(const struct agent *a, const struct container_record
                                                                        : NULL;
 }
 
-/* Why it has to go; "": it is well, or nothing is known yet. */
-static void judge(const struct warm *w, const struct container *c, char ret[REASON_SIZE])
+void warm_judge(const struct warm *w, const struct container *c, char ret[WARM_REASON_SIZE])
 {
-    const struct warm_pool *pool = pool_of(w, &c->record);
+    const struct warm_pool *pool = warm_pool_of(w, &c->record);
     const char *reason = NULL;
     struct err *e = NULL;
 
@@ -147,23 +126,23 @@ static void judge(const struct warm *w, const struct container *c, char ret[REAS
         e = upgrade_unhealthy(c->kit_health);
     if (e)
         reason = err_message(e);
-    snprintf(ret, REASON_SIZE, "%s", reason ? reason : "");
+    snprintf(ret, WARM_REASON_SIZE, "%s", reason ? reason : "");
     err_ignore(e);
 }
 
-static bool is_ready(const struct warm *w, const struct container *c)
+bool warm_is_ready(const struct warm *w, const struct container *c)
 {
-    char reason[REASON_SIZE];
+    char reason[WARM_REASON_SIZE];
 
     if (!c->record.spare || c->op || c->committing || (json_array_size(c->record.kits) > 0 && !kit_watch_is_over(c)))
         return false;
-    judge(w, c, reason);
+    warm_judge(w, c, reason);
     return reason[0] == '\0';
 }
 
 struct container *warm_take(struct agent *a, const struct container *c)
 {
-    struct warm_pool *pool = pool_of(a->warm, &c->record);
+    struct warm_pool *pool = warm_pool_of(a->warm, &c->record);
     struct container *best = NULL;
 
     if (!pool || !c->record.ramdisk)
@@ -171,7 +150,7 @@ struct container *warm_take(struct agent *a, const struct container *c)
     for (size_t i = 0; i < a->container_count; i++) {
         struct container *s = a->containers[i];
 
-        if (is_ready(a->warm, s) && pool_of(a->warm, &s->record) == pool &&
+        if (warm_is_ready(a->warm, s) && warm_pool_of(a->warm, &s->record) == pool &&
             (!best || s->record.created_at < best->record.created_at))
             best = s;
     }
@@ -205,7 +184,7 @@ static void on_removed(struct operation *op, struct err *e)
 static void remove_one(struct warm *w, struct container *c, const char *reason)
 {
     struct operation *op = operation_new(w->agent, &op_delete, c, NULL, "system");
-    struct warm_pool *pool = pool_of(w, &c->record);
+    struct warm_pool *pool = warm_pool_of(w, &c->record);
 
     log_notice(&(struct log_ctx){.container = c->record.id}, "the spare container in slot %lld goes: %s",
                (long long)c->record.slot, reason);
@@ -220,7 +199,7 @@ static void remove_one(struct warm *w, struct container *c, const char *reason)
 static void remove_bad(struct warm *w)
 {
     struct agent *a = w->agent;
-    char reason[REASON_SIZE];
+    char reason[WARM_REASON_SIZE];
 
     for (size_t i = 0; i < a->container_count; i++) {
         struct container *c = a->containers[i];
@@ -229,7 +208,7 @@ static void remove_bad(struct warm *w)
             (c->record.status == CONTAINER_FAILED && clock_mono_ms() - c->spare_looked_ms < LOOK_MS &&
              c->spare_looked_ms > 0))
             continue;
-        judge(w, c, reason);
+        warm_judge(w, c, reason);
         if (reason[0]) {
             remove_one(w, c, reason);
             return;
@@ -248,7 +227,7 @@ static void on_made(struct operation *op, struct err *e)
 {
     struct warm *w = op->agent->warm;
     struct container *c = op->container;
-    struct warm_pool *pool = pool_of(w, &c->record);
+    struct warm_pool *pool = warm_pool_of(w, &c->record);
     int64_t ms;
 
     if (!e && json_array_size(c->record.kits) > 0 && !kit_watch_is_ready(c, &ms)) {
@@ -372,7 +351,7 @@ static void look_at_one(const struct warm *w)
         const struct job_kits args = {.before = c->record.kits, .kits = c->record.kits, .timeout_ms = 1};
         struct look *look;
 
-        if (json_array_size(c->record.kits) == 0 || now - c->spare_looked_ms < LOOK_MS || !is_ready(w, c))
+        if (json_array_size(c->record.kits) == 0 || now - c->spare_looked_ms < LOOK_MS || !warm_is_ready(w, c))
             continue;
         c->spare_looked_ms = now;
         look = mem_new(struct look);
@@ -428,53 +407,4 @@ void warm_close(struct warm *w, void *owner, void (*closed)(void *owner))
     w->owner = owner;
     w->closed = closed;
     uv_close((uv_handle_t *)&w->timer, on_closed);
-}
-
-static json_t *bytes(int64_t n)
-{
-    return n > 0 ? json_integer((json_int_t)n) : json_null();
-}
-
-static json_t *spare_to_json(const struct warm *w, const struct container *c)
-{
-    char reason[REASON_SIZE];
-    const char *state;
-
-    judge(w, c, reason);
-    state = is_leaving(c) ? "leaving" : c->op ? "starting" : reason[0] ? "bad" : is_ready(w, c) ? "ready" : "checking";
-    return json_pack("{s:s, s:I, s:I, s:s, s:s?, s:o, s:o, s:o}", "id", c->record.id, "slot",
-                     (json_int_t)c->record.slot, "init_pid", (json_int_t)c->init_pid, "state", state, "reason",
-                     reason[0] ? reason : NULL, "created_at", api_time(c->record.created_at), "memory_booted_bytes",
-                     bytes(c->spare_before), "memory_trimmed_bytes", bytes(c->spare_after));
-}
-
-static json_t *pool_to_json(const struct warm *w, const struct warm_pool *pool)
-{
-    const struct agent *a = w->agent;
-    json_t *list = json_array();
-    json_int_t ready = 0;
-
-    for (size_t i = 0; i < a->container_count; i++) {
-        const struct container *c = a->containers[i];
-
-        if (!c->record.spare || pool_of(w, &c->record) != pool)
-            continue;
-        ready += is_ready(w, c);
-        json_array_append_new(list, spare_to_json(w, c));
-    }
-    return json_pack("{s:s, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s?, s:o}", "image", pool->want.image,
-                     "hoody_kit", pool->want.hoody_kit, "dev_kit", pool->want.dev_kit, "low",
-                     (json_int_t)pool->want.low, "high", (json_int_t)pool->want.high, "ready", ready, "made",
-                     (json_int_t)pool->made, "claimed", (json_int_t)pool->claimed, "missed", (json_int_t)pool->missed,
-                     "replaced", (json_int_t)pool->replaced, "last_error", pool->error, "spares", list);
-}
-
-json_t *warm_report(const struct agent *a)
-{
-    const struct warm *w = a->warm;
-    json_t *list = json_array();
-
-    for (size_t i = 0; w && i < w->count; i++)
-        json_array_append_new(list, pool_to_json(w, &w->pools[i]));
-    return json_pack("{s:s?, s:o}", "waits", w ? w->waits : NULL, "pools", list);
 }

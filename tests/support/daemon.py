@@ -59,10 +59,10 @@ def kits_dir():
     if given:
         return given
     out = os.path.join(os.environ.get("NODED_BUILD_CACHE", "/var/cache/noded-build"), "kits")
-    os.makedirs(out, exist_ok=True)
-    for old in glob.glob(out + "/*.kit"):
-        os.remove(old)
-    run(os.path.join(REPOSITORY, "kits", "build"), out)
+    os.makedirs(out + ".new", exist_ok=True)
+    run(os.path.join(REPOSITORY, "kits", "build"), out + ".new")
+    shutil.rmtree(out, ignore_errors=True)
+    os.rename(out + ".new", out)
     return out
 
 
