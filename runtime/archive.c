@@ -20,6 +20,7 @@
 #include "runtime/archive_stream.h"
 #include "runtime/seeding.h"
 #include "storage/layout.h"
+#include "storage/quota.h"
 #include "storage/subvolume.h"
 
 static void tell(void *owner, int64_t bytes)
@@ -157,16 +158,18 @@ static struct err *room(const char *pool, int64_t reserve, int64_t *ret)
     return NULL;
 }
 
-/* From where the child has made them to where a container has them. */
+/* From where the child has made them to where a container has them. What came as its root counts for it. */
 static struct err *take_over(const struct job *job, const char *from, const json_t *header, const json_t *seed)
 {
     autofree char *slot = layout_slot(job->target.pool, job->target.slot);
     autofree char *rootfs = layout_rootfs(job->target.pool, job->target.slot);
     autofree char *source = str_fmt("%s/rootfs", from), *made = layout_temporary(slot, "root");
-    struct err *e = subvolume_root(source, made, NULL);
+    struct err *e = quota_account_open(source);
     json_t *snapshot;
     size_t i;
 
+    if (!e)
+        e = subvolume_root(source, made, source);
     json_array_foreach(json_object_get(header, "snapshots"), i, snapshot)
     {
         const char *name = json_string_value(json_object_get(snapshot, "name"));

@@ -77,11 +77,13 @@ static void remove_all(void)
 /* The directory "root" in a place of its own, beside a file that nobody may change. */
 static const char *place(void)
 {
+    static bool made;
     autofree char *canary = NULL;
     FILE *f;
 
-    if (path[sizeof(path) - 2] != 'X')
+    if (made)
         return path;
+    made = true;
     if (!mkdtemp(path) || atexit(remove_all) != 0)
         broken(path);
     canary = str_fmt("%s/canary", path);

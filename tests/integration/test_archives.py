@@ -15,8 +15,8 @@ import tarfile
 import archives
 import pytest
 from archives import directory, entry, symlink, tar
-from daemon import PROJECT, Daemon
-from world import BUILD, wait_for
+from daemon import PROJECT, Account, Daemon
+from world import BUILD, run, wait_for
 
 IMPORT = f"/api/v1/projects/{PROJECT}/containers/import"
 
@@ -105,6 +105,8 @@ def test_a_container_moves(node, box, archive):
     for name, key in (("random", "user.note"), ("random", "system.posix_acl_access"), ("deep", "user.overlay.opaque"),
                       ("deep", "system.posix_acl_default")):
         assert os.getxattr(f"{slot}/rootfs/srv/{name}", key) == os.getxattr(f"{node.pool}/slots/1/rootfs/srv/{name}", key)
+    run("btrfs", "filesystem", "sync", node.pool)
+    assert Account(node, os.path.basename(slot)).usage > 100 << 20, "what came counts for it"
     assert os.stat(slot + "/rootfs/srv/whiteout").st_rdev == 0 and os.listxattr(slot + "/rootfs/srv/deep/er") == [], "made before it could inherit"
     snapshots = node.get(f"/api/v1/containers/{c['id']}/snapshots").data["snapshots"]
     assert [(s["name"], s["alias"]) for s in snapshots] == [("first", "first")]
