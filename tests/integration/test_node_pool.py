@@ -111,6 +111,11 @@ def test_a_claim_is_its_owners_in_every_way(node):
     assert node.call("PUT", f"/api/v1/containers/{cid}/env/COLOUR", {"value": "red"}).data["synced"]
     wait_for(lambda: "COLOUR=red" in node.inside(cid, "systemd-run", "--wait", "-P", "-q", "env"), 10, 0.3, "the change")
     assert node.post(f"/api/v1/containers/{cid}/snapshots", {"alias": "s"}).status == 200
+    boot = now["boot id"]
+    node.inside(cid, "systemctl", "reboot", check=False)
+    wait_for(lambda: node.container(cid)["status"] == "running" and node.inside(cid, "cat", "/proc/sys/kernel/random/boot_id", check=False)
+             not in ("", boot), 30, 0.3, "another boot")
+    assert node.wait_booted(cid) and node.inside(cid, "hostname") == "claimed"
     assert node.op(cid, "restart").status == 200
     node.wait_booted(cid)
     assert node.inside(cid, "hostname") == "claimed" and f'"container_id": "{cid}"' in whoami(node, cid)
