@@ -367,6 +367,10 @@ static void on_timer(uv_timer_t *timer)
 
     if (w->agent->stopping)
         return;
+    if (w->count == 0 && agent_shown_count(w->agent) == w->agent->container_count) {
+        uv_timer_stop(timer); /* no pool is configured, and none of an earlier one is left */
+        return;
+    }
     remove_bad(w);
     refill(w);
     look_at_one(w);

@@ -162,7 +162,6 @@ static struct err *room(const char *pool, int64_t reserve, int64_t *ret)
 static struct err *take_over(const struct job *job, const char *from, const json_t *header, const json_t *seed)
 {
     autofree char *slot = layout_slot(job->target.pool, job->target.slot);
-    autofree char *rootfs = layout_rootfs(job->target.pool, job->target.slot);
     autofree char *source = str_fmt("%s/rootfs", from), *made = layout_temporary(slot, "root");
     struct err *e = quota_account_open(source);
     json_t *snapshot;
@@ -179,13 +178,7 @@ static struct err *take_over(const struct job *job, const char *from, const json
         if (!e)
             e = subvolume_snapshot(src, dst, true);
     }
-    if (!e)
-        e = seeding(job, made, seed);
-    if (!e)
-        e = failpoint("import.seeded");
-    if (!e && rename(made, rootfs) < 0)
-        e = err_errno(errno, "cannot rename the root file system");
-    return e;
+    return e ? e : seeding_imported(job, made, seed);
 }
 
 struct err *job_do_import(const struct job *job, void *args, json_t **ret)

@@ -144,18 +144,13 @@ static struct err *receive(const struct job *job, struct wire *wire, struct sets
 static struct err *take_over(const struct job *job, const json_t *names, const json_t *seed)
 {
     autofree char *slot = layout_slot(job->target.pool, job->target.slot);
-    autofree char *rootfs = layout_rootfs(job->target.pool, job->target.slot);
     autofree char *came = layout_temporary(slot, "base"), *made = layout_temporary(slot, "root");
     struct err *e = subvolume_root(came, made, came);
 
     if (!e)
         e = sets_place_snapshots(job, names);
     if (!e)
-        e = seeding(job, made, seed);
-    if (!e)
-        e = failpoint("import.seeded");
-    if (!e && rename(made, rootfs) < 0)
-        e = err_errno(errno, "cannot rename the root file system");
+        e = seeding_imported(job, made, seed);
     return e ? e : subvolume_delete(job->target.pool, came);
 }
 

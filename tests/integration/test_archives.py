@@ -269,11 +269,12 @@ def test_hostile_descriptions(node, container, words):
     refused(node, crafted([], header, {"header": digest, "trees": {"rootfs": ROOTFS_DIGEST}}), words)
 
 
-def test_sender_goes_away(node, archive):
+def sender_goes_away(node, path, archive):
+    """In the middle of an import: nothing stays of it."""
     before = {c["id"] for c in node.list()}
     c = socket.socket(socket.AF_UNIX)
     c.connect(node.socket)
-    c.sendall(f"POST {IMPORT}?name=arch-gone HTTP/1.1\r\nHost: x\r\nContent-Length: {len(archive)}\r\n\r\n".encode() + archive[:len(archive) // 3])
+    c.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(archive)}\r\n\r\n".encode() + archive[:len(archive) // 3])
     wait_for(lambda: {c["id"] for c in node.list()} != before, 10, what="the beginning")
     c.close()
     wait_for(lambda: {c["id"] for c in node.list()} == before, 20, what="the removal")
@@ -281,15 +282,24 @@ def test_sender_goes_away(node, archive):
     node.assert_consistent()
 
 
-def test_taker_goes_away(node, box):
+def taker_goes_away(node, box, query):
+    """In the middle of an export, during which the container cannot be deleted."""
     c = socket.socket(socket.AF_UNIX)
     c.connect(node.socket)
-    c.sendall(f"GET /api/v1/containers/{box['id']}/export HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    c.sendall(f"GET /api/v1/containers/{box['id']}/export{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     assert c.recv(10000).startswith(b"HTTP/1.1 200")
     busy = node.delete(box["id"])
     assert (busy.status, busy.json["code"]) == (409, "RESOURCE_IN_USE")
     c.close()
     node.wait_idle()
+
+
+def test_sender_goes_away(node, archive):
+    sender_goes_away(node, IMPORT + "?name=arch-gone", archive)
+
+
+def test_taker_goes_away(node, box):
+    taker_goes_away(node, box, "")
     wait_for(lambda: not [n for n in os.listdir(node.pool + "/slots/1") if n.startswith(".")], 10, what="the snapshot's removal")
 
 

@@ -4,7 +4,6 @@ import hashlib
 import http.client
 import json
 import os
-import socket
 import stat
 import struct
 import subprocess
@@ -13,7 +12,7 @@ import pytest
 from archives import zstd
 from daemon import PROJECT, Daemon
 from sendstream import BEGIN, END, HEAD, UUID, command, make, write
-from test_archives import listing, newest_slot, nodectl
+from test_archives import listing, newest_slot, nodectl, sender_goes_away, taker_goes_away
 from world import run, wait_for
 
 IMPORT = f"/api/v1/projects/{PROJECT}/containers/import"
@@ -320,26 +319,11 @@ def test_bombs(node):
 
 
 def test_sender_goes_away(node, archive):
-    before = {c["id"] for c in node.list()}
-    c = socket.socket(socket.AF_UNIX)
-    c.connect(node.socket)
-    c.sendall(f"POST {IMPORT}?name=str-gone HTTP/1.1\r\nHost: x\r\nContent-Length: {len(archive)}\r\n\r\n".encode() + archive[:len(archive) // 3])
-    wait_for(lambda: {c["id"] for c in node.list()} != before, 10, what="the beginning")
-    c.close()
-    wait_for(lambda: {c["id"] for c in node.list()} == before, 20, what="the removal")
-    node.wait_idle()
-    node.assert_consistent()
+    sender_goes_away(node, IMPORT + "?name=str-gone", archive)
 
 
 def test_taker_goes_away(node, box):
-    c = socket.socket(socket.AF_UNIX)
-    c.connect(node.socket)
-    c.sendall(f"GET /api/v1/containers/{box['id']}/export?format=stream&snapshots=true HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-    assert c.recv(10000).startswith(b"HTTP/1.1 200")
-    busy = node.delete(box["id"])
-    assert (busy.status, busy.json["code"]) == (409, "RESOURCE_IN_USE")
-    c.close()
-    node.wait_idle()
+    taker_goes_away(node, box, "?format=stream&snapshots=true")
     wait_for(lambda: not passing(node), 10, what="the snapshots' removal")
 
 

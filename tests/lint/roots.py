@@ -16,7 +16,7 @@ WHOLE = {
     # functions of the same file, whose argument is such a path too
     "hold", "sync_make", "carry_host_keys", "take_over", "unpack", "send_set", "open_subvolume", "open_dir", "image_publish",
     # confined
-    "confined_open_root", "seeding",
+    "confined_open_root", "seeding", "seeding_imported",
     # texts
     "err_errno", "free", "steal", "layout_temporary", "set_new",
 }
