@@ -3,11 +3,11 @@
 
 #include <assert.h>
 
-#include "agent/event.h"
-#include "agent/reclaim.h"
-#include "agent/relay.h"
-#include "agent/runtime.h"
-#include "agent/ssh_key.h"
+#include "agent/containers/ssh_key.h"
+#include "agent/events/event.h"
+#include "agent/network/relay.h"
+#include "agent/stats/runtime.h"
+#include "agent/storage/reclaim.h"
 #include "base/clock.h"
 #include "base/id.h"
 #include "base/str.h"

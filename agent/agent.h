@@ -6,8 +6,8 @@
 #pragma once
 
 #include "agent/config.h"
-#include "agent/container.h"
-#include "agent/http.h"
+#include "agent/containers/container.h"
+#include "agent/http/http.h"
 #include "agent/lane.h"
 #include "agent/worker.h"
 #include "netfilter/netfilter.h"

@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #include "agent/config.h"
-#include "agent/relay_process.h"
+#include "agent/network/relay_process.h"
 #include "agent/worker.h"
 #include "base/log.h"
 #include "base/str.h"

@@ -4,14 +4,14 @@
 #include <errno.h>
 #include <sys/stat.h>
 
-#include "agent/command.h"
-#include "agent/egress.h"
-#include "agent/event.h"
-#include "agent/image_set.h"
-#include "agent/project.h"
-#include "agent/rollout.h"
-#include "agent/scrub.h"
-#include "agent/share.h"
+#include "agent/commands/command.h"
+#include "agent/containers/project.h"
+#include "agent/containers/share.h"
+#include "agent/events/event.h"
+#include "agent/images/set.h"
+#include "agent/kits/rollout.h"
+#include "agent/network/egress.h"
+#include "agent/storage/scrub.h"
 #include "base/fd.h"
 #include "base/id.h"
 #include "base/str.h"

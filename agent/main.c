@@ -7,9 +7,9 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
-#include "agent/api.h"
+#include "agent/api/api.h"
+#include "agent/http/tls.h"
 #include "agent/start.h"
-#include "agent/tls.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/str.h"

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/reconcile.h"
 
-#include "agent/event.h"
-#include "agent/operation.h"
-#include "agent/share.h"
-#include "agent/watch.h"
+#include "agent/containers/share.h"
+#include "agent/containers/watch.h"
+#include "agent/events/event.h"
+#include "agent/operations/operation.h"
 #include "base/log.h"
 #include "base/str.h"
 

@@ -43,7 +43,7 @@ struct image_import {
  * that counts and its remains are removed by the next one.
  * *ret = {"fingerprint", "size_bytes" (sum of the file sizes), "archive_bytes", "metadata": object|null}. */
 MUST_USE struct err *image_import(const struct image_import *in, json_t **ret);
-/* Copies of an image's subvolume, see agent/image_base.h: base 0 is the image itself. The path is the caller's. */
+/* Copies of an image's subvolume, see agent/images/base.h: base 0 is the image itself. The path is the caller's. */
 #define IMAGE_BASES_MAX 128
 char *image_base_path(const char *pool, const char *fingerprint, int64_t n);
 /* Idempotent, n >= 1. What an interrupted call leaves counts for nothing. reserve: bytes of the pool that stay free,

@@ -105,7 +105,7 @@ struct job_image {
 };
 extern const struct json_table job_image_table;
 
-/* image.base -> {}: a further copy of an image's subvolume, see agent/image_base.h. image.base_remove -> {}. */
+/* image.base -> {}: a further copy of an image's subvolume, see agent/images/base.h. image.base_remove -> {}. */
 struct job_image_base {
     char *fingerprint;
     int64_t base;

@@ -4,14 +4,14 @@
 
 #include <unistd.h>
 
-#include "agent/api.h"
-#include "agent/command.h"
-#include "agent/cursor.h"
-#include "agent/event_filter.h"
-#include "agent/guest.h"
-#include "agent/project.h"
-#include "agent/route.h"
-#include "agent/ssh_key.h"
+#include "agent/api/api.h"
+#include "agent/api/route.h"
+#include "agent/commands/command.h"
+#include "agent/containers/guest.h"
+#include "agent/containers/project.h"
+#include "agent/containers/ssh_key.h"
+#include "agent/events/cursor.h"
+#include "agent/events/filter.h"
 #include "base/fd.h"
 #include "base/str.h"
 

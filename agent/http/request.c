@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One request, from its head to its reply. One that is not answered by its handler at once suspends its connection
+ * until http_reply resumes it. libmicrohttpd does not notice a client that goes away while suspended: the write of the
+ * reply finds out.
+ */
+#include "agent/http/gate.h"
+#include "agent/http/internal.h"
+#include "base/json_table.h"
+#include "base/log.h"
+#include "base/str.h"
+
+enum { IDLE_DEADLINE_MS = 60000 };
+enum { UPLOAD_DEADLINE_MS = 120000 }; /* for the next bytes of a body that is a stream */
+
+void http_request_free(struct http_request *r)
+{
+    if (r->prev)
+        r->prev->next = r->next;
+    else
+        r->server->requests = r->next;
+    if (r->next)
+        r->next->prev = r->prev;
+    if (r->response)
+        MHD_destroy_response(r->response);
+    http_upload_close(r->upload);
+    free(r->method);
+    free(r->path);
+    free(r->body);
+    free(r);
+}
+
+void http_request_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
+                            enum MHD_RequestTerminationCode code)
+{
+    struct http_request *r = *con_cls;
+    struct connection *c = http_connection_of(conn);
+
+    (void)cls;
+    (void)code;
+    if (c && c->fd >= 0)
+        http_deadline(c, IDLE_DEADLINE_MS);
+    if (!r)
+        return;
+    *con_cls = NULL;
+    r->conn = NULL;
+    http_upload_close(steal(&r->upload));
+    if (r->stream)
+        http_stream_gone(r->stream);
+    if (r->upgrade)
+        http_upgrade_gone(steal(&r->upgrade));
+    if (!r->dispatched || r->replied)
+        http_request_free(r);
+}
+
+void http_common_headers(struct http_request *r, const char *content_type)
+{
+    (void)MHD_add_response_header(r->response, "Content-Type", content_type);
+    (void)MHD_add_response_header(r->response, "Cache-Control", "no-store");
+    if (r->close_after || r->server->closing)
+        (void)MHD_add_response_header(r->response, "Connection", "close");
+}
+
+void http_send(struct http_request *r)
+{
+    if (!r->suspended)
+        return;
+    r->suspended = false;
+    MHD_resume_connection(r->conn);
+    http_kick(r->server);
+}
+
+static void set_response(struct http_request *r, int status, char *body, size_t len)
+{
+    r->status = status;
+    r->response = MHD_create_response_from_buffer(len, body, MHD_RESPMEM_MUST_FREE);
+    if (!r->response)
+        abort();
+    http_common_headers(r, "application/json");
+}
+
+static void reply(struct http_request *r, int status, char *body, size_t len, const char *name, const char *value)
+{
+    if (r->replied) {
+        free(body);
+        log_error(NULL, "a request was answered twice");
+        return;
+    }
+    r->replied = true;
+    if (!r->conn) {
+        free(body);
+        http_request_free(r);
+        return;
+    }
+    set_response(r, status, body, len);
+    if (name)
+        (void)MHD_add_response_header(r->response, name, value);
+    http_send(r);
+}
+
+void http_reply(struct http_request *r, int status, json_t *body, const char *header_name, const char *header_value)
+{
+    char *text = json_dumps(body, JSON_COMPACT);
+
+    json_decref(body);
+    reply(r, status, text, text ? strlen(text) : 0, header_name, header_value);
+}
+
+void http_reply_text(struct http_request *r, int status, char *body, size_t len)
+{
+    reply(r, status, body, len, NULL, NULL);
+}
+
+static struct http_request *request_new(struct http_server *s, struct MHD_Connection *conn, const char *method,
+                                        const char *url)
+{
+    struct http_request *r = mem_new(struct http_request);
+    struct connection *c = http_connection_of(conn);
+
+    r->server = s;
+    r->conn = conn;
+    r->method = str_dup(method);
+    r->path = str_dup(url);
+    if (c)
+        r->peer_copy = c->peer;
+    r->peer = &r->peer_copy;
+    r->next = s->requests;
+    if (r->next)
+        r->next->prev = r;
+    s->requests = r;
+    if (c)
+        http_deadline(c, IDLE_DEADLINE_MS * 10);
+    return r;
+}
+
+static void refuse(struct http_request *r, int status, struct err *e)
+{
+    autojson body = json_pack("{s:i, s:s, s:s, s:n}", "statusCode", status, "error",
+                              status == 413 ? "Payload Too Large" : "Bad Request", "message", err_message(e), "data");
+    char *text = json_dumps(body, JSON_COMPACT);
+
+    r->close_after = true;
+    set_response(r, status, text, text ? strlen(text) : 0);
+    r->replied = true;
+    err_free(e);
+}
+
+static enum MHD_Result take_body(struct http_request *r, const char *data, size_t *len)
+{
+    size_t max = r->server->config.body_max;
+
+    if (r->body_len + *len > max) {
+        /* Chunked and too long: read on for a little so that the answer can be sent, then give up. */
+        r->too_large = true;
+        r->body_len += *len;
+        *len = 0;
+        return r->body_len > 4 * max ? MHD_NO : MHD_YES;
+    }
+    if (r->body_len + *len > r->body_size) {
+        r->body_size = MAX(r->body_size * 2, r->body_len + *len);
+        r->body = mem_grow(r->body, r->body_size, 1);
+    }
+    memcpy(r->body + r->body_len, data, *len);
+    r->body_len += *len;
+    *len = 0;
+    return MHD_YES;
+}
+
+static void begin_upload(struct http_request *r)
+{
+    r->upload = http_upload_new(r);
+    r->dispatched = true;
+    r->close_after = true;
+    r->server->config.handler(r->server->config.owner, r);
+}
+
+static enum MHD_Result go_on_with_upload(struct http_request *r, const char *data, size_t *data_len)
+{
+    struct connection *c = http_connection_of(r->conn);
+    bool end = *data_len == 0;
+
+    if (c)
+        http_deadline(c, UPLOAD_DEADLINE_MS);
+    if (http_upload_take(r->upload, data, data_len) && !(end && !r->replied))
+        return end ? MHD_queue_response(r->conn, (unsigned)r->status, r->response) : MHD_YES;
+    if (c)
+        uv_timer_stop(&c->deadline); /* it is we who let the client wait */
+    r->suspended = true;
+    MHD_suspend_connection(r->conn);
+    return MHD_YES;
+}
+
+enum MHD_Result http_request_take(void *cls, struct MHD_Connection *conn, const char *url, const char *method,
+                                  const char *version, const char *data, size_t *data_len, void **con_cls)
+{
+    struct http_server *s = cls;
+    struct http_request *r = *con_cls;
+    int status = 0;
+
+    if (!r) {
+        bool upload = s->config.is_upload && s->config.is_upload(s->config.owner, method, url);
+        struct err *e;
+
+        r = request_new(s, conn, method, url);
+        *con_cls = r;
+        e = http_gate(conn, method, url, version, upload ? SIZE_MAX : s->config.body_max, &status);
+        if (e)
+            refuse(r, status, e);
+        else if (upload)
+            begin_upload(r);
+        return r->replied ? MHD_queue_response(conn, (unsigned)r->status, r->response) : MHD_YES;
+    }
+    if (r->upload)
+        return go_on_with_upload(r, data, data_len);
+    if (*data_len)
+        return take_body(r, data, data_len);
+    if (!r->dispatched) {
+        r->dispatched = true;
+        if (r->too_large)
+            refuse(r, 413, err_new(ERR_TOO_LARGE, "the body is larger than %zu bytes", s->config.body_max));
+        else
+            s->config.handler(s->config.owner, r);
+    }
+    if (!r->replied) {
+        r->suspended = true;
+        MHD_suspend_connection(conn);
+        return MHD_YES;
+    }
+    return MHD_queue_response(conn, (unsigned)r->status, r->response);
+}
+
+const char *http_method(const struct http_request *r)
+{
+    return r->method;
+}
+
+const char *http_path(const struct http_request *r)
+{
+    return r->path;
+}
+
+const char *http_query(const struct http_request *r, const char *name)
+{
+    return r->conn ? MHD_lookup_connection_value(r->conn, MHD_GET_ARGUMENT_KIND, name) : NULL;
+}
+
+const char *http_header(const struct http_request *r, const char *name)
+{
+    return r->conn ? MHD_lookup_connection_value(r->conn, MHD_HEADER_KIND, name) : NULL;
+}
+
+const char *http_body(const struct http_request *r, size_t *ret_len)
+{
+    *ret_len = r->body_len;
+    return r->body;
+}
+
+const struct peer *http_peer(const struct http_request *r)
+{
+    return r->peer;
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/http/sse.h"
+
+#include "agent/api/api.h"
+#include "base/str.h"
+
+/* How long a client waits before it comes again, in ms. */
+#define HEAD "retry: 2000\n\n"
+enum { HEARTBEAT_MS = 15000, STUCK_BEATS = 20 };
+
+struct sse {
+    struct sse_set *set;
+    struct sse *prev, *next;
+    struct http_stream *http;
+    struct sse_config config;
+    size_t waiting;
+    int stuck; /* heartbeats during which nothing was taken */
+};
+
+struct sse_set {
+    struct agent *agent;
+    struct sse *first;
+    int64_t count;
+    uv_timer_t heartbeat;
+    void *owner;
+    void (*closed)(void *owner);
+};
+
+static void drop(struct sse *s)
+{
+    if (s->prev)
+        s->prev->next = s->next;
+    else
+        s->set->first = s->next;
+    if (s->next)
+        s->next->prev = s->prev;
+    s->set->count--;
+    free(s);
+}
+
+static void on_gone(void *owner)
+{
+    struct sse *s = owner;
+
+    s->config.gone(s->config.owner);
+    drop(s);
+}
+
+static void on_drained(void *owner)
+{
+    struct sse *s = owner;
+
+    s->waiting = 0;
+    s->stuck = 0;
+    s->config.drained(s->config.owner);
+}
+
+static void on_heartbeat(uv_timer_t *timer)
+{
+    struct sse_set *set = timer->data;
+
+    for (struct sse *s = set->first; s; s = s->next) {
+        if (http_stream_waiting(s->http) == 0)
+            http_stream_write(s->http, ":\n\n", 3);
+        else if (++s->stuck == STUCK_BEATS)
+            http_stream_cut(s->http);
+    }
+}
+
+struct sse_set *sse_start(struct agent *a)
+{
+    struct sse_set *set = mem_new(struct sse_set);
+
+    set->agent = a;
+    set->heartbeat.data = set;
+    uv_timer_init(a->loop, &set->heartbeat);
+    uv_timer_start(&set->heartbeat, on_heartbeat, HEARTBEAT_MS, HEARTBEAT_MS);
+    return set;
+}
+
+static void on_closed(uv_handle_t *h)
+{
+    struct sse_set *set = h->data;
+
+    set->closed(set->owner);
+    free(set);
+}
+
+void sse_close(struct sse_set *set, void *owner, void (*closed)(void *owner))
+{
+    set->owner = owner;
+    set->closed = closed;
+    while (set->first) {
+        struct sse *s = set->first;
+
+        s->config.gone(s->config.owner);
+        sse_end(s);
+    }
+    uv_close((uv_handle_t *)&set->heartbeat, on_closed);
+}
+
+struct sse *sse_begin(struct sse_set *set, struct http_request *req, const struct sse_config *config)
+{
+    struct sse *s;
+
+    if (set->count >= set->agent->config->streams_max) {
+        struct err *e = err_new(ERR_UNAVAILABLE, "This server has %lld readers of streams and takes no more",
+                                (long long)set->count);
+
+        e->retry_after_s = 5;
+        reply_err(req, e);
+        return NULL;
+    }
+    s = mem_new(struct sse);
+    *s = (struct sse){.set = set, .config = *config, .next = set->first};
+    s->http = http_stream_begin(
+        req, &(struct http_stream_config){
+                 .content_type = "text/event-stream", .owner = s, .drained = on_drained, .gone = on_gone});
+    if (!s->http) {
+        free(s);
+        return NULL;
+    }
+    if (s->next)
+        s->next->prev = s;
+    set->first = s;
+    set->count++;
+    http_stream_write(s->http, HEAD, strlen(HEAD));
+    return s;
+}
+
+void sse_send(struct sse *s, const char *id, const char *event, const char *data)
+{
+    autofree char *text =
+        str_fmt("%s%s%sevent: %s\ndata: %s\n\n", id ? "id: " : "", id ? id : "", id ? "\n" : "", event, data);
+
+    http_stream_write(s->http, text, strlen(text));
+    s->waiting++;
+}
+
+size_t sse_waiting(const struct sse *s)
+{
+    return s->waiting;
+}
+
+void sse_end(struct sse *s)
+{
+    http_stream_end(s->http);
+    drop(s);
+}

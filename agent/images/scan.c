@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <dirent.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+
+#include "agent/images/set.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "images/image.h"
+
+struct scan {
+    struct agent *agent;
+    json_t *files; /* [{"file", "name", "alias", "mark"}]: what is new */
+    size_t next;
+    void *owner;
+    void (*done)(void *owner);
+};
+
+static void on_recorded(void *owner, struct err *e)
+{
+    (void)owner;
+    log_err(NULL, LOG_LEVEL_ERR, e, "an image is not recorded");
+}
+
+static void on_removed(void *owner, struct err *e, json_t *result)
+{
+    (void)owner;
+    json_decref(result);
+    log_err(NULL, LOG_LEVEL_WARNING, e, "an image that is not recorded could not be removed");
+}
+
+static bool is_there(const json_t *found, const char *fingerprint)
+{
+    json_t *entry;
+    size_t k;
+
+    json_array_foreach((json_t *)(uintptr_t)found, k, entry)
+    {
+        if (str_eq(json_string_value(json_object_get(entry, "fingerprint")), fingerprint) &&
+            json_integer_value(json_object_get(entry, "bases")) > 0)
+            return true;
+    }
+    return false;
+}
+
+/* A row without a subvolume is none; a subvolume without a row is what a crash left. */
+static void agree(struct agent *a, const json_t *found)
+{
+    struct store_tx *tx = store_tx_new();
+    json_t *entry;
+    size_t k;
+
+    json_array_foreach((json_t *)(uintptr_t)found, k, entry)
+    {
+        const struct job_image args = {.fingerprint =
+                                           (char *)(uintptr_t)json_string_value(json_object_get(entry, "fingerprint"))};
+
+        struct image *i = image_find(a, args.fingerprint);
+
+        if (i)
+            i->bases = json_integer_value(json_object_get(entry, "bases"));
+        else
+            agent_job(a, JOB_IMAGE_REMOVE, 0, &args, 0, NULL, on_removed);
+    }
+    for (size_t n = a->image_count; n > 0; n--) {
+        struct image *i = a->images[n - 1];
+
+        if (is_there(found, i->fingerprint))
+            continue;
+        log_warning(NULL, "the image %.12s is not in the pool any more", i->fingerprint);
+        store_tx_add(tx, STORE_IMAGE_DELETE, json_pack("[s]", i->fingerprint));
+        a->images[n - 1] = a->images[--a->image_count];
+        image_free(i);
+    }
+    agent_commit(a, tx, NULL, on_recorded);
+}
+
+static bool ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), m = strlen(end);
+
+    return n > m && strcmp(s + n - m, end) == 0;
+}
+
+/* NAME.tar[.zst|.gz|.xz] or NAME.squashfs -> the image's canonical name; NULL when it is no archive. The caller frees
+ * it. */
+static char *image_of_file(const char *name)
+{
+    static const char *const ends[] = {".tar", ".tar.zst", ".tar.gz", ".tar.xz", ".squashfs"};
+
+    for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+        if (ends_with(name, ends[i])) {
+            autofree char *stem = strndup(name, strlen(name) - strlen(ends[i]));
+
+            return image_name_canonical(stem);
+        }
+    }
+    return NULL;
+}
+
+static bool is_known(const struct agent *a, const char *file, const char *mark)
+{
+    for (size_t k = 0; k < a->image_count; k++)
+        if (str_eq(a->images[k]->origin, file) && str_eq(a->images[k]->origin_mark, mark))
+            return true;
+    return false;
+}
+
+static void look_at(struct scan *s, const char *dir)
+{
+    DIR *d = opendir(dir);
+    const struct dirent *entry;
+
+    while (d && (entry = readdir(d))) {
+        autofree char *alias = image_of_file(entry->d_name), *file = str_fmt("%s/%s", dir, entry->d_name);
+        autofree char *mark = NULL;
+        struct stat st;
+
+        if (!alias || stat(file, &st) < 0)
+            continue;
+        mark = str_fmt("%lld %lld.%09ld", (long long)st.st_size, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+        if (!is_known(s->agent, file, mark))
+            json_array_append_new(s->files, json_pack("{s:s, s:s, s:s}", "file", file, "alias", alias, "mark", mark));
+    }
+    if (d)
+        closedir(d);
+}
+
+static void next(struct scan *s);
+
+static void on_imported(void *owner, struct err *e, json_t *result)
+{
+    struct scan *s = owner;
+    const json_t *entry = json_array_get(s->files, s->next++);
+    const char *file = json_string_value(json_object_get(entry, "file"));
+
+    if (e) {
+        log_err(NULL, LOG_LEVEL_ERR, err_wrap(e, "%s", file), "cannot import, ignoring the file");
+    } else {
+        autojson aliases = json_pack("[O]", json_object_get(entry, "alias"));
+        const struct image_origin from = {.source = "directory",
+                                          .origin = file,
+                                          .origin_mark = json_string_value(json_object_get(entry, "mark")),
+                                          .aliases = aliases};
+        struct store_tx *tx = store_tx_new();
+
+        image_imported(s->agent, tx, result, &from);
+        agent_commit(s->agent, tx, NULL, on_recorded);
+        log_notice(NULL, "imported %s", file);
+    }
+    json_decref(result);
+    next(s);
+}
+
+static void next(struct scan *s)
+{
+    const json_t *entry = json_array_get(s->files, s->next);
+    struct job_image_import args = {0};
+
+    if (!entry) {
+        s->done(s->owner);
+        json_decref(s->files);
+        free(s);
+        return;
+    }
+    args.file = (char *)(uintptr_t)json_string_value(json_object_get(entry, "file"));
+    sd_notifyf(0, "STATUS=importing %s\nEXTEND_TIMEOUT_USEC=600000000", args.file);
+    agent_job(s->agent, JOB_IMAGE_IMPORT, 0, &args, 0, s, on_imported);
+}
+
+void images_scan(struct agent *a, const json_t *inventory, void *owner, void (*done)(void *owner))
+{
+    struct scan *s = mem_new(struct scan);
+
+    *s = (struct scan){.agent = a, .files = json_array(), .owner = owner, .done = done};
+    agree(a, json_object_get(inventory, "images"));
+    look_at(s, a->config->images_dir);
+    next(s);
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/storage/reclaim.h"
+
+#include "agent/storage/space.h"
+#include "base/log.h"
+
+#define PERIOD_MS 2000
+/* The kernel's cleaner works off what it has at each commit, every 30 s at the latest. */
+#define AT_A_TIME 64
+
+struct reclaim {
+    struct agent *agent;
+    uv_timer_t timer;
+    void *owner;
+    void (*closed)(void *owner);
+    int64_t waiting; /* subvolumes and things in the trash, as last seen */
+    bool working, failed;
+};
+
+static void on_timer(uv_timer_t *timer);
+
+static void soon(struct reclaim *r)
+{
+    if (!r->working && !r->agent->stopping && !uv_is_active((uv_handle_t *)&r->timer))
+        uv_timer_start(&r->timer, on_timer, PERIOD_MS, 0);
+}
+
+static void on_done(void *owner, struct err *e, json_t *result)
+{
+    struct reclaim *r = owner;
+    const char *problem = e ? err_message(e) : json_string_value(json_object_get(result, "problem"));
+
+    r->working = false;
+    if (problem && !r->failed) /* once: it is tried every two seconds */
+        log_warning(NULL, "something deleted cannot be destroyed yet: %s", problem);
+    r->failed = problem != NULL;
+    if (!e)
+        r->waiting = json_integer_value(json_object_get(result, "subvolumes")) +
+                     json_integer_value(json_object_get(result, "trash"));
+    err_free(e);
+    json_decref(result);
+    if (r->waiting || r->failed)
+        soon(r);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct reclaim *r = timer->data;
+    const struct job_reclaim args = {.most = space_state(r->agent) == SPACE_OK ? AT_A_TIME : INT64_MAX};
+
+    if (r->agent->stopping)
+        return;
+    r->working = true;
+    agent_job(r->agent, JOB_RECLAIM, 0, &args, 0, r, on_done);
+}
+
+void reclaim_job_ended(struct reclaim *r, enum job_kind kind)
+{
+    if (kind != JOB_RECLAIM && kind != JOB_USAGE && kind != JOB_LOOK && kind != JOB_SCRUB)
+        soon(r);
+}
+
+struct err *reclaim_check(const struct agent *a)
+{
+    if (!a->reclaim || a->reclaim->waiting <= a->config->reclaim_max)
+        return NULL;
+    return err_reason(err_new(ERR_HOST,
+                              "%lld deleted subvolumes wait to be reclaimed, more than storage.reclaim_max: the pool "
+                              "does not keep up; try again in some minutes",
+                              (long long)a->reclaim->waiting),
+                      "CONTAINER_HOST_COMMAND_FAILED");
+}
+
+struct reclaim *reclaim_start(struct agent *a)
+{
+    struct reclaim *r = mem_new(struct reclaim);
+
+    r->agent = a;
+    r->timer.data = r;
+    uv_timer_init(a->loop, &r->timer);
+    soon(r);
+    return r;
+}
+
+static void on_closed(uv_handle_t *h)
+{
+    struct reclaim *r = h->data;
+
+    r->closed(r->owner);
+    free(r);
+}
+
+void reclaim_close(struct reclaim *r, void *owner, void (*closed)(void *owner))
+{
+    r->owner = owner;
+    r->closed = closed;
+    uv_close((uv_handle_t *)&r->timer, on_closed);
+}

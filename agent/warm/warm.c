@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/warm/internal.h"
+
+#include <stdio.h>
+
+#include "agent/api/api.h"
+#include "agent/events/event.h"
+#include "agent/images/base.h"
+#include "agent/images/set.h"
+#include "agent/kits/kits.h"
+#include "agent/kits/upgrade.h"
+#include "agent/kits/watch.h"
+#include "agent/storage/space.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/str.h"
+
+enum {
+    PERIOD_MS = 200,
+    LOOK_MS = 10000, /* between two looks at the kits of one that waits */
+    RETRY_MS = 1000, /* after a failure; twice as long after the next one, and so on */
+    RETRY_TIMES = 8,
+    SLOTS_LEFT = 16,
+};
+
+/* dev_kit is a layer that was put on the image beforehand: an image of its own, "debian/13.dev". A node that has none
+ * makes the container without. */
+static struct image *image_for(const struct agent *a, const char *name, bool dev_kit)
+{
+    autofree char *layered = str_fmt("%s.dev", name);
+    struct image *image = dev_kit ? image_find_by_alias(a, layered) : NULL;
+
+    return image ? image : image_find_by_alias(a, name);
+}
+
+void warm_fill(struct agent *a, struct container *c, char *name, bool hoody_kit, bool dev_kit)
+{
+    struct image *image = image_for(a, name, dev_kit);
+    struct container_record *r = &c->record;
+
+    r->image = name;
+    if (image) {
+        r->image_fingerprint = str_dup(image->fingerprint);
+        r->base = image_base_choose(a, image);
+        image->last_used_at = clock_wall_ms();
+    }
+    r->hoody_kit = hoody_kit;
+    r->dev_kit = dev_kit;
+    if (!hoody_kit)
+        return;
+    json_decref(r->kits);
+    r->kits = kits_of_suite(a, r->image);
+}
+
+/* Of the configuration, what a claim does not write anew. */
+static char *made_with(const struct config *config)
+{
+    char *text = str_fmt("ramdisk=%lld dns=", (long long)config->ramdisk_size);
+
+    for (char **p = config->dns; p && *p; p++) {
+        char *longer = str_fmt("%s%s,", text, *p);
+
+        free(text);
+        text = longer;
+    }
+    return text;
+}
+
+struct warm_pool *warm_pool_of(const struct warm *w, const struct container_record *r)
+{
+    for (size_t i = 0; w && i < w->count; i++)
+        if (str_eq(w->pools[i].want.image, r->image) && w->pools[i].want.hoody_kit == r->hoody_kit &&
+            w->pools[i].want.dev_kit == r->dev_kit)
+            return &w->pools[i];
+    return NULL;
+}
+
+bool warm_is_leaving(const struct container *c)
+{
+    return c->op && c->op->kind == &op_delete;
+}
+
+static size_t count_of(const struct warm *w, const struct warm_pool *pool)
+{
+    const struct agent *a = w->agent;
+    size_t n = 0;
+
+    for (size_t i = 0; i < a->container_count; i++) {
+        const struct container *c = a->containers[i];
+
+        n += c->record.spare && !warm_is_leaving(c) && warm_pool_of(w, &c->record) == pool;
+    }
+    return n;
+}
+
+static const char *outdated(const struct agent *a, const struct container_record *r)
+{
+    const struct image *image = image_for(a, r->image, r->dev_kit);
+    autojson kits = r->hoody_kit ? kits_of_suite(a, r->image) : json_array();
+    autofree char *with = made_with(a->config);
+
+    return !image || !str_eq(image->fingerprint, r->image_fingerprint) ? "the image is another one"
+           : !json_equal(kits, r->kits)                                ? "the suite is another one"
+           : !str_eq(with, r->spare)                                   ? "the configuration is another one"
+                                                                       : NULL;
+}
+
+void warm_judge(const struct warm *w, const struct container *c, char ret[WARM_REASON_SIZE])
+{
+    const struct warm_pool *pool = warm_pool_of(w, &c->record);
+    const char *reason = NULL;
+    struct err *e = NULL;
+
+    if (c->op)
+        reason = NULL;
+    else if (c->spare_failed || c->record.status == CONTAINER_FAILED)
+        reason = "it could not be started or claimed";
+    else if (!c->init_pid || c->record.status != CONTAINER_RUNNING)
+        reason = "it does not run any more";
+    else if (!pool || count_of(w, pool) > (size_t)pool->want.high)
+        reason = "no pool wants it";
+    else
+        reason = outdated(w->agent, &c->record);
+    if (!reason && !c->op && kit_watch_is_over(c))
+        e = upgrade_unhealthy(c->kit_health);
+    if (e)
+        reason = err_message(e);
+    snprintf(ret, WARM_REASON_SIZE, "%s", reason ? reason : "");
+    err_ignore(e);
+}
+
+bool warm_is_ready(const struct warm *w, const struct container *c)
+{
+    char reason[WARM_REASON_SIZE];
+
+    if (!c->record.spare || c->op || c->committing || (json_array_size(c->record.kits) > 0 && !kit_watch_is_over(c)))
+        return false;
+    warm_judge(w, c, reason);
+    return reason[0] == '\0';
+}
+
+struct container *warm_take(struct agent *a, const struct container *c)
+{
+    struct warm_pool *pool = warm_pool_of(a->warm, &c->record);
+    struct container *best = NULL;
+
+    if (!pool || !c->record.ramdisk)
+        return NULL;
+    for (size_t i = 0; i < a->container_count; i++) {
+        struct container *s = a->containers[i];
+
+        if (warm_is_ready(a->warm, s) && warm_pool_of(a->warm, &s->record) == pool &&
+            (!best || s->record.created_at < best->record.created_at))
+            best = s;
+    }
+    *(best ? &pool->claimed : &pool->missed) += 1;
+    return best;
+}
+
+static void on_told(void *owner, struct err *e)
+{
+    (void)owner;
+    log_err(NULL, LOG_LEVEL_WARNING, e, "an event of a pool of spare containers is not recorded");
+}
+
+static void tell(const struct warm *w, const char *type, const struct container *c, const char *reason)
+{
+    struct store_tx *tx = store_tx_new();
+
+    event_add_for(w->agent, tx, type, "server", w->agent->node_id, NULL, NULL,
+                  json_pack("{s:s, s:b, s:b, s:I, s:s?}", "image", c->record.image, "hoody_kit", c->record.hoody_kit,
+                            "dev_kit", c->record.dev_kit, "slot", (json_int_t)c->record.slot, "reason", reason));
+    agent_commit(w->agent, tx, NULL, on_told);
+}
+
+static void on_removed(struct operation *op, struct err *e)
+{
+    if (e)
+        op->container->spare_looked_ms = clock_mono_ms(); /* not again at once */
+    log_err(NULL, LOG_LEVEL_WARNING, e, "a spare container could not be removed; it is tried again");
+}
+
+static void remove_one(struct warm *w, struct container *c, const char *reason)
+{
+    struct operation *op = operation_new(w->agent, &op_delete, c, NULL, "system");
+    struct warm_pool *pool = warm_pool_of(w, &c->record);
+
+    log_notice(&(struct log_ctx){.container = c->record.id}, "the spare container in slot %lld goes: %s",
+               (long long)c->record.slot, reason);
+    tell(w, "server.pool.replaced", c, reason);
+    if (pool)
+        pool->replaced++;
+    op->done = on_removed;
+    operation_start(op, NULL);
+}
+
+/* At most one in a turn. */
+static void remove_bad(struct warm *w)
+{
+    struct agent *a = w->agent;
+    char reason[WARM_REASON_SIZE];
+
+    for (size_t i = 0; i < a->container_count; i++) {
+        struct container *c = a->containers[i];
+
+        if (!c->record.spare || c->op ||
+            (c->record.status == CONTAINER_FAILED && clock_mono_ms() - c->spare_looked_ms < LOOK_MS &&
+             c->spare_looked_ms > 0))
+            continue;
+        warm_judge(w, c, reason);
+        if (reason[0]) {
+            remove_one(w, c, reason);
+            return;
+        }
+    }
+}
+
+static void note_failure(struct warm_pool *pool, const char *reason)
+{
+    pool->failures = MIN(pool->failures + 1, RETRY_TIMES);
+    pool->retry_ms = clock_mono_ms() + ((int64_t)RETRY_MS << pool->failures);
+    str_set(&pool->error, reason);
+}
+
+static void on_made(struct operation *op, struct err *e)
+{
+    struct warm *w = op->agent->warm;
+    struct container *c = op->container;
+    struct warm_pool *pool = warm_pool_of(w, &c->record);
+    int64_t ms;
+
+    if (!e && json_array_size(c->record.kits) > 0 && !kit_watch_is_ready(c, &ms)) {
+        c->spare_failed = true;
+        e = upgrade_unhealthy(c->kit_health);
+        if (!e)
+            e = err_new(ERR_HOST, "its kits are not ready in time");
+    }
+    if (!e)
+        c->spare_looked_ms = clock_mono_ms();
+    if (pool && e)
+        note_failure(pool, err_message(e));
+    if (pool && !e) {
+        pool->made++;
+        pool->failures = 0;
+        str_set(&pool->error, NULL);
+        tell(w, "server.pool.refilled", c, NULL);
+    }
+    log_err(NULL, LOG_LEVEL_WARNING, e, "a spare container could not be made");
+}
+
+static void make(struct warm *w, struct warm_pool *pool)
+{
+    struct agent *a = w->agent;
+    struct container *c = NULL;
+    struct operation *op;
+    struct err *e = api_new_container(a, NULL, "", NULL, &c);
+
+    if (e) {
+        note_failure(pool, err_message(e));
+        err_free(e);
+        return;
+    }
+    warm_fill(a, c, str_dup(pool->want.image), pool->want.hoody_kit, pool->want.dev_kit);
+    c->record.spare = made_with(a->config);
+    c->record.ramdisk = true;
+    c->record.status = CONTAINER_CREATING;
+    agent_add(a, c);
+    op = operation_new(a, &op_create, c, NULL, "system");
+    op->done = on_made;
+    operation_start(op, NULL);
+}
+
+/* How long tasks have waited for the processor of late, in percent; 0 where the kernel does not say. */
+static double pressure(void)
+{
+    autofree char *text = NULL;
+    struct err *e = fd_read_file("/proc/pressure/cpu", 4096, &text, NULL);
+    double percent = 0;
+
+    if (!e && sscanf(text, "some avg10=%lf", &percent) != 1)
+        percent = 0;
+    err_ignore(e);
+    return percent;
+}
+
+/* Why nothing is to be made now, or NULL. Whatever somebody waits for comes first. */
+static const char *held_off(const struct agent *a)
+{
+    if (a->operations > 0 || workers_count(a->workers) > 0)
+        return "busy";
+    if (space_state(a) != SPACE_OK)
+        return "space";
+    if ((int64_t)a->container_count + SLOTS_LEFT > net_plan_max_slot(&a->plan))
+        return "slots"; /* the last ones are for those that somebody asks for */
+    return pressure() > (double)a->config->warm_pressure ? "pressure" : NULL;
+}
+
+static void refill(struct warm *w)
+{
+    w->waits = NULL;
+    for (size_t i = 0; i < w->count; i++) {
+        struct warm_pool *pool = &w->pools[i];
+        size_t n = count_of(w, pool);
+
+        if (n < (size_t)pool->want.low)
+            pool->filling = true;
+        else if (n >= (size_t)pool->want.high)
+            pool->filling = false;
+        if (!pool->filling || clock_mono_ms() < pool->retry_ms)
+            continue;
+        w->waits = held_off(w->agent);
+        if (w->waits)
+            return;
+        if (!image_for(w->agent, pool->want.image, pool->want.dev_kit)) {
+            note_failure(pool, "this server has no such image");
+            continue;
+        }
+        make(w, pool);
+        return;
+    }
+}
+
+struct look {
+    struct agent *agent;
+    char *id;
+};
+
+static void on_looked(void *owner, struct err *e, json_t *result)
+{
+    struct look *look = owner;
+    struct container *c = agent_find_any(look->agent, look->id);
+    const json_t *services = json_object_get(result, "services");
+
+    if (c && c->record.spare && !c->op && services)
+        upgrade_note_health(c, services);
+    err_ignore(e); /* one that ends is seen otherwise */
+    json_decref(result);
+    free(look->id);
+    free(look);
+}
+
+/* One that waits for long may fall ill. At most one is asked in a turn. */
+static void look_at_one(const struct warm *w)
+{
+    struct agent *a = w->agent;
+    int64_t now = clock_mono_ms();
+
+    for (size_t i = 0; i < a->container_count; i++) {
+        struct container *c = a->containers[i];
+        const struct job_kits args = {.before = c->record.kits, .kits = c->record.kits, .timeout_ms = 1};
+        struct look *look;
+
+        if (json_array_size(c->record.kits) == 0 || now - c->spare_looked_ms < LOOK_MS || !warm_is_ready(w, c))
+            continue;
+        c->spare_looked_ms = now;
+        look = mem_new(struct look);
+        *look = (struct look){a, str_dup(c->record.id)};
+        agent_wait_job(a, JOB_KITS, c->record.slot, &args, 0, look, on_looked);
+        return;
+    }
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct warm *w = timer->data;
+
+    if (w->agent->stopping)
+        return;
+    if (w->count == 0 && agent_shown_count(w->agent) == w->agent->container_count) {
+        uv_timer_stop(timer); /* no pool is configured, and none of an earlier one is left */
+        return;
+    }
+    remove_bad(w);
+    refill(w);
+    look_at_one(w);
+}
+
+struct warm *warm_start(struct agent *a)
+{
+    struct warm *w = mem_new(struct warm);
+
+    w->agent = a;
+    w->timer.data = w;
+    for (char **p = a->config->warm_pools; p && *p; p++) {
+        w->pools = mem_grow(w->pools, w->count + 1, sizeof(*w->pools));
+        w->pools[w->count] = (struct warm_pool){0};
+        err_ignore(config_warm(*p, &w->pools[w->count++].want)); /* checked when it was read */
+    }
+    uv_timer_init(a->loop, &w->timer);
+    uv_timer_start(&w->timer, on_timer, PERIOD_MS, PERIOD_MS);
+    return w;
+}
+
+static void on_closed(uv_handle_t *h)
+{
+    struct warm *w = h->data;
+
+    for (size_t i = 0; i < w->count; i++) {
+        free(w->pools[i].want.image);
+        free(w->pools[i].error);
+    }
+    free(w->pools);
+    w->agent->warm = NULL;
+    w->closed(w->owner);
+    free(w);
+}
+
+void warm_close(struct warm *w, void *owner, void (*closed)(void *owner))
+{
+    w->owner = owner;
+    w->closed = closed;
+    uv_close((uv_handle_t *)&w->timer, on_closed);
+}
