@@ -5,62 +5,34 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "cli/cli.h"
-#include "cli/output.h"
+#include "cli/list.h"
 
 #define SSH_KEY_MAX 16384
 
-static struct err *fetch_all(struct cli *cli, json_t *ret)
+static void list_row(struct table *t, const json_t *c)
 {
-    autofree char *project = NULL;
-    autofree char *base = NULL;
-    struct err *e = NULL;
-    bool more = true;
-
-    if (cli_has(cli, "project"))
-        e = cli_find_project(cli, cli_value(cli, "project"), &project);
-    base = project ? str_fmt("/api/v1/projects/%s/containers", project) : str_dup("/api/v1/containers/");
-    for (int page = 1; !e && more; page++) {
-        autofree char *path = str_fmt("%s?page=%d&limit=100&sort_by=name&sort_order=asc", base, page);
-        autojson data = NULL;
-        json_t *list;
-
-        e = cli_call(cli, "GET", path, NULL, &data);
-        list = json_object_get(data, "containers");
-        more = json_array_size(list) == 100;
-        if (list)
-            json_array_extend(ret, list);
-    }
-    return e;
+    table_row(t, output_member(c, "id"), output_member(c, "name"), output_member(c, "status"),
+              output_member(c, "container_image"), output_member(c, "snapshot_count"), output_member(c, "created_at"));
 }
 
 struct err *cmd_list(struct cli *cli)
 {
     static const char *const headers[] = {"ID", "NAME", "STATUS", "IMAGE", "SNAPSHOTS", "CREATED", NULL};
-    autojson list = json_array();
-    struct err *e = fetch_all(cli, list);
-    struct table *t;
-    const json_t *c;
-    size_t i;
+    static const struct cli_list list = {.member = "containers",
+                                         .name = "id",
+                                         .headers = headers,
+                                         .row = list_row,
+                                         .empty = "There are no containers: 'nodectl create' makes one."};
+    autofree char *project = NULL, *path = NULL;
+    struct err *e = NULL;
 
+    if (cli_has(cli, "project"))
+        e = cli_find_project(cli, cli_value(cli, "project"), &project);
     if (e)
         return e;
-    if (cli->json) {
-        output_json(list);
-        return NULL;
-    }
-    t = cli->quiet ? NULL : table_new(headers);
-    json_array_foreach(list, i, c)
-    {
-        if (cli->quiet)
-            printf("%s\n", output_member(c, "id"));
-        else
-            table_row(t, output_member(c, "id"), output_member(c, "name"), output_member(c, "status"),
-                      output_member(c, "container_image"), output_member(c, "snapshot_count"),
-                      output_member(c, "created_at"));
-    }
-    if (t)
-        table_print(t, "There are no containers: 'nodectl create' makes one.");
-    return NULL;
+    path = project ? str_fmt("/api/v1/projects/%s/containers?sort_by=name&sort_order=asc", project)
+                   : str_dup("/api/v1/containers/?sort_by=name&sort_order=asc");
+    return cli_list_pages(cli, path, &list);
 }
 
 /* Prints a container: as JSON, its id, or its main members. */

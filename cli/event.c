@@ -5,7 +5,7 @@
 
 #include "base/str.h"
 #include "cli/cli.h"
-#include "cli/output.h"
+#include "cli/list.h"
 
 enum { TRIES = 30, PAUSE_S = 2 };
 
@@ -123,37 +123,28 @@ static struct err *follow(struct cli *cli, const char *query)
     return e;
 }
 
-static struct err *list(struct cli *cli, const char *query)
+static void row(struct table *t, const json_t *event)
+{
+    autofree char *gist = gist_of(event);
+
+    table_row(t, output_member(event, "created_at"), output_member(event, "event_type"),
+              output_member(event, "resource_id"), gist);
+}
+
+static struct err *list_events(struct cli *cli, const char *query)
 {
     static const char *const headers[] = {"TIME", "TYPE", "ABOUT", "WHAT", NULL};
+    static const struct cli_list list = {.member = "events",
+                                         .newest_first = true,
+                                         .name = "id",
+                                         .headers = headers,
+                                         .row = row,
+                                         .empty = "Nothing has happened."};
     const char *limit = cli_value(cli, "limit");
     autofree char *escaped = client_escape(limit ? limit : "50");
     autofree char *path = str_fmt("/api/v1/events?%slimit=%s", query, escaped);
-    autojson data = NULL;
-    struct err *e = cli_call(cli, "GET", path, NULL, &data);
-    const json_t *events = json_object_get(data, "events");
-    struct table *t;
 
-    if (e)
-        return e;
-    if (cli->json) {
-        output_json(events);
-        return NULL;
-    }
-    t = cli->quiet ? NULL : table_new(headers);
-    for (size_t i = json_array_size(events); i > 0; i--) { /* the newest is the last line */
-        const json_t *event = json_array_get(events, i - 1);
-        autofree char *gist = gist_of(event);
-
-        if (cli->quiet)
-            printf("%s\n", output_member(event, "id"));
-        else
-            table_row(t, output_member(event, "created_at"), output_member(event, "event_type"),
-                      output_member(event, "resource_id"), gist);
-    }
-    if (t)
-        table_print(t, "Nothing has happened.");
-    return NULL;
+    return cli_list(cli, path, &list);
 }
 
 struct err *cmd_events(struct cli *cli)
@@ -165,5 +156,5 @@ struct err *cmd_events(struct cli *cli)
         return e;
     if (cli_has(cli, "follow") && (cli_has(cli, "since") || cli_has(cli, "until") || cli_has(cli, "limit")))
         return cli_usage("--follow: shows what happens from now on, without --since, --until and --limit");
-    return cli_has(cli, "follow") ? follow(cli, query) : list(cli, query);
+    return cli_has(cli, "follow") ? follow(cli, query) : list_events(cli, query);
 }

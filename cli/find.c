@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From what a person types to the id of a container or a project. */
 #include "base/str.h"
-#include "cli/cli.h"
+#include "cli/list.h"
 
 #define PREFIX_MIN 3
 
@@ -44,19 +44,10 @@ static void look(struct search *s, const json_t *list)
 
 static struct err *search_all(struct cli *cli, struct search *s)
 {
-    struct err *e = NULL;
-    bool more = true;
+    autojson items = json_array();
+    struct err *e = cli_fetch_pages(cli, s->kind->path, s->kind->member, items);
 
-    for (int page = 1; !e && more; page++) {
-        autofree char *path = str_fmt("%s?page=%d&limit=100", s->kind->path, page);
-        autojson data = NULL;
-        const json_t *list;
-
-        e = cli_call(cli, "GET", path, NULL, &data);
-        list = json_object_get(data, s->kind->member);
-        look(s, list);
-        more = json_array_size(list) == 100;
-    }
+    look(s, items);
     return e;
 }
 

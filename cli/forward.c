@@ -3,7 +3,7 @@
 
 #include "base/str.h"
 #include "cli/cli.h"
-#include "cli/output.h"
+#include "cli/list.h"
 
 /* "/api/v1/containers/ID/forwardsLAST" */
 static struct err *call(struct cli *cli, const char *method, const char *last, const json_t *body, json_t **ret)
@@ -17,23 +17,21 @@ static struct err *call(struct cli *cli, const char *method, const char *last, c
     return cli_call(cli, method, path, body, ret);
 }
 
+static void row(struct table *t, const json_t *f)
+{
+    table_row(t, output_member(f, "protocol"), output_member(f, "host_port"), output_member(f, "container_port"));
+}
+
 static void show(const struct cli *cli, const json_t *data)
 {
     static const char *const headers[] = {"PROTOCOL", "HOST PORT", "CONTAINER PORT", NULL};
-    struct table *t;
-    json_t *f;
-    size_t i;
+    static const struct cli_list list = {.member = "forwards",
+                                         .whole = true,
+                                         .headers = headers,
+                                         .row = row,
+                                         .empty = "No port of the host leads to it."};
 
-    if (cli->json) {
-        output_json(data);
-        return;
-    }
-    if (cli->quiet)
-        return;
-    t = table_new(headers);
-    json_array_foreach(json_object_get(data, "forwards"), i, f)
-        table_row(t, output_member(f, "protocol"), output_member(f, "host_port"), output_member(f, "container_port"));
-    table_print(t, "No port of the host leads to it.");
+    cli_list_items(cli, data, &list);
 }
 
 struct err *cmd_forward_list(struct cli *cli)

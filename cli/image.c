@@ -9,11 +9,11 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "cli/cli.h"
-#include "cli/output.h"
+#include "cli/list.h"
 
 #define IMAGES "/api/v1/node/images"
 
-/* "debian/13 web/1", "-" without any. */
+/* "debian/13 web/1" */
 static char *names_of(const json_t *image)
 {
     char *text = str_dup("");
@@ -30,37 +30,26 @@ static char *names_of(const json_t *image)
     return text;
 }
 
+static void list_row(struct table *t, const json_t *image)
+{
+    autofree char *names = names_of(image), *digest = strndup(output_member(image, "fingerprint"), 12);
+    char size[16];
+
+    table_row(t, digest, names, output_member(image, "description"),
+              output_bytes(json_integer_value(json_object_get(image, "size_bytes")), size),
+              output_member(image, "containers"), output_member(image, "source"));
+}
+
 struct err *cmd_image_list(struct cli *cli)
 {
     static const char *const headers[] = {"FINGERPRINT", "NAMES", "DESCRIPTION", "SIZE", "CONTAINERS", "SOURCE", NULL};
-    autojson data = NULL;
-    struct err *e = cli_call(cli, "GET", IMAGES, NULL, &data);
-    struct table *t;
-    json_t *image;
-    size_t i;
+    static const struct cli_list list = {.member = "images",
+                                         .name = "fingerprint",
+                                         .headers = headers,
+                                         .row = list_row,
+                                         .empty = "There are no images: 'nodectl image import' brings one."};
 
-    if (e)
-        return e;
-    if (cli->json) {
-        output_json(json_object_get(data, "images"));
-        return NULL;
-    }
-    t = cli->quiet ? NULL : table_new(headers);
-    json_array_foreach(json_object_get(data, "images"), i, image)
-    {
-        autofree char *names = names_of(image), *digest = strndup(output_member(image, "fingerprint"), 12);
-        char size[16];
-
-        if (cli->quiet)
-            printf("%s\n", output_member(image, "fingerprint"));
-        else
-            table_row(t, digest, *names ? names : "-", output_member(image, "description"),
-                      output_bytes(json_integer_value(json_object_get(image, "size_bytes")), size),
-                      output_member(image, "containers"), output_member(image, "source"));
-    }
-    if (t)
-        table_print(t, "There are no images: 'nodectl image import' brings one.");
-    return NULL;
+    return cli_list(cli, IMAGES, &list);
 }
 
 static bool matches(const json_t *image, const char *text)

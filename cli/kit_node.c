@@ -6,7 +6,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "cli/cli.h"
-#include "cli/output.h"
+#include "cli/list.h"
 #include "provisioning/bundle.h"
 
 #define KITS "/api/v1/node/kits"
@@ -31,28 +31,25 @@ static char *ports_of(const json_t *kit)
     return all;
 }
 
+static void list_row(struct table *t, const json_t *kit)
+{
+    autofree char *ports = ports_of(kit);
+
+    table_row(t, output_member(kit, "name"), output_member(kit, "version"),
+              json_is_true(json_object_get(kit, "in_suite")) ? "yes" : "-", output_member(kit, "containers"), ports);
+}
+
 struct err *cmd_kit_list(struct cli *cli)
 {
     static const char *const headers[] = {"KIT", "VERSION", "SUITE", "CONTAINERS", "SERVICES", NULL};
-    autojson data = NULL;
-    struct err *e = cli_show(cli, KITS, &data);
-    struct table *t;
-    json_t *kit;
-    size_t i;
+    static const struct cli_list list = {.member = "kits",
+                                         .whole = true,
+                                         .name = "name",
+                                         .headers = headers,
+                                         .row = list_row,
+                                         .empty = "There are no kits."};
 
-    if (e || !data)
-        return e;
-    t = table_new(headers);
-    json_array_foreach(json_object_get(data, "kits"), i, kit)
-    {
-        autofree char *ports = ports_of(kit);
-
-        table_row(t, output_member(kit, "name"), output_member(kit, "version"),
-                  json_is_true(json_object_get(kit, "in_suite")) ? "yes" : "-", output_member(kit, "containers"),
-                  ports);
-    }
-    table_print(t, "There are no kits.");
-    return NULL;
+    return cli_list(cli, KITS, &list);
 }
 
 /* *ret: whether the target is there, with the same content. */

@@ -4,7 +4,7 @@
 
 #include "base/str.h"
 #include "cli/cli.h"
-#include "cli/output.h"
+#include "cli/list.h"
 
 static char *joined(const json_t *list, const char *member)
 {
@@ -65,27 +65,25 @@ struct err *cmd_node(struct cli *cli)
     return NULL;
 }
 
+static void route_row(struct table *t, const json_t *r)
+{
+    autofree char *services = joined(json_object_get(r, "services"), "slug");
+
+    table_row(t, output_member(r, "container_id"), output_member(r, "name"), output_member(r, "status"),
+              output_member(r, "ipv4"), output_member(r, "ipv6"), services);
+}
+
 struct err *cmd_routes(struct cli *cli)
 {
     static const char *const headers[] = {"CONTAINER", "NAME", "STATUS", "IPV4", "IPV6", "SERVICES", NULL};
-    autojson data = NULL;
-    struct err *e = cli_show(cli, "/api/v1/node/routes", &data);
-    struct table *t;
-    const json_t *r;
-    size_t i;
+    static const struct cli_list list = {.member = "routes",
+                                         .whole = true,
+                                         .name = "container_id",
+                                         .headers = headers,
+                                         .row = route_row,
+                                         .empty = "There are no containers."};
 
-    if (e || !data)
-        return e;
-    t = table_new(headers);
-    json_array_foreach(json_object_get(data, "routes"), i, r)
-    {
-        autofree char *services = joined(json_object_get(r, "services"), "slug");
-
-        table_row(t, output_member(r, "container_id"), output_member(r, "name"), output_member(r, "status"),
-                  output_member(r, "ipv4"), output_member(r, "ipv6"), services);
-    }
-    table_print(t, "There are no containers.");
-    return NULL;
+    return cli_list(cli, "/api/v1/node/routes", &list);
 }
 
 /* "ready", and a line for each thing that somebody should look after. */

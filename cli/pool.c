@@ -4,7 +4,7 @@
 
 #include "base/str.h"
 #include "cli/cli.h"
-#include "cli/output.h"
+#include "cli/list.h"
 
 static const char *kind_of(const json_t *pool)
 {
@@ -34,22 +34,11 @@ struct err *cmd_pool_list(struct cli *cli)
 {
     static const char *const headers[] = {"IMAGE",  "KIND",     "READY",      "CLAIMED",
                                           "MISSED", "REPLACED", "LAST ERROR", NULL};
-    autojson data = NULL;
-    struct err *e = cli_call(cli, "GET", "/api/v1/node/pools", NULL, &data);
-    const json_t *pool;
-    struct table *t;
-    size_t i;
+    static const struct cli_list list = {.member = "pools",
+                                         .whole = true,
+                                         .headers = headers,
+                                         .row = add_pool,
+                                         .empty = "There are no pools: warm.pools in the configuration makes them."};
 
-    if (e)
-        return e;
-    if (cli->json) {
-        output_json(data);
-        return NULL;
-    }
-    if (cli->quiet)
-        return NULL;
-    t = table_new(headers);
-    json_array_foreach(json_object_get(data, "pools"), i, pool) add_pool(t, pool);
-    table_print(t, "There are no pools: warm.pools in the configuration makes them.");
-    return NULL;
+    return cli_list(cli, "/api/v1/node/pools", &list);
 }

@@ -4,7 +4,7 @@
 
 #include "base/str.h"
 #include "cli/cli.h"
-#include "cli/output.h"
+#include "cli/list.h"
 
 static struct err *timeout_body(const struct cli *cli, json_t **ret)
 {
@@ -43,32 +43,27 @@ struct err *cmd_power(struct cli *cli)
     return e;
 }
 
+static void log_row(struct table *t, const json_t *l)
+{
+    table_row(t, output_member(l, "transition_time"), output_member(l, "from_status"), output_member(l, "to_status"),
+              output_member(l, "duration_ms"), output_member(l, "triggered_by"),
+              output_member(json_object_get(l, "metadata"), "command"));
+}
+
 struct err *cmd_logs(struct cli *cli)
 {
     static const char *const headers[] = {"TIME", "FROM", "TO", "MS", "BY", "COMMAND", NULL};
+    static const struct cli_list list = {.member = "logs",
+                                         .name = "to_status",
+                                         .headers = headers,
+                                         .row = log_row,
+                                         .empty = "Its status has not changed yet."};
     const char *limit = cli_value(cli, "limit");
     autofree char *id = NULL, *path = NULL, *escaped = client_escape(limit ? limit : "20");
-    autojson data = NULL;
     struct err *e = cli_find(cli, cli_arg(cli, 0), &id);
-    struct table *t;
-    const json_t *l;
-    size_t i;
 
     if (e)
         return e;
     path = str_fmt("/api/v1/containers/%s/status-logs?limit=%s", id, escaped);
-    e = cli_call(cli, "GET", path, NULL, &data);
-    if (e)
-        return e;
-    if (cli->json) {
-        output_json(json_object_get(data, "logs"));
-        return NULL;
-    }
-    t = table_new(headers);
-    json_array_foreach(json_object_get(data, "logs"), i, l)
-        table_row(t, output_member(l, "transition_time"), output_member(l, "from_status"),
-                  output_member(l, "to_status"), output_member(l, "duration_ms"), output_member(l, "triggered_by"),
-                  output_member(json_object_get(l, "metadata"), "command"));
-    table_print(t, "Its status has not changed yet.");
-    return NULL;
+    return cli_list(cli, path, &list);
 }

@@ -3,7 +3,7 @@
 
 #include "base/str.h"
 #include "cli/cli.h"
-#include "cli/output.h"
+#include "cli/list.h"
 
 static struct err *project_path(struct cli *cli, char **ret)
 {
@@ -15,52 +15,22 @@ static struct err *project_path(struct cli *cli, char **ret)
     return e;
 }
 
-static struct err *fetch_all(struct cli *cli, json_t *ret)
+static void list_row(struct table *t, const json_t *p)
 {
-    struct err *e = NULL;
-    bool more = true;
-
-    for (int page = 1; !e && more; page++) {
-        autofree char *path = str_fmt("/api/v1/projects/?page=%d&limit=100&sort_by=alias&sort_order=asc", page);
-        autojson data = NULL;
-        json_t *list;
-
-        e = cli_call(cli, "GET", path, NULL, &data);
-        list = json_object_get(data, "projects");
-        more = json_array_size(list) == 100;
-        if (list)
-            json_array_extend(ret, list);
-    }
-    return e;
+    table_row(t, output_member(p, "id"), output_member(p, "alias"), output_member(p, "max_containers"),
+              output_member(p, "created_at"));
 }
 
 struct err *cmd_project_list(struct cli *cli)
 {
     static const char *const headers[] = {"ID", "ALIAS", "MAX CONTAINERS", "CREATED", NULL};
-    autojson list = json_array();
-    struct err *e = fetch_all(cli, list);
-    struct table *t;
-    const json_t *p;
-    size_t i;
+    static const struct cli_list list = {.member = "projects",
+                                         .name = "id",
+                                         .headers = headers,
+                                         .row = list_row,
+                                         .empty = "There are no projects: 'nodectl project create' makes one."};
 
-    if (e)
-        return e;
-    if (cli->json) {
-        output_json(list);
-        return NULL;
-    }
-    t = cli->quiet ? NULL : table_new(headers);
-    json_array_foreach(list, i, p)
-    {
-        if (cli->quiet)
-            printf("%s\n", output_member(p, "id"));
-        else
-            table_row(t, output_member(p, "id"), output_member(p, "alias"), output_member(p, "max_containers"),
-                      output_member(p, "created_at"));
-    }
-    if (t)
-        table_print(t, "There are no projects: 'nodectl project create' makes one.");
-    return NULL;
+    return cli_list_pages(cli, "/api/v1/projects/?sort_by=alias&sort_order=asc", &list);
 }
 
 static void show(const struct cli *cli, const json_t *p)
@@ -188,32 +158,30 @@ struct err *cmd_project_network(struct cli *cli)
     return e;
 }
 
+static void stats_row(struct table *t, const json_t *c)
+{
+    const json_t *memory = json_object_get(json_object_get(c, "memory"), "usage");
+    char bytes[16];
+
+    table_row(t, output_member(c, "id"), output_member(c, "status"), output_member(c, "processes"),
+              output_member(json_object_get(c, "cpu"), "usage_percent"),
+              memory ? output_bytes(json_integer_value(memory), bytes) : NULL);
+}
+
 struct err *cmd_project_stats(struct cli *cli)
 {
     static const char *const headers[] = {"CONTAINER", "STATUS", "PROCESSES", "CPU %", "MEMORY", NULL};
+    static const struct cli_list list = {.member = "stats",
+                                         .whole = true,
+                                         .name = "id",
+                                         .headers = headers,
+                                         .row = stats_row,
+                                         .empty = "The project has no containers."};
     autofree char *path = NULL, *below = NULL;
-    autojson data = NULL;
-    struct table *t;
-    const json_t *c;
-    size_t i;
     struct err *e = project_path(cli, &path);
 
     if (e)
         return e;
     below = str_fmt("%s/stats", path);
-    e = cli_show(cli, below, &data);
-    if (e || !data)
-        return e;
-    t = table_new(headers);
-    json_array_foreach(json_object_get(data, "stats"), i, c)
-    {
-        const json_t *memory = json_object_get(json_object_get(c, "memory"), "usage");
-        char bytes[16];
-
-        table_row(t, output_member(c, "id"), output_member(c, "status"), output_member(c, "processes"),
-                  output_member(json_object_get(c, "cpu"), "usage_percent"),
-                  memory ? output_bytes(json_integer_value(memory), bytes) : NULL);
-    }
-    table_print(t, "The project has no containers.");
-    return NULL;
+    return cli_list(cli, below, &list);
 }

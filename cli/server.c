@@ -4,7 +4,7 @@
 
 #include "base/str.h"
 #include "cli/cli.h"
-#include "cli/output.h"
+#include "cli/list.h"
 
 /* "/api/v1/servers/ID" of the node we speak to, with a tail; the caller frees it. */
 static struct err *server_path(struct cli *cli, const char *tail, char **ret)
@@ -25,31 +25,23 @@ static struct err *get(struct cli *cli, const char *tail, json_t **ret)
     return e ? e : cli_call(cli, "GET", path, NULL, ret);
 }
 
+static void command_row(struct table *t, const json_t *c)
+{
+    json_t *properties = json_object_get(json_object_get(c, "parameter_schema"), "properties");
+
+    table_row(t, output_member(c, "slug"), output_member(c, "risk_level"),
+              json_object_iter_key(json_object_iter(properties)), output_member(c, "description"));
+}
+
 struct err *cmd_server_commands(struct cli *cli)
 {
     static const char *const headers[] = {"SLUG", "RISK", "PARAMETERS", "DESCRIPTION", NULL};
-    autojson data = NULL;
-    struct err *e = get(cli, "/available-commands", &data);
-    struct table *t;
-    const json_t *c;
-    size_t i;
+    static const struct cli_list list = {
+        .member = "commands", .name = "slug", .headers = headers, .row = command_row, .empty = "There are none."};
+    autofree char *path = NULL;
+    struct err *e = server_path(cli, "/available-commands", &path);
 
-    if (e)
-        return e;
-    if (cli->json) {
-        output_json(json_object_get(data, "commands"));
-        return NULL;
-    }
-    t = table_new(headers);
-    json_array_foreach(json_object_get(data, "commands"), i, c)
-    {
-        json_t *properties = json_object_get(json_object_get(c, "parameter_schema"), "properties");
-
-        table_row(t, output_member(c, "slug"), output_member(c, "risk_level"),
-                  json_object_iter_key(json_object_iter(properties)), output_member(c, "description"));
-    }
-    table_print(t, "There are none.");
-    return NULL;
+    return e ? e : cli_list(cli, path, &list);
 }
 
 /* NAME=VALUE: digits alone are a number, if they are not an id. */
@@ -165,34 +157,23 @@ struct err *cmd_server_runtime(struct cli *cli)
     return NULL;
 }
 
+static void image_row(struct table *t, const json_t *image)
+{
+    char size[16];
+
+    table_row(t, output_member(image, "alias"), output_member(image, "architecture"),
+              output_bytes(json_integer_value(json_object_get(image, "size")), size),
+              output_member(image, "added_date"), output_member(image, "id"));
+}
+
 struct err *cmd_images(struct cli *cli)
 {
     static const char *const headers[] = {"IMAGE", "ARCHITECTURE", "SIZE", "ADDED", "ID", NULL};
-    autojson data = NULL;
-    struct err *e = cli_call(cli, "GET", "/api/v1/images/public?limit=100&sort_order=asc", NULL, &data);
-    struct table *t;
-    const json_t *image;
-    size_t i;
+    static const struct cli_list list = {.member = "images",
+                                         .name = "alias",
+                                         .headers = headers,
+                                         .row = image_row,
+                                         .empty = "There are none: 'nodectl image import' brings one."};
 
-    if (e)
-        return e;
-    if (cli->json) {
-        output_json(json_object_get(data, "images"));
-        return NULL;
-    }
-    t = cli->quiet ? NULL : table_new(headers);
-    json_array_foreach(json_object_get(data, "images"), i, image)
-    {
-        char size[16];
-
-        if (t)
-            table_row(t, output_member(image, "alias"), output_member(image, "architecture"),
-                      output_bytes(json_integer_value(json_object_get(image, "size")), size),
-                      output_member(image, "added_date"), output_member(image, "id"));
-        else
-            printf("%s\n", output_member(image, "alias"));
-    }
-    if (t)
-        table_print(t, "There are none: 'nodectl image import' brings one.");
-    return NULL;
+    return cli_list(cli, "/api/v1/images/public?limit=100&sort_order=asc", &list);
 }

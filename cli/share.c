@@ -4,7 +4,7 @@
 #include "base/str.h"
 #include "cli/cli.h"
 #include "cli/client.h"
-#include "cli/output.h"
+#include "cli/list.h"
 
 static struct err *container_path(struct cli *cli, const char *rest, char **ret)
 {
@@ -16,73 +16,46 @@ static struct err *container_path(struct cli *cli, const char *rest, char **ret)
     return e;
 }
 
-static void row(struct table *t, const json_t *s, bool incoming)
+static void outgoing_row(struct table *t, const json_t *s)
 {
     const char *target = json_is_string(json_object_get(s, "target_container_id"))
                              ? output_member(s, "target_container_id")
                              : output_member(s, "target_project_id");
 
-    if (incoming)
-        table_row(t, output_member(s, "id"), output_member(s, "source_container_id"), output_member(s, "source_path"),
-                  output_member(s, "mode"), output_member(s, "mount"), output_member(s, "status"),
-                  output_member(s, "mount_path"));
-    else
-        table_row(t, output_member(s, "id"), output_member(s, "source_path"), output_member(s, "target_type"), target,
-                  output_member(s, "mode"), output_member(s, "enabled"), output_member(s, "status"),
-                  output_member(s, "status_message"));
-}
-
-static void show(const struct cli *cli, const json_t *list, const char *const *headers, bool incoming,
-                 const char *empty)
-{
-    struct table *t;
-    const json_t *s;
-    size_t i;
-
-    if (cli->json) {
-        output_json(list);
-        return;
-    }
-    t = cli->quiet ? NULL : table_new(headers);
-    json_array_foreach((json_t *)(uintptr_t)list, i, s)
-    {
-        if (t)
-            row(t, s, incoming);
-        else
-            printf("%s\n", output_member(s, "id"));
-    }
-    if (t)
-        table_print(t, empty);
+    table_row(t, output_member(s, "id"), output_member(s, "source_path"), output_member(s, "target_type"), target,
+              output_member(s, "mode"), output_member(s, "enabled"), output_member(s, "status"),
+              output_member(s, "status_message"));
 }
 
 struct err *cmd_share_list(struct cli *cli)
 {
     static const char *const headers[] = {"ID", "PATH", "FOR", "TARGET", "MODE", "ENABLED", "STATUS", "WHY", NULL};
+    static const struct cli_list list = {.name = "id",
+                                         .headers = headers,
+                                         .row = outgoing_row,
+                                         .empty = "Nothing is shared: 'nodectl share create' shares a directory."};
     autofree char *path = NULL;
-    autojson data = NULL;
-    struct err *e = NULL;
+    struct err *e = cli_arg(cli, 0) ? container_path(cli, "shares", &path) : NULL;
 
-    if (cli_arg(cli, 0))
-        e = container_path(cli, "shares", &path);
-    if (!e)
-        e = cli_call(cli, "GET", path ? path : "/api/v1/storage/shares", NULL, &data);
-    if (!e)
-        show(cli, data, headers, false, "Nothing is shared: 'nodectl share create' shares a directory.");
-    return e;
+    return e ? e : cli_list(cli, path ? path : "/api/v1/storage/shares", &list);
+}
+
+static void incoming_row(struct table *t, const json_t *s)
+{
+    table_row(t, output_member(s, "id"), output_member(s, "source_container_id"), output_member(s, "source_path"),
+              output_member(s, "mode"), output_member(s, "mount"), output_member(s, "status"),
+              output_member(s, "mount_path"));
 }
 
 struct err *cmd_share_incoming(struct cli *cli)
 {
     static const char *const headers[] = {"ID", "FROM", "PATH", "MODE", "MOUNT", "STATUS", "WHERE", NULL};
+    static const struct cli_list list = {
+        .name = "id", .headers = headers, .row = incoming_row, .empty = "Nobody shares anything with it."};
     autofree char *path = NULL;
-    autojson data = NULL;
     struct err *e = container_path(cli, "incoming", &path);
 
-    if (!e)
-        e = cli_call(cli, "GET", path, NULL, &data);
-    if (!e)
-        show(cli, data, headers, true, "Nobody shares anything with it.");
-    return e;
+    return e ? e : cli_list(cli, path, &list);
 }
 
 static struct err *put_target(struct cli *cli, json_t *body)

@@ -3,7 +3,7 @@
 
 #include "base/str.h"
 #include "cli/cli.h"
-#include "cli/output.h"
+#include "cli/list.h"
 
 /* The path of the container's snapshots, or of the one named by the second argument. */
 static struct err *snapshots_path(struct cli *cli, bool one, char **ret)
@@ -16,39 +16,27 @@ static struct err *snapshots_path(struct cli *cli, bool one, char **ret)
     return e;
 }
 
+static void list_row(struct table *t, const json_t *s)
+{
+    char size[16];
+
+    table_row(t, output_member(s, "name"), output_member(s, "alias"), output_member(s, "created_at"),
+              output_member(s, "last_used_at"), output_member(s, "expires_at"),
+              output_bytes(json_integer_value(json_object_get(s, "size")), size));
+}
+
 struct err *cmd_snapshot_list(struct cli *cli)
 {
     static const char *const headers[] = {"NAME", "ALIAS", "CREATED", "LAST USED", "EXPIRES", "SIZE", NULL};
+    static const struct cli_list list = {.member = "snapshots",
+                                         .name = "name",
+                                         .headers = headers,
+                                         .row = list_row,
+                                         .empty = "There are no snapshots: 'nodectl snapshot create' makes one."};
     autofree char *path = NULL;
-    autojson data = NULL;
     struct err *e = snapshots_path(cli, false, &path);
-    struct table *t;
-    const json_t *s;
-    size_t i;
 
-    if (!e)
-        e = cli_call(cli, "GET", path, NULL, &data);
-    if (e)
-        return e;
-    if (cli->json) {
-        output_json(json_object_get(data, "snapshots"));
-        return NULL;
-    }
-    t = cli->quiet ? NULL : table_new(headers);
-    json_array_foreach(json_object_get(data, "snapshots"), i, s)
-    {
-        char size[16];
-
-        if (cli->quiet)
-            printf("%s\n", output_member(s, "name"));
-        else
-            table_row(t, output_member(s, "name"), output_member(s, "alias"), output_member(s, "created_at"),
-                      output_member(s, "last_used_at"), output_member(s, "expires_at"),
-                      output_bytes(json_integer_value(json_object_get(s, "size")), size));
-    }
-    if (t)
-        table_print(t, "There are no snapshots: 'nodectl snapshot create' makes one.");
-    return NULL;
+    return e ? e : cli_list(cli, path, &list);
 }
 
 static struct err *create_body(const struct cli *cli, json_t *body)

@@ -4,7 +4,7 @@
 
 #include "base/str.h"
 #include "cli/cli.h"
-#include "cli/output.h"
+#include "cli/list.h"
 
 static const char *bytes_of(const json_t *object, const char *member, char ret[16])
 {
@@ -67,27 +67,30 @@ static void show_pool(const json_t *data)
     puts("");
 }
 
+static void usage_row(struct table *t, const json_t *c)
+{
+    char written[16], kept[16];
+
+    table_row(t, output_member(c, "container_id"), output_member(c, "name"), bytes_of(c, "disk_bytes", written),
+              output_member(c, "snapshots"), bytes_of(c, "snapshot_bytes", kept));
+}
+
 struct err *cmd_storage_show(struct cli *cli)
 {
     static const char *const headers[] = {"CONTAINER", "NAME", "WRITTEN", "SNAPSHOTS", "IN SNAPSHOTS", NULL};
+    static const struct cli_list list = {.member = "containers",
+                                         .name = "container_id",
+                                         .headers = headers,
+                                         .row = usage_row,
+                                         .empty = "There are no containers."};
     autojson data = NULL;
     struct err *e = cli_show(cli, "/api/v1/node/storage", &data);
-    struct table *t;
-    json_t *c;
-    size_t i;
 
     if (e || !data)
         return e;
-    show_pool(data);
-    t = table_new(headers);
-    json_array_foreach(json_object_get(data, "containers"), i, c)
-    {
-        char written[16], kept[16];
-
-        table_row(t, output_member(c, "container_id"), output_member(c, "name"), bytes_of(c, "disk_bytes", written),
-                  output_member(c, "snapshots"), bytes_of(c, "snapshot_bytes", kept));
-    }
-    table_print(t, "There are no containers.");
+    if (!cli->quiet)
+        show_pool(data);
+    cli_list_items(cli, data, &list);
     return NULL;
 }
 

@@ -10,38 +10,9 @@
 #include <sys/socket.h>
 
 #include "base/str.h"
+#include "tls/credentials.h"
 
 enum { PIECE = 16384 };
-
-static struct err *tls_error(const char *what, const char *file)
-{
-    unsigned long code = ERR_peek_error();
-    const char *reason = ERR_SYSTEM_ERROR(code) ? strerrordesc_np(ERR_GET_REASON(code)) : ERR_reason_error_string(code);
-    struct err *e = err_new(ERR_HOST, "%s '%s': %s", what, file, reason ? reason : "unknown error");
-
-    ERR_clear_error();
-    return e;
-}
-
-static struct err *load(SSL_CTX *ctx, const struct link_settings *s)
-{
-    X509_STORE *store = SSL_CTX_get_cert_store(ctx);
-
-    if (SSL_CTX_use_certificate_chain_file(ctx, s->certificate) != 1)
-        return tls_error("this node's certificate", s->certificate);
-    if (SSL_CTX_use_PrivateKey_file(ctx, s->key, SSL_FILETYPE_PEM) != 1 || SSL_CTX_check_private_key(ctx) != 1)
-        return tls_error("this node's key", s->key);
-    if (SSL_CTX_load_verify_file(ctx, s->ca) != 1)
-        return tls_error("CA", s->ca);
-    if (s->crl) {
-        X509_LOOKUP *lookup = X509_STORE_add_lookup(store, X509_LOOKUP_file());
-
-        if (!lookup || X509_load_crl_file(lookup, s->crl, X509_FILETYPE_PEM) <= 0)
-            return tls_error("revocation list", s->crl);
-        X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
-    }
-    return NULL;
-}
 
 static bool expect_host(SSL *ssl, const char *host)
 {
@@ -54,6 +25,8 @@ static bool expect_host(SSL *ssl, const char *host)
 
 struct err *link_tls_new(const struct link_settings *s, SSL **ret)
 {
+    const struct tls_credentials credentials = {
+        .certificate = s->certificate, .key = s->key, .ca = s->ca, .crl = s->crl};
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
     struct err *e;
 
@@ -63,8 +36,7 @@ struct err *link_tls_new(const struct link_settings *s, SSL **ret)
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
     SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_AUTO_RETRY);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-    ERR_clear_error();
-    e = load(ctx, s);
+    e = tls_credentials_load(ctx, &credentials);
     *ret = e ? NULL : SSL_new(ctx);
     SSL_CTX_free(ctx); /* the connection has a reference of its own */
     if (!e && (!*ret || !expect_host(*ret, s->host)))

@@ -1,20 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/http/tls_context.h"
 
-#include <openssl/err.h>
 #include <openssl/x509.h>
 
 #include "base/str.h"
-
-static struct err *tls_error(const char *what, const char *file)
-{
-    unsigned long code = ERR_peek_error();
-    const char *reason = ERR_SYSTEM_ERROR(code) ? strerrordesc_np(ERR_GET_REASON(code)) : ERR_reason_error_string(code);
-    struct err *e = err_new(ERR_HOST, "%s '%s': %s", what, file, reason ? reason : "unknown error");
-
-    ERR_clear_error();
-    return e;
-}
+#include "tls/credentials.h"
 
 static bool role_of(X509 *cert, struct peer *ret)
 {
@@ -51,25 +41,17 @@ static int verify(int ok, X509_STORE_CTX *ctx)
 
 static struct err *load_files(SSL_CTX *ctx, const struct config *c)
 {
-    X509_STORE *store = SSL_CTX_get_cert_store(ctx);
+    const struct tls_credentials credentials = {
+        .certificate = c->tls_certificate,
+        .key = c->tls_key,
+        .ca = c->tls_client_ca,
+        .crl = c->tls_crl,
+    };
+    struct err *e = tls_credentials_load(ctx, &credentials);
 
-    if (SSL_CTX_use_certificate_chain_file(ctx, c->tls_certificate) != 1)
-        return tls_error("server certificate", c->tls_certificate);
-    if (SSL_CTX_use_PrivateKey_file(ctx, c->tls_key, SSL_FILETYPE_PEM) != 1)
-        return tls_error("server key", c->tls_key);
-    if (SSL_CTX_check_private_key(ctx) != 1)
-        return tls_error("server key does not fit the certificate", c->tls_key);
-    if (SSL_CTX_load_verify_file(ctx, c->tls_client_ca) != 1)
-        return tls_error("client CA", c->tls_client_ca);
-    SSL_CTX_set_client_CA_list(ctx, SSL_load_client_CA_file(c->tls_client_ca));
-    if (c->tls_crl) {
-        X509_LOOKUP *lookup = X509_STORE_add_lookup(store, X509_LOOKUP_file());
-
-        if (!lookup || X509_load_crl_file(lookup, c->tls_crl, X509_FILETYPE_PEM) <= 0)
-            return tls_error("revocation list", c->tls_crl);
-        X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
-    }
-    return NULL;
+    if (!e)
+        SSL_CTX_set_client_CA_list(ctx, SSL_load_client_CA_file(c->tls_client_ca));
+    return e ? err_wrap(e, "TLS of the server") : NULL;
 }
 
 struct err *tls_context_new(const struct config *config, SSL_CTX **ret)
@@ -86,7 +68,6 @@ struct err *tls_context_new(const struct config *config, SSL_CTX **ret)
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_num_tickets(ctx, 0);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, verify);
-    ERR_clear_error();
     e = load_files(ctx, config);
     if (e)
         SSL_CTX_free(ctx);
