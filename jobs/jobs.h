@@ -65,8 +65,8 @@ struct job_image_import {
 extern const struct json_table job_image_import_table;
 
 /* container.export -> {"bytes"}: writes the slot's root file system, its latest state or one snapshot, and the
- * snapshots that the header names, to the job's stream: provisioning/container_archive.h, or runtime/archive_stream.h.
- * What runs goes on. */
+ * snapshots that the header names, to the job's stream: provisioning/container_archive.h, or archive_stream.h of
+ * runtime/transfer/. What runs goes on. */
 struct job_export {
     bool as_stream;
     char *snapshot; /* NULL: the latest state */
@@ -127,9 +127,9 @@ struct job_kit_remove {
 };
 extern const struct json_table job_kit_remove_table;
 
-/* container.kits -> {"services": [...], see runtime/kits.h} or, of one that does not run, {}: its kits become others.
- * Only the services of kits that differ are stopped, and started again; each is asked until it is ready or time is
- * over. With no difference the services of all are asked. That one is not ready is a result and no error. */
+/* container.kits -> {"services": [...], see runtime/inside/kits.h} or, of one that does not run, {}: its kits become
+ * others. Only the services of kits that differ are stopped, and started again; each is asked until it is ready or time
+ * is over. With no difference the services of all are asked. That one is not ready is a result and no error. */
 struct job_kits {
     json_t *before, *kits; /* arrays of {"name", "version"} */
     int64_t timeout_ms;
@@ -323,8 +323,8 @@ struct job_ramdisk_drop {
 };
 extern const struct json_table job_ramdisk_drop_table;
 
-/* container.look -> {"network_services": [...], "services": [...]|null}: what runs inside, see runtime/look.h. Ends
- * within three seconds; a part that is not known by then is missing. */
+/* container.look -> {"network_services": [...], "services": [...]|null}: what runs inside, see runtime/inside/look.h.
+ * Ends within three seconds; a part that is not known by then is missing. */
 struct job_look {
     bool services; /* ask systemd, too; a frozen one would not answer */
 };

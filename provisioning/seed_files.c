@@ -64,7 +64,7 @@ struct err *seed_identity(int root, const struct seed *seed, UNUSED const char *
     autofree char *profile = str_fmt("export HOODY_CONTAINER_ID=%s\n", seed->container_id);
     /* Services: systemd gives its units nothing of its own environment. */
     autofree char *manager = str_fmt("[Manager]\nDefaultEnvironment=HOODY_CONTAINER_ID=%s\n", seed->container_id);
-    /* By this a session can be told by its key, when a key is removed (runtime/sessions.h). */
+    /* By this a session can be told by its key, when a key is removed (runtime/container/sessions.h). */
     static const char sshd[] = "ExposeAuthInfo yes\n";
     const struct {
         const char *path, *text;

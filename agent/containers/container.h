@@ -100,7 +100,7 @@ struct container {
     bool shares_stale, shares_busy;       /* share_mount.c: the mounts may not agree with the records; a job is at it */
     uint64_t kits_changes;                /* since noded started */
     struct kit_look *kit_look;            /* kits/watch.c: while it runs */
-    json_t *kit_health;                   /* of its kits' services, array of runtime/kits.h; NULL: not known */
+    json_t *kit_health;                   /* of its kits' services, array of runtime/inside/kits.h; NULL: not known */
     json_t *kits_next;                    /* while an operation changes its kits: those to be */
     bool spare_failed;                    /* warm.c: not to be given to anybody */
     int64_t spare_looked_ms;              /* when its kits were asked last, monotonic */

@@ -2,7 +2,8 @@
 /*
  * Other nodes. A copy is made and followed by the node that has it: it fetches what it needs from the source's node,
  * which keeps nothing but who may fetch what (record.sent_copies). Requests and streams are made by jobs
- * (runtime/peer.h), in sets of workers of their own, so that slow nodes hold up nothing else. Loop thread only.
+ * (runtime/transfer/peer.h), in sets of workers of their own, so that slow nodes hold up nothing else. Loop thread
+ * only.
  */
 #pragma once
 

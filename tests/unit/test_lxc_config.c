@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "runtime/lxc_config.h"
+#include "runtime/container/lxc_config.h"
 #include "scratch.h"
 
 #include <lxc/lxccontainer.h>

@@ -2,7 +2,7 @@
 /* What is believed of a container's ssh sessions. */
 #include "test.h"
 
-#include "runtime/sessions.h"
+#include "runtime/container/sessions.h"
 
 static void test_titles(UNUSED void **state)
 {
