@@ -20,7 +20,7 @@ struct api_call {
     char *params[3];             /* the {..} segments in order, decoded */
     json_t *body;                /* the parsed body; NULL when empty */
     struct container *container; /* of the {id} segment, for rows that name one */
-    bool image_looked;           /* a remote has the image that the body names: see image_look.h */
+    bool image_looked;           /* a remote has the image that the body names: see images/look.h */
 };
 
 typedef void api_handler_fn(struct api_call *call);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/events/feed.h"
+#include "agent/ticker.h"
 
 #include "agent/containers/ssh_key.h"
 #include "agent/containers/texts.h"
@@ -20,12 +21,10 @@ struct reader {
 struct feed {
     struct agent *agent;
     struct reader *first;
-    uv_timer_t timer;
+    struct ticker ticker;
     json_t *told; /* container id -> what its route says, in short */
     uint64_t revision;
     int round;
-    void *owner;
-    void (*closed)(void *owner);
 };
 
 static json_t *services_of(const struct agent *a, const struct container *c)
@@ -170,7 +169,7 @@ static void on_gone(void *owner)
     if (r->next)
         r->next->prev = r->prev;
     else if (!r->feed->first)
-        uv_timer_stop(&r->feed->timer);
+        uv_timer_stop(&r->feed->ticker.timer);
     free(r);
 }
 
@@ -180,25 +179,21 @@ struct feed *feed_start(struct agent *a)
 
     f->agent = a;
     f->told = json_object();
-    f->timer.data = f;
-    uv_timer_init(a->loop, &f->timer);
+    ticker_init(&f->ticker, a->loop, f);
     return f;
 }
 
-static void on_closed(uv_handle_t *h)
+static void feed_free(void *part)
 {
-    struct feed *f = h->data;
+    struct feed *f = part;
 
-    f->closed(f->owner);
     json_decref(f->told);
     free(f);
 }
 
 void feed_close(struct feed *f, void *owner, void (*closed)(void *owner))
 {
-    f->owner = owner;
-    f->closed = closed;
-    uv_close((uv_handle_t *)&f->timer, on_closed);
+    ticker_close(&f->ticker, feed_free, owner, closed);
 }
 
 void feed_stream(struct feed *f, struct http_request *req)
@@ -216,7 +211,7 @@ void feed_stream(struct feed *f, struct http_request *req)
     if (r->next)
         r->next->prev = r;
     else
-        uv_timer_start(&f->timer, on_timer, PERIOD_MS, PERIOD_MS);
+        uv_timer_start(&f->ticker.timer, on_timer, PERIOD_MS, PERIOD_MS);
     f->first = r;
     send_map(r);
 }

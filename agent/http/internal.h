@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of the HTTP server share: http.c has the connections, http_request.c what comes over them. */
+/* What the files of the HTTP server share: http.c has the connections, request.c what comes over them. */
 #pragma once
 
 #include <microhttpd.h>

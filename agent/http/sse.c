@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/http/sse.h"
+#include "agent/ticker.h"
 
 #include "agent/api/api.h"
 #include "base/str.h"
@@ -21,9 +22,7 @@ struct sse_set {
     struct agent *agent;
     struct sse *first;
     int64_t count;
-    uv_timer_t heartbeat;
-    void *owner;
-    void (*closed)(void *owner);
+    struct ticker ticker;
 };
 
 static void drop(struct sse *s)
@@ -72,31 +71,20 @@ struct sse_set *sse_start(struct agent *a)
     struct sse_set *set = mem_new(struct sse_set);
 
     set->agent = a;
-    set->heartbeat.data = set;
-    uv_timer_init(a->loop, &set->heartbeat);
-    uv_timer_start(&set->heartbeat, on_heartbeat, HEARTBEAT_MS, HEARTBEAT_MS);
+    ticker_init(&set->ticker, a->loop, set);
+    uv_timer_start(&set->ticker.timer, on_heartbeat, HEARTBEAT_MS, HEARTBEAT_MS);
     return set;
-}
-
-static void on_closed(uv_handle_t *h)
-{
-    struct sse_set *set = h->data;
-
-    set->closed(set->owner);
-    free(set);
 }
 
 void sse_close(struct sse_set *set, void *owner, void (*closed)(void *owner))
 {
-    set->owner = owner;
-    set->closed = closed;
     while (set->first) {
         struct sse *s = set->first;
 
         s->config.gone(s->config.owner);
         sse_end(s);
     }
-    uv_close((uv_handle_t *)&set->heartbeat, on_closed);
+    ticker_close(&set->ticker, free, owner, closed);
 }
 
 struct sse *sse_begin(struct sse_set *set, struct http_request *req, const struct sse_config *config)

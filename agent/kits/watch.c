@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/kits/watch.h"
+#include "agent/ticker.h"
 
 #include "agent/events/event.h"
 #include "agent/kits/kits.h"
@@ -19,10 +20,8 @@ enum {
 
 struct kit_watch {
     struct agent *agent;
-    uv_timer_t timer;
+    struct ticker ticker;
     int running;
-    void *owner;
-    void (*closed)(void *owner);
 };
 
 /* Of a container, as long as one init lives. */
@@ -236,25 +235,14 @@ struct kit_watch *kit_watch_start(struct agent *a)
     struct kit_watch *w = mem_new(struct kit_watch);
 
     w->agent = a;
-    w->timer.data = w;
-    uv_timer_init(a->loop, &w->timer);
-    uv_timer_start(&w->timer, on_timer, PERIOD_MS, PERIOD_MS);
+    ticker_init(&w->ticker, a->loop, w);
+    uv_timer_start(&w->ticker.timer, on_timer, PERIOD_MS, PERIOD_MS);
     return w;
-}
-
-static void on_closed(uv_handle_t *h)
-{
-    struct kit_watch *w = h->data;
-
-    w->closed(w->owner);
-    free(w);
 }
 
 void kit_watch_close(struct kit_watch *w, void *owner, void (*closed)(void *owner))
 {
-    w->owner = owner;
-    w->closed = closed;
-    uv_close((uv_handle_t *)&w->timer, on_closed);
+    ticker_close(&w->ticker, free, owner, closed);
 }
 
 /* The state of a unit in a list of look_units(); NULL when it is not there. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/storage/expiry.h"
+#include "agent/ticker.h"
 
 #include "agent/containers/share.h"
 #include "agent/images/set.h"
@@ -10,9 +11,7 @@ enum { PERIOD_MS = 60000 };
 
 struct expiry {
     struct agent *agent;
-    uv_timer_t timer;
-    void *owner;
-    void (*closed)(void *owner);
+    struct ticker ticker;
 };
 
 static struct snapshot *expired(const struct container *c, int64_t now)
@@ -48,23 +47,12 @@ struct expiry *expiry_start(struct agent *a)
     struct expiry *x = mem_new(struct expiry);
 
     x->agent = a;
-    x->timer.data = x;
-    uv_timer_init(a->loop, &x->timer);
-    uv_timer_start(&x->timer, on_timer, PERIOD_MS, PERIOD_MS);
+    ticker_init(&x->ticker, a->loop, x);
+    uv_timer_start(&x->ticker.timer, on_timer, PERIOD_MS, PERIOD_MS);
     return x;
-}
-
-static void on_closed(uv_handle_t *h)
-{
-    struct expiry *x = h->data;
-
-    x->closed(x->owner);
-    free(x);
 }
 
 void expiry_close(struct expiry *x, void *owner, void (*closed)(void *owner))
 {
-    x->owner = owner;
-    x->closed = closed;
-    uv_close((uv_handle_t *)&x->timer, on_closed);
+    ticker_close(&x->ticker, free, owner, closed);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/storage/reclaim.h"
+#include "agent/ticker.h"
 
 #include "agent/storage/space.h"
 #include "base/log.h"
@@ -10,9 +11,7 @@
 
 struct reclaim {
     struct agent *agent;
-    uv_timer_t timer;
-    void *owner;
-    void (*closed)(void *owner);
+    struct ticker ticker;
     int64_t waiting; /* subvolumes and things in the trash, as last seen */
     bool working, failed;
 };
@@ -21,8 +20,8 @@ static void on_timer(uv_timer_t *timer);
 
 static void soon(struct reclaim *r)
 {
-    if (!r->working && !r->agent->stopping && !uv_is_active((uv_handle_t *)&r->timer))
-        uv_timer_start(&r->timer, on_timer, PERIOD_MS, 0);
+    if (!r->working && !r->agent->stopping && !uv_is_active((uv_handle_t *)&r->ticker.timer))
+        uv_timer_start(&r->ticker.timer, on_timer, PERIOD_MS, 0);
 }
 
 static void on_done(void *owner, struct err *e, json_t *result)
@@ -76,23 +75,12 @@ struct reclaim *reclaim_start(struct agent *a)
     struct reclaim *r = mem_new(struct reclaim);
 
     r->agent = a;
-    r->timer.data = r;
-    uv_timer_init(a->loop, &r->timer);
+    ticker_init(&r->ticker, a->loop, r);
     soon(r);
     return r;
 }
 
-static void on_closed(uv_handle_t *h)
-{
-    struct reclaim *r = h->data;
-
-    r->closed(r->owner);
-    free(r);
-}
-
 void reclaim_close(struct reclaim *r, void *owner, void (*closed)(void *owner))
 {
-    r->owner = owner;
-    r->closed = closed;
-    uv_close((uv_handle_t *)&r->timer, on_closed);
+    ticker_close(&r->ticker, free, owner, closed);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/storage/scrub.h"
+#include "agent/ticker.h"
 
 #include "agent/events/event.h"
 #include "agent/stats/usage.h"
@@ -44,9 +45,7 @@ static JSON_TABLE(record_table, "scrub", record_fields);
 
 struct scrub {
     struct agent *agent;
-    uv_timer_t timer;
-    void *owner;
-    void (*closed)(void *owner);
+    struct ticker ticker;
     struct scrub_record record;
     bool working;  /* a job is under way */
     bool stale;    /* the same, of a scrub that was cancelled: its result is nobody's */
@@ -129,13 +128,13 @@ static void on_part(void *owner, struct err *e, json_t *result)
         err_free(e);
         json_decref(result);
         if (!s->agent->stopping)
-            uv_timer_start(&s->timer, on_timer, BETWEEN_MS, 0);
+            uv_timer_start(&s->ticker.timer, on_timer, BETWEEN_MS, 0);
         return;
     }
     if (e && e->code == ERR_BUSY) { /* somebody's own, or a part that a killed noded has left: it ends */
         err_free(e);
         if (!s->agent->stopping)
-            uv_timer_start(&s->timer, on_timer, BUSY_MS, 0);
+            uv_timer_start(&s->ticker.timer, on_timer, BUSY_MS, 0);
         return;
     }
     if (e && !s->agent->stopping && r->state == SCRUB_RUNNING)
@@ -155,7 +154,7 @@ static void on_part(void *owner, struct err *e, json_t *result)
     err_free(e);
     json_decref(result);
     if (!s->agent->stopping)
-        uv_timer_start(&s->timer, on_timer, r->state == SCRUB_RUNNING ? BETWEEN_MS : LOOK_MS, 0);
+        uv_timer_start(&s->ticker.timer, on_timer, r->state == SCRUB_RUNNING ? BETWEEN_MS : LOOK_MS, 0);
 }
 
 static void part(struct scrub *s)
@@ -204,14 +203,13 @@ static void on_timer(uv_timer_t *timer)
     if (due(s))
         err_ignore(scrub_begin(s, NULL, NULL));
     else
-        uv_timer_start(&s->timer, on_timer, LOOK_MS, 0);
+        uv_timer_start(&s->ticker.timer, on_timer, LOOK_MS, 0);
 }
 
 void scrub_start(struct scrub *s)
 {
-    s->timer.data = s;
-    uv_timer_init(s->agent->loop, &s->timer);
-    uv_timer_start(&s->timer, on_timer, BETWEEN_MS, 0);
+    ticker_init(&s->ticker, s->agent->loop, s);
+    uv_timer_start(&s->ticker.timer, on_timer, BETWEEN_MS, 0);
     if (!s->recorded) /* the first one is due by this time, over restarts */
         record(s, NULL, NULL, NULL);
 }
@@ -228,7 +226,7 @@ struct err *scrub_begin(struct scrub *s, void *owner, agent_done_fn *done)
     str_set(&r->problem, NULL);
     record(s, NULL, owner, done);
     if (!s->working) /* a part of one that was cancelled */
-        uv_timer_start(&s->timer, on_timer, 0, 0);
+        uv_timer_start(&s->ticker.timer, on_timer, 0, 0);
     return NULL;
 }
 
@@ -261,16 +259,7 @@ json_t *scrub_json(const struct scrub *s)
                      (json_int_t)r->errors, "corrected", (json_int_t)r->corrected, "problem", r->problem);
 }
 
-static void on_closed(uv_handle_t *h)
-{
-    struct scrub *s = h->data;
-
-    s->closed(s->owner);
-}
-
 void scrub_close(struct scrub *s, void *owner, void (*closed)(void *owner))
 {
-    s->owner = owner;
-    s->closed = closed;
-    uv_close((uv_handle_t *)&s->timer, on_closed);
+    ticker_close(&s->ticker, NULL, owner, closed);
 }

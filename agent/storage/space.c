@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/storage/space.h"
+#include "agent/ticker.h"
 
 #include <sys/statvfs.h>
 
@@ -15,9 +16,7 @@ static const char *const words[] = {[SPACE_OK] = "ok", [SPACE_LOW] = "low", [SPA
 
 struct space {
     struct agent *agent;
-    uv_timer_t timer;
-    void *owner;
-    void (*closed)(void *owner);
+    struct ticker ticker;
     enum space_state state;
 };
 
@@ -123,23 +122,12 @@ struct space *space_start(struct agent *a)
     struct space *s = mem_new(struct space);
 
     s->agent = a;
-    s->timer.data = s;
-    uv_timer_init(a->loop, &s->timer);
-    uv_timer_start(&s->timer, on_timer, 0, PERIOD_MS);
+    ticker_init(&s->ticker, a->loop, s);
+    uv_timer_start(&s->ticker.timer, on_timer, 0, PERIOD_MS);
     return s;
-}
-
-static void on_closed(uv_handle_t *h)
-{
-    struct space *s = h->data;
-
-    s->closed(s->owner);
-    free(s);
 }
 
 void space_close(struct space *s, void *owner, void (*closed)(void *owner))
 {
-    s->owner = owner;
-    s->closed = closed;
-    uv_close((uv_handle_t *)&s->timer, on_closed);
+    ticker_close(&s->ticker, free, owner, closed);
 }

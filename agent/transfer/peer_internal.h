@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What peer.c and api_peer.c share. */
+/* What peer.c and api/peer.c share. */
 #pragma once
 
 #include "agent/transfer/peer.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What warm.c, which keeps the pools, and warm_report.c, which shows them, share. Loop thread only. */
+/* What warm.c, which keeps the pools, and report.c, which shows them, share. Loop thread only. */
 #pragma once
 
+#include "agent/ticker.h"
 #include "agent/warm/warm.h"
 
 enum { WARM_REASON_SIZE = 200 };
@@ -17,12 +18,10 @@ struct warm_pool {
 
 struct warm {
     struct agent *agent;
-    uv_timer_t timer;
+    struct ticker ticker;
     struct warm_pool *pools;
     size_t count;
     const char *waits; /* why none is made now; NULL: none is needed, or one is on its way */
-    void *owner;
-    void (*closed)(void *owner);
 };
 
 /* NULL: no pool wants such a container. */

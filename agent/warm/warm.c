@@ -381,20 +381,19 @@ struct warm *warm_start(struct agent *a)
     struct warm *w = mem_new(struct warm);
 
     w->agent = a;
-    w->timer.data = w;
     for (char **p = a->config->warm_pools; p && *p; p++) {
         w->pools = mem_grow(w->pools, w->count + 1, sizeof(*w->pools));
         w->pools[w->count] = (struct warm_pool){0};
         err_ignore(config_warm(*p, &w->pools[w->count++].want)); /* checked when it was read */
     }
-    uv_timer_init(a->loop, &w->timer);
-    uv_timer_start(&w->timer, on_timer, PERIOD_MS, PERIOD_MS);
+    ticker_init(&w->ticker, a->loop, w);
+    uv_timer_start(&w->ticker.timer, on_timer, PERIOD_MS, PERIOD_MS);
     return w;
 }
 
-static void on_closed(uv_handle_t *h)
+static void warm_free(void *part)
 {
-    struct warm *w = h->data;
+    struct warm *w = part;
 
     for (size_t i = 0; i < w->count; i++) {
         free(w->pools[i].want.image);
@@ -402,13 +401,10 @@ static void on_closed(uv_handle_t *h)
     }
     free(w->pools);
     w->agent->warm = NULL;
-    w->closed(w->owner);
     free(w);
 }
 
 void warm_close(struct warm *w, void *owner, void (*closed)(void *owner))
 {
-    w->owner = owner;
-    w->closed = closed;
-    uv_close((uv_handle_t *)&w->timer, on_closed);
+    ticker_close(&w->ticker, warm_free, owner, closed);
 }
