@@ -58,13 +58,13 @@ def test_wrong_states(node, box):
 
 
 def test_an_operation_is_cut_when_its_time_is_over(node, box):
-    """The host takes three seconds for a start; the client gives it one."""
+    """The host takes six seconds for a start; the client gives it one."""
     assert node.op(box["id"], "force-stop").status == 200
-    node.restart(failpoint="start.before=sleep:3000")
+    node.restart(failpoint="start.before=sleep:6000")
     begun = time.monotonic()
     r = node.op(box["id"], "start", {"timeout": 1})
     assert r.status == 504 and r.json["code"] == "CONTAINER_HOST_TIMEOUT", r
-    assert 0.9 < time.monotonic() - begun < 2.5 and is_refusal(r, box, "start", "stopped")
+    assert 0.9 < time.monotonic() - begun < 5 and is_refusal(r, box, "start", "stopped")
     node.restart()
     node.assert_consistent()
     assert node.op(box["id"], "start", {"timeout": 30}).status == 200
@@ -79,7 +79,7 @@ def test_the_bound_of_a_stop_is_its_patience(node, box):
     begun = time.monotonic()
     r = node.op(box["id"], "stop", {"timeout": 1})
     assert r.status == 200 and r.data["status"] == "stopped", r
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - begun < 10
 
 
 def test_while_an_operation_runs(node, box):
@@ -120,7 +120,7 @@ def test_an_operation_id_is_not_shared(node, box):
 
 def test_a_repeated_failure_and_a_crash(node, box):
     assert node.op(box["id"], "force-stop").status == 200
-    node.restart(failpoint="start.before=sleep:3000")
+    node.restart(failpoint="start.before=sleep:6000")
     first = node.op(box["id"], "start", {"timeout": 1, "operation_id": "c" * 32})
     again = node.op(box["id"], "start", {"timeout": 1, "operation_id": "c" * 32})
     assert first.status == again.status == 504 and first.json == again.json

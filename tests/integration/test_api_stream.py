@@ -130,7 +130,7 @@ def test_a_slow_reader_is_told_and_misses_nothing(node, box):
         rules(node, box, 400)
         last = reading.result(30)
     begun = time.monotonic()
-    assert node.get("/healthz").status == 200 and time.monotonic() - begun < 1
+    assert node.get("/healthz").status == 200 and time.monotonic() - begun < 5
     assert "lagged" not in [e["event"] for e in last]
     found = s.until(lambda e: e["data"].get("payload", {}).get("rule", {}).get("destination_port") == "1399")
     lagged = [e for e in found if e["event"] == "lagged"]
