@@ -11,7 +11,6 @@
 
 #include "base/fd.h"
 #include "base/frame.h"
-#include "base/log.h"
 #include "base/spawn.h"
 #include "base/str.h"
 

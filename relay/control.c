@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include "base/frame.h"
-#include "base/log.h"
 #include "relay/relay.h"
 
 enum { BACKLOG = 8, COMMAND_MAX = 1024 };

@@ -76,25 +76,33 @@ json_t *snapshot_to_json(const struct snapshot *s);
 
 /* Checks shared by create, copy and update. */
 bool api_is_container_name(const char *name);
-MUST_USE struct err *api_check_new(const struct agent *a, const char *project_id, const char *name,
-                                   const char *ssh_key);
 MUST_USE struct err *api_check_env_key(const char *key);
 MUST_USE struct err *api_check_environment(const char *field, const json_t *environment);
 /* A colour of 3 or 6 hex digits becomes "#" and upper case; NULL stays NULL. */
 MUST_USE struct err *api_check_color(const char *field, char **color);
 MUST_USE struct err *api_check_realms(const char *field, const json_t *realms);
+MUST_USE struct err *api_check_comment(const char *field, const char *comment);
+/* kvm and dev_kvm of a body: this node has no KVM to give. */
+MUST_USE struct err *api_check_kvm(const json_t *body, bool kvm, bool dev_kvm);
+
+/* What create and copy share (new.c). The name of a new container: "rand" becomes NULL, the node chooses one then. */
+MUST_USE struct err *api_check_new_name(char **name);
+/* A server that is named is this one. */
+MUST_USE struct err *api_check_server(const struct agent *a, const char *field, const char *id);
+/* No other container has the name, or the key. */
+MUST_USE struct err *api_check_new(const struct agent *a, const char *project_id, const char *name,
+                                   const char *ssh_key);
 /* A fresh container in the registry with slot, machine id and host name set; the caller fills in the rest first. */
 MUST_USE struct err *api_new_container(struct agent *a, const char *id, const char *project_id, const char *name,
                                        struct container **ret);
+/* Starts op, which makes a container; answers at once with 201, or with ?wait=true when it is over. */
+void api_start_new(struct api_call *call, struct operation *op, struct store_tx *tx);
 
 /* A refusal in the shape of the six operations' replies. */
 void container_operation_refuse(struct api_call *call, struct err *e);
 
 /* ERR_ELSEWHERE for the paths that only a control plane serves; NULL for all others. */
 MUST_USE struct err *api_elsewhere(const char *path);
-/* kvm and dev_kvm of a body: this node has no KVM to give. */
-MUST_USE struct err *api_check_kvm(const json_t *body, bool kvm, bool dev_kvm);
-MUST_USE struct err *api_check_comment(const char *field, const char *comment);
 
 api_handler_fn containers_list, containers_list_project, container_create, container_get, container_update,
     container_delete;

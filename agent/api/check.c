@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Input rules that several routes share, and the making of a container's record. */
+/* Input rules that several routes share. */
 #include <ctype.h>
 
 #include "agent/api/api.h"
-#include "agent/storage/space.h"
-#include "base/clock.h"
-#include "base/id.h"
 #include "base/str.h"
 
 static const char name_chars[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
@@ -82,69 +79,5 @@ struct err *api_check_comment(const char *field, const char *comment)
     for (const char *p = comment; p && *p; p++)
         if (iscntrl((unsigned char)*p) && !strchr("\t\r\n", *p))
             return err_field(field, "must not have control characters");
-    return NULL;
-}
-
-struct err *api_check_new(const struct agent *a, const char *project_id, const char *name, const char *ssh_key)
-{
-    if (agent_find_by_name(a, project_id, name))
-        return err_reason(err_new(ERR_CONFLICT, "Container name already in use within the project"),
-                          "CONTAINER_NAME_IN_USE");
-    if (agent_find_by_ssh_key(a, ssh_key))
-        return err_reason(err_new(ERR_CONFLICT, "SSH public key already in use"), "SSH_PUBLIC_KEY_IN_USE");
-    return NULL;
-}
-
-/* One DNS label of a container name: lower case, '-' for '_', no '-' at the ends. */
-static char *hostname_of(const char *name)
-{
-    char label[64];
-    size_t n = 0;
-
-    for (const char *p = name; *p && n < sizeof(label) - 1; p++) {
-        char c = *p == '_' ? '-' : (char)tolower((unsigned char)*p);
-
-        if (c != '-' || n > 0)
-            label[n++] = c;
-    }
-    while (n > 0 && label[n - 1] == '-')
-        n--;
-    label[n] = '\0';
-    return str_dup(n ? label : "container");
-}
-
-struct err *api_new_container(struct agent *a, const char *id, const char *project_id, const char *name,
-                              struct container **ret)
-{
-    auto_(container_free) struct container *c = container_new();
-    struct container_record *r = &c->record;
-    char minted[ID_OPERATION_LEN + 1];
-    struct err *e = space_check(a);
-
-    if (!e && id && agent_find_any(a, id))
-        e = err_reason(err_new(ERR_CONFLICT, "id: there is a container with this id"), "RESOURCE_IN_USE");
-    if (!e)
-        e = agent_free_slot(a, &r->slot);
-    if (e)
-        return e;
-    id_object(minted);
-    r->id = str_dup(id ? id : minted);
-    id_operation(minted);
-    r->machine_id = str_dup(minted);
-    r->project_id = str_dup(project_id);
-    r->name = name ? str_dup(name) : str_fmt("container-%.8s", r->id + 16);
-    while (!name && agent_find_by_name(a, project_id, r->name)) {
-        id_object(minted);
-        free(r->name);
-        r->name = str_fmt("container-%.8s", minted);
-    }
-    r->hostname = hostname_of(r->name);
-    r->environment = json_object();
-    r->realm_ids = json_array();
-    r->kits = json_array();
-    r->created_at = r->updated_at = clock_wall_ms();
-    r->wanted_running = true;
-    c->link_down = true; /* until net_up */
-    *ret = steal(&c);
     return NULL;
 }

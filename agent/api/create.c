@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Create and copy. A create that names an id is idempotent: the same body again gives the container that is there. */
+/* A create that names an id is idempotent: the same body again gives the container that is there. */
 #include <ctype.h>
 
 #include "agent/api/api.h"
@@ -8,11 +8,7 @@
 #include "agent/images/base.h"
 #include "agent/images/look.h"
 #include "agent/images/task.h"
-#include "agent/kits/kits.h"
-#include "agent/network/egress.h"
-#include "agent/transfer/peer.h"
 #include "agent/warm/warm.h"
-#include "base/clock.h"
 #include "base/str.h"
 #include "images/image.h"
 
@@ -47,46 +43,6 @@ static const struct json_field create_fields[] = {
 /* The platform's schema allows further fields. */
 static JSON_TABLE(create_table, NULL, create_fields, .open = true);
 
-struct copy_body {
-    char *id, *target_project_id, *target_server_id, *name, *ssh_public_key, *source_snapshot;
-    bool copy_firewall_rules, copy_network_rules, kvm, dev_kvm;
-};
-static const struct json_field copy_fields[] = {
-    F_STRING(struct copy_body, id, .nullable = true, .valid = str_is_object_id,
-             .rule = "must be 24 lower case hex digits"),
-    F_STRING(struct copy_body, target_project_id, .required = true, .valid = str_is_object_id,
-             .rule = "must be 24 lower case hex digits"),
-    F_STRING(struct copy_body, target_server_id, .nullable = true),
-    F_STRING(struct copy_body, name, .nullable = true),
-    F_STRING(struct copy_body, ssh_public_key, .nullable = true),
-    F_STRING(struct copy_body, source_snapshot, .nullable = true),
-    F_BOOL(struct copy_body, copy_firewall_rules),
-    F_BOOL(struct copy_body, copy_network_rules),
-    F_BOOL(struct copy_body, kvm),
-    F_BOOL(struct copy_body, dev_kvm),
-};
-static JSON_TABLE(copy_table, NULL, copy_fields, .open = true);
-
-static struct err *check_name(char **name)
-{
-    if (!*name || str_eq(*name, "rand")) {
-        str_set(name, NULL);
-        return NULL;
-    }
-    if (!api_is_container_name(*name))
-        return err_reason(err_field("name", "must be 3..100 letters, digits, '-' and '_'"), "INVALID_CONTAINER_NAME");
-    return NULL;
-}
-
-static struct err *check_server(const struct agent *a, const char *field, const char *id)
-{
-    if (!id || str_eq(id, a->node_id) || str_eq(id, "self"))
-        return NULL;
-    return err_reason(
-        err_new(ERR_NOT_FOUND, "%s: this node is server %s and has no other of that id", field, a->node_id),
-        "RESOURCE_NOT_FOUND");
-}
-
 static struct err *check_image(const struct agent *a, char **image)
 {
     char *canonical = image_name_canonical(str_empty(*image) ? a->config->default_image : *image);
@@ -103,7 +59,7 @@ static struct err *check_image(const struct agent *a, char **image)
 
 static struct err *check_create(const struct agent *a, const json_t *body, struct create_body *b)
 {
-    struct err *e = check_name(&b->name);
+    struct err *e = api_check_new_name(&b->name);
 
     if (!e)
         e = api_check_color("color", &b->color);
@@ -121,49 +77,8 @@ static struct err *check_create(const struct agent *a, const json_t *body, struc
         e = err_reason(err_new(ERR_FORBIDDEN, "prespawn: only the system makes spare containers"),
                        "INSUFFICIENT_PERMISSIONS");
     if (!e)
-        e = check_server(a, "server_id", b->server_id);
+        e = api_check_server(a, "server_id", b->server_id);
     return e ? e : check_image(a, &b->container_image);
-}
-
-static void accepted(struct operation *op)
-{
-    json_t *j = container_to_json(op->agent, op->container);
-
-    if (op->kind == &op_copy) {
-        json_object_set(j, "copy_firewall_rules", json_object_get(op->args, "copy_firewall_rules"));
-        json_object_set(j, "copy_network_rules", json_object_get(op->args, "copy_network_rules"));
-    }
-
-    json_object_set_new(j, "operation_id", json_string(op->id));
-    reply_ok(op->req, 201,
-             op->kind == &op_copy ? "Container copy initiated successfully" : "Container created successfully", j);
-    op->req = NULL;
-}
-
-static void finished(struct operation *op, struct err *e)
-{
-    claim_over(op);
-    if (!op->req) {
-        err_free(e); /* the client has its answer; the log and the status log have the error */
-        return;
-    }
-    if (!e) {
-        accepted(op);
-        return;
-    }
-    if (op->stage < 0 && op->kind != &op_copy)
-        e = err_reason(err_recode(e, ERR_INTERNAL), "CONTAINER_CREATE_DISPATCH_FAILED"); /* nothing of it is recorded */
-    reply_host_err(op->req, e);
-}
-
-/* Answers at once with 201, or with ?wait=true when the operation is over. */
-static void start_async(struct api_call *call, struct operation *op, struct store_tx *tx)
-{
-    project_record(call->agent, op->container->record.project_id, tx);
-    op->req = call->req;
-    op->accepted = query_true(call, "wait") ? NULL : accepted;
-    op->done = finished;
-    operation_start(op, tx);
 }
 
 /* The container that an earlier create with the same id made; a different request is a conflict. */
@@ -250,123 +165,9 @@ void container_create(struct api_call *call)
         c->record.request = json_incref(call->body);
         c->record.status = CONTAINER_CREATING;
         tx = store_tx_new();
-        start_async(call, begin(a, c, &b, tx), tx);
+        api_start_new(call, begin(a, c, &b, tx), tx);
     }
     json_table_clear(&create_table, &b);
     if (e)
         reply_err(call->req, e);
-}
-
-static bool is_remote(const struct api_call *call, const struct copy_body *b)
-{
-    return b->target_server_id && !str_eq(b->target_server_id, call->agent->node_id) &&
-           peer_known(call->agent, b->target_server_id);
-}
-
-static struct err *check_copy(const struct api_call *call, struct copy_body *b)
-{
-    const struct container *source = call->container;
-    struct err *e = check_name(&b->name);
-
-    if (!e && b->id && agent_find(call->agent, b->id))
-        e = err_reason(err_new(ERR_CONFLICT, "id: there is a container with this id"), "RESOURCE_IN_USE");
-    if (!e && b->ssh_public_key)
-        e = ssh_key_check("ssh_public_key", b->ssh_public_key);
-    if (!e)
-        e = api_check_kvm(call->body, b->kvm, b->dev_kvm);
-    if (!e && !is_remote(call, b))
-        e = check_server(call->agent, "target_server_id", b->target_server_id);
-    if (!e && b->source_snapshot && !container_find_snapshot(source, b->source_snapshot))
-        e = err_reason(
-            err_new(ERR_NOT_FOUND, "source_snapshot: the container has no snapshot '%.100s'", b->source_snapshot),
-            "RESOURCE_NOT_FOUND");
-    if (!e && (source->record.status == CONTAINER_CREATING || source->record.status == CONTAINER_COPYING ||
-               source->record.status == CONTAINER_DELETING || source->record.status == CONTAINER_FAILED))
-        e = err_reason(err_new(ERR_CONFLICT, "The source is %s", container_status_word(source)),
-                       "OPERATION_STATE_CONFLICT");
-    if (!e && source->op)
-        e = operation_check_free(source, "copy");
-    if (e || is_remote(call, b))
-        return e; /* the rest is the other node's */
-    e = project_check_enter(call->agent, "target_project_id", b->target_project_id);
-    if (!e && b->name)
-        e = api_check_new(call->agent, b->target_project_id, b->name, NULL);
-    return e ? e : api_check_new(call->agent, b->target_project_id, "", b->ssh_public_key);
-}
-
-static void copy_record(const struct container *source, struct container *c, struct copy_body *b)
-{
-    const struct container_record *from = &source->record;
-    struct container_record *to = &c->record;
-
-    to->color = str_dup(from->color);
-    to->image = str_dup(from->image);
-    to->image_fingerprint = str_dup(from->image_fingerprint);
-    to->base = from->base;
-    to->comment = str_dup(from->comment);
-    to->ssh_public_key = steal(&b->ssh_public_key);
-    to->source_container_id = str_dup(from->id);
-    to->ai = from->ai;
-    to->hoody_kit = from->hoody_kit;
-    to->dev_kit = from->dev_kit;
-    to->autostart = from->autostart;
-    to->ramdisk = from->ramdisk;
-    if (str_eq(to->project_id, from->project_id))
-        to->ramdisk_scope = from->ramdisk_scope;
-    json_object_update(to->environment, from->environment);
-    json_array_extend(to->realm_ids, from->realm_ids);
-    json_array_extend(to->kits, from->kits);
-    to->status = CONTAINER_COPYING;
-    guest_new(c);
-    if (b->copy_firewall_rules) {
-        ruleset_unref(c->rules);
-        c->rules = ruleset_ref(source->rules);
-    }
-}
-
-void container_copy(struct api_call *call)
-{
-    struct container *source = call->container, *c = NULL;
-    struct agent *a = call->agent;
-    struct copy_body b = {0};
-    struct operation *op;
-    struct store_tx *tx;
-    struct err *e = json_table_load(&copy_table, call->body, &b, NULL);
-
-    if (!e)
-        e = check_copy(call, &b);
-    if (!e && is_remote(call, &b)) {
-        peer_copy_to(call, b.target_server_id,
-                     b.source_snapshot ? container_find_snapshot(source, b.source_snapshot)->name : NULL);
-        json_table_clear(&copy_table, &b);
-        return;
-    }
-    if (!e)
-        e = api_new_container(a, b.id, b.target_project_id, b.name, &c);
-    if (e) {
-        json_table_clear(&copy_table, &b);
-        reply_err(call->req, e);
-        return;
-    }
-    copy_record(source, c, &b);
-    agent_add(a, c);
-    op = operation_new(a, &op_copy, c,
-                       json_pack("{s:s, s:b, s:b}", "source", source->record.id, "copy_firewall_rules",
-                                 b.copy_firewall_rules, "copy_network_rules", b.copy_network_rules),
-                       "user");
-    if (b.source_snapshot)
-        json_object_set_new(op->args, "snapshot",
-                            json_string(container_find_snapshot(source, b.source_snapshot)->name));
-    op->source = source;
-    tx = store_tx_new();
-    record_put(tx, c); /* before what refers to it */
-    if (b.copy_firewall_rules)
-        record_put_rules(tx, c, c->rules);
-    if (b.copy_network_rules && source->egress) {
-        c->egress = egress_copy(source->egress);
-        egress_put(tx, c);
-        egress_event(a, tx, c, "created");
-    }
-    json_table_clear(&copy_table, &b);
-    start_async(call, op, tx);
 }

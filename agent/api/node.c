@@ -10,7 +10,6 @@
 #include "agent/kits/kits.h"
 #include "agent/network/drift.h"
 #include "agent/transfer/peer.h"
-#include "base/clock.h"
 
 static json_t *counts(const struct agent *a)
 {

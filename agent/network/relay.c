@@ -10,7 +10,6 @@
 #include "agent/network/egress.h"
 #include "agent/network/relay_process.h"
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/str.h"
 
 enum {

@@ -4,7 +4,6 @@
 #include "agent/images/task.h"
 #include "agent/operations/steps.h"
 #include "agent/transfer/peer.h"
-#include "base/clock.h"
 #include "base/str.h"
 
 /* The copy's snapshots were copied with it; their rows follow the disk. */
