@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from netlab import ask, outcome, udp_outcome
+from netlab import ask, opens, outcome, refuses, udp_opens
 from test_netfilter import HOST4, HOST6, KIT, V4, V6, WORLD4, WORLD6, clean, container, lab, rule  # noqa: F401
 
 TCP, UDP = ["tcp", 8000, 80], ["udp", 5300, 53]
@@ -27,8 +27,8 @@ def test_client_address_is_kept(forwarded):
     lab = forwarded
     assert ask(lab.world, HOST4, 8000, WORLD4) == WORLD4
     assert ask(lab.world, HOST6, 8000, WORLD6) == WORLD6
-    assert udp_outcome(lab.world, HOST4, 5300) == "open" and udp_outcome(lab.world, HOST6, 5300) == "open"
-    assert outcome(lab.world, HOST4, 8001) == "refused"  # the host's own
+    assert udp_opens(lab.world, HOST4, 5300) and udp_opens(lab.world, HOST6, 5300)
+    assert refuses(lab.world, HOST4, 8001)  # the host's own
 
 
 def test_it_is_listed(forwarded):
@@ -45,16 +45,16 @@ def test_between_containers(forwarded):
     assert ask(lab.c2, HOST6, 8000) == V6.format(2)
     assert outcome(lab.c2, V4.format(1), 80) == "silent"
     assert ask(lab.c1, HOST4, 8000) == HOST4  # its own address would look forged to it
-    assert outcome(lab.c1, HOST6, 8000) == "open"
+    assert opens(lab.c1, HOST6, 8000)
 
 
 def test_ingress_rules_apply(forwarded):
     lab = forwarded
     lab.drive("set", **container(1, forwards=[TCP], ingress=[
         rule("allow", source=WORLD4, destination_port="80"), rule("reject")]))
-    assert outcome(lab.world, HOST4, 8000, WORLD4) == "open"
-    assert outcome(lab.world, HOST4, 8000, "198.51.100.8") == "refused"
-    assert outcome(lab.c2, HOST4, 8000) == "refused"
+    assert opens(lab.world, HOST4, 8000, WORLD4)
+    assert refuses(lab.world, HOST4, 8000, "198.51.100.8")
+    assert refuses(lab.c2, HOST4, 8000)
 
 
 def test_kit_ports_and_confinement_win(forwarded):
@@ -79,17 +79,17 @@ def test_change_and_removal(forwarded):
             s.sendall(b"?")
             s.recv(100)
     lab.serve(lab.c1, "0.0.0.0", 81)
-    assert outcome(lab.world, HOST4, 8000) == "open"
-    assert udp_outcome(lab.world, HOST4, 5300) == "open"
+    assert opens(lab.world, HOST4, 8000)
+    assert udp_opens(lab.world, HOST4, 5300)
     lab.drive("set", **container(1))
-    assert outcome(lab.world, HOST4, 8000) == "refused"
+    assert refuses(lab.world, HOST4, 8000)
     assert "8000" not in elements(lab, "forward4") + elements(lab, "forward6")
 
 
 def test_it_goes_with_the_container(forwarded):
     lab = forwarded
     lab.drive("remove", slot=1)
-    assert outcome(lab.world, HOST4, 8000) == "refused"
+    assert refuses(lab.world, HOST4, 8000)
     lab.drive("set", **container(2, forwards=[TCP]))
     lab.serve(lab.c2, "0.0.0.0", 80)
     assert ask(lab.world, HOST4, 8000) == WORLD4

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from netlab import lists_of, outcome
+from netlab import lists_of, opens, outcome
 from test_netfilter import V4, WORLD4, clean, container, lab, rule  # noqa: F401, the fixtures
 from world import wait_for
 
@@ -48,7 +48,7 @@ def test_chains_and_sets_stay(lab):
     assert objects(lab, "table", "chain", "set", "map") == before
     assert "policy drop" not in nft(lab, "list", "chain", "inet", TABLE, "routed")
     lab.serve(lab.c1, "0.0.0.0", 80)
-    assert outcome(lab.world, V4.format(1), 80) == "open"
+    assert opens(lab.world, V4.format(1), 80)
     lab.drive("sync", containers=three[:2])
     gone = set(before) - set(objects(lab, "table", "chain", "set", "map"))
     assert gone == {("chain", lists, "in_9"), ("chain", lists, "out_9")}
@@ -75,7 +75,7 @@ def test_a_table_that_sleeps_is_woken(lab):
     lab.drive("sync", containers=[closed, container(2)])
     for table in (TABLE, lists_of(1)):
         nft(lab, *f"add table inet {table} {{ flags dormant ; }}".split(" "))
-    assert outcome(lab.world, V4.format(1), 80) == "open"
+    assert opens(lab.world, V4.format(1), 80)
     lab.drive("sync", containers=[closed, container(2)])
     assert "dormant" not in nft(lab, "list", "ruleset")
     assert outcome(lab.world, V4.format(1), 80) == "silent"
@@ -101,7 +101,7 @@ def test_another_shape_is_replaced(lab, shape):
     lab.drive("sync", containers=wanted)
     assert set(objects(lab, "table", "chain", "set", "map")) == before
     assert outcome(lab.world, V4.format(1), 80) == "silent"
-    assert outcome(lab.world, V4.format(1), 81) == "open"
+    assert opens(lab.world, V4.format(1), 81)
 
 
 def test_a_stream_does_not_notice(lab):

@@ -21,6 +21,10 @@ import time
 CLONE_NEWNET = 0x40000000
 IP_TRANSPARENT, IP_BIND_ADDRESS_NO_PORT, IPV6_TRANSPARENT, SO_MARK = 19, 24, 75, 36
 
+# What shall not come is waited for so long; what shall come has all the time that a machine may need that stops for a
+# while: then the kernel sends a lost first packet again after a second.
+SILENCE, PATIENCE = 0.5, 60
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -59,7 +63,7 @@ class Space:
     def socket(self, address, kind=socket.SOCK_STREAM):
         with self.entered():
             s = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
-        s.settimeout(5)
+        s.settimeout(PATIENCE)
         return s
 
     def delete(self):
@@ -167,7 +171,7 @@ class Relay:
             if self.mark is not None:
                 back.setsockopt(socket.SOL_SOCKET, SO_MARK, self.mark)
             back.bind((peer[0], 0))
-            back.settimeout(2)
+            back.settimeout(10)  # not longer: its client may have gone, and the next test has another service
             back.connect(self.backend)
             client.sendall(back.recv(4096))
         except OSError as error:
@@ -183,7 +187,7 @@ class Relay:
         self.listener.close()
 
 
-def ask(space, address, port, source=None, mark=None, timeout=2.0):
+def ask(space, address, port, source=None, mark=None, timeout=PATIENCE):
     """What a TCP server answers first: the address it saw. Raises what connect raises."""
     with space.socket(address) as s:
         if mark is not None:
@@ -201,10 +205,10 @@ def ask(space, address, port, source=None, mark=None, timeout=2.0):
         return answer.decode().strip()
 
 
-def outcome(space, address, port, source=None, mark=None):
+def outcome(space, address, port, source=None, mark=None, timeout=SILENCE):
     """"open", "refused" or "silent"."""
     try:
-        ask(space, address, port, source, mark, timeout=0.5)
+        ask(space, address, port, source, mark, timeout)
         return "open"
     except ConnectionRefusedError:
         return "refused"
@@ -212,24 +216,42 @@ def outcome(space, address, port, source=None, mark=None):
         return "silent"
 
 
-def udp_outcome(space, address, port, source=None):
+def opens(*where, **how):
+    return outcome(*where, **how, timeout=PATIENCE) == "open"
+
+
+def refuses(*where, **how):
+    return outcome(*where, **how, timeout=PATIENCE) == "refused"
+
+
+def udp_outcome(space, address, port, source=None, tries=1):
     with space.socket(address, socket.SOCK_DGRAM) as s:
         if source:
             s.bind((source, 0))
-        s.settimeout(0.5)
+        s.settimeout(SILENCE)
         s.connect((address, port))
-        s.send(b"?")
-        try:
-            s.recv(100)
-            return "open"
-        except ConnectionRefusedError:
-            return "refused"
-        except TimeoutError:
-            return "silent"
+        for _ in range(tries):
+            try:
+                s.send(b"?")
+                s.recv(100)
+                return "open"
+            except ConnectionRefusedError:
+                return "refused"
+            except TimeoutError:
+                pass
+        return "silent"
+
+
+def udp_opens(*where):
+    return udp_outcome(*where, tries=int(PATIENCE / SILENCE)) == "open"
+
+
+def udp_refuses(*where):
+    return udp_outcome(*where, tries=int(PATIENCE / SILENCE)) == "refused"
 
 
 def ping(space, address):
-    """One ICMP or ICMPv6 echo by a raw socket; True when it is answered."""
+    """One ICMP or ICMPv6 echo by a raw socket; True when it is answered soon."""
     six = ":" in address
     with space.entered():
         s = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_RAW,
@@ -241,7 +263,7 @@ def ping(space, address):
         request = request[:2] + struct.pack("!H", ~(total + (total >> 16)) & 0xffff) + body
     with s:
         s.sendto(request, (address, 0))
-        end = time.monotonic() + 0.5
+        end = time.monotonic() + SILENCE
         while (left := end - time.monotonic()) > 0:
             s.settimeout(left)
             try:
@@ -252,6 +274,11 @@ def ping(space, address):
             if answer[0] == (129 if six else 0) and answer[4:8] == body:
                 return True
     return False
+
+
+def pings(space, address):
+    """The same, with all the time that it takes."""
+    return any(ping(space, address) for _ in range(int(PATIENCE / SILENCE)))
 
 
 LISTS = 8  # tables with the chains of containers; a slot's is slot % LISTS
