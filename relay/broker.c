@@ -13,25 +13,6 @@
 
 enum { STREAM = 3 };
 
-static bool is_multicast(const struct sockaddr_storage *sa)
-{
-    const struct sockaddr_in *v4 = (const struct sockaddr_in *)sa;
-    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)sa;
-
-    if (sa->ss_family == AF_INET)
-        return ntohl(v4->sin_addr.s_addr) >> 28 == 0xe || v4->sin_addr.s_addr == INADDR_BROADCAST;
-    return IN6_IS_ADDR_MULTICAST(&v6->sin6_addr);
-}
-
-/* Without the option that comes after, a socket takes addresses of this host only. */
-static bool is_of_host(int fd, const struct sockaddr_storage *target)
-{
-    struct sockaddr_storage any_port = *target;
-
-    ((struct sockaddr_in *)&any_port)->sin_port = 0; /* same place in both families */
-    return bind(fd, (const struct sockaddr *)&any_port, address_len(target)) == 0 || errno != EADDRNOTAVAIL;
-}
-
 static int make(const struct broker_request *q, int *ret)
 {
     const int on = 1;
@@ -40,7 +21,7 @@ static int make(const struct broker_request *q, int *ret)
 
     if (fd < 0)
         return errno;
-    if (is_multicast(&q->target) || is_of_host(fd, &q->target))
+    if (!address_is_elsewhere((const struct sockaddr *)&q->target))
         return EACCES;
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
         setsockopt(fd, v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_TRANSPARENT : IPV6_TRANSPARENT, &on, sizeof(on)) < 0 ||

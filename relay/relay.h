@@ -59,6 +59,12 @@ bool address_is_client(const struct relay *r, const struct sockaddr_storage *sa)
 bool address_is_own(const struct relay *r, const struct sockaddr_storage *sa);         /* what we listen at */
 bool address_same(const struct sockaddr_storage *a, const struct sockaddr_storage *b); /* with the ports */
 socklen_t address_len(const struct sockaddr_storage *sa);
+/* One of another host, whether there is a way to it or not: no address of this host, no broadcast or multicast one. The
+ * kernel is asked: the source address that a connected socket gets does not tell (127.0.0.2 and the second address of
+ * an interface have another one), nor does it that an address can be bound (net.ipv4.ip_nonlocal_bind). */
+bool address_is_elsewhere(const struct sockaddr *sa);
+/* One that the relay may connect or send to: elsewhere, not link-local, in none of the forbidden networks. */
+bool address_is_allowed(const struct relay *r, const struct sockaddr *sa);
 
 /* tunnel.c */
 MUST_USE struct err *tunnels_start(struct relay *r);

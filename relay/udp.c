@@ -146,18 +146,14 @@ static void on_answer(uv_poll_t *poll, int status, int events)
     }
 }
 
-/* A socket to where the proxy wants datagrams; the proxy may say what it likes, but not name this host. */
+/* A socket to where the proxy wants datagrams. */
 static int connect_to(const struct sockaddr_storage *bound)
 {
-    struct sockaddr_storage here = {0};
-    socklen_t len = sizeof(here);
     autofd int fd = socket(bound->ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
-    if (fd < 0 || connect(fd, (const struct sockaddr *)bound, address_len(bound)) < 0 ||
-        getsockname(fd, (struct sockaddr *)&here, &len) < 0)
+    if (fd < 0 || connect(fd, (const struct sockaddr *)bound, address_len(bound)) < 0)
         return -1;
-    ((struct sockaddr_in *)&here)->sin_port = ((const struct sockaddr_in *)bound)->sin_port; /* same place in both */
-    return address_same(&here, bound) ? -1 : fd_steal(&fd);
+    return fd_steal(&fd);
 }
 
 static void on_opened(void *owner)

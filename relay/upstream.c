@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "relay/upstream.h"
 
-#include <arpa/inet.h>
 #include <stdio.h>
 
 #include "base/str.h"
@@ -295,22 +294,6 @@ void upstream_resume(struct upstream *u)
 
 /* --- getting there */
 
-/* What is connected to itself is this host: whoever chooses the proxy must not reach services here through us. */
-static bool is_own_address(const uv_tcp_t *tcp)
-{
-    struct sockaddr_storage here = {0}, there = {0};
-    int here_len = sizeof(here), there_len = sizeof(there);
-    const struct sockaddr_in *h4 = (const struct sockaddr_in *)&here, *t4 = (const struct sockaddr_in *)&there;
-    const struct sockaddr_in6 *h6 = (const struct sockaddr_in6 *)&here, *t6 = (const struct sockaddr_in6 *)&there;
-
-    if (uv_tcp_getsockname(tcp, (struct sockaddr *)&here, &here_len) != 0 ||
-        uv_tcp_getpeername(tcp, (struct sockaddr *)&there, &there_len) != 0)
-        return true;
-    if (here.ss_family == AF_INET)
-        return h4->sin_addr.s_addr == t4->sin_addr.s_addr;
-    return IN6_ARE_ADDR_EQUAL(&h6->sin6_addr, &t6->sin6_addr);
-}
-
 static void on_tcp_closed(uv_handle_t *h)
 {
     struct upstream *u = h->data;
@@ -320,26 +303,28 @@ static void on_tcp_closed(uv_handle_t *h)
     release(u);
 }
 
+/* On to the next address, if there is one. */
+static void not_connected(struct upstream *u, int status)
+{
+    char problem[128];
+
+    if (u->next) {
+        u->has_tcp = false;
+        uv_close((uv_handle_t *)&u->tcp, on_tcp_closed);
+        return;
+    }
+    snprintf(problem, sizeof(problem), "cannot connect to the proxy: %s", uv_strerror(status));
+    fail(u, UPSTREAM_DOWN, problem);
+}
+
 static void on_connected(uv_connect_t *req, int status)
 {
     struct upstream *u = req->data;
 
     if (u->closing || u->failed)
         return;
-    if (status < 0 && u->next) {
-        u->has_tcp = false;
-        uv_close((uv_handle_t *)&u->tcp, on_tcp_closed);
-        return;
-    }
     if (status < 0) {
-        char problem[128];
-
-        snprintf(problem, sizeof(problem), "cannot connect to the proxy: %s", uv_strerror(status));
-        fail(u, UPSTREAM_DOWN, problem);
-        return;
-    }
-    if (is_own_address(&u->tcp)) {
-        fail(u, UPSTREAM_DOWN, "the proxy's address is one of this host's own");
+        not_connected(u, status);
         return;
     }
     u->connected = true;
@@ -352,39 +337,13 @@ static void on_connected(uv_connect_t *req, int status)
     read_more(u);
 }
 
-/* network: "address/length", of either family. */
-static bool is_in(const struct sockaddr *sa, const char *network)
-{
-    const void *address = sa->sa_family == AF_INET ? (const void *)&((const struct sockaddr_in *)sa)->sin_addr
-                                                   : &((const struct sockaddr_in6 *)sa)->sin6_addr;
-    const char *slash = strchr(network, '/');
-    autofree char *text = slash ? strndup(network, (size_t)(slash - network)) : NULL;
-    uint8_t first[sizeof(struct in6_addr)];
-    int64_t bits;
-
-    if (!text || !str_to_i64(slash + 1, &bits) || inet_pton(sa->sa_family, text, first) != 1)
-        return false;
-    if (memcmp(address, first, (size_t)bits / 8) != 0)
-        return false;
-    return bits % 8 == 0 || !((((const uint8_t *)address)[bits / 8] ^ first[bits / 8]) >> (8 - bits % 8));
-}
-
-/* Link-local addresses are those of services for the host itself, such as a cloud's metadata. */
-static bool is_refused_address(const struct relay *r, const struct sockaddr *sa)
-{
-    const json_t *network;
-    size_t i;
-
-    json_array_foreach(r->settings.forbidden, i, network) if (is_in(sa, json_string_value(network))) return true;
-    return is_in(sa, "169.254.0.0/16") || is_in(sa, "fe80::/10");
-}
-
 static void try_next(struct upstream *u)
 {
     const struct addrinfo *at = u->next;
+    int rc;
 
     u->next = at->ai_next;
-    if (is_refused_address(u->relay, at->ai_addr)) {
+    if (!address_is_allowed(u->relay, at->ai_addr)) {
         fail(u, UPSTREAM_DOWN, "the proxy's address is one that relays do not connect to");
         return;
     }
@@ -392,8 +351,9 @@ static void try_next(struct upstream *u)
     u->tcp.data = u->connect.data = u;
     u->has_tcp = true;
     u->open_handles++;
-    if (uv_tcp_connect(&u->connect, &u->tcp, at->ai_addr, on_connected) != 0)
-        fail(u, UPSTREAM_DOWN, "cannot connect to the proxy");
+    rc = uv_tcp_connect(&u->connect, &u->tcp, at->ai_addr, on_connected);
+    if (rc != 0)
+        not_connected(u, rc);
 }
 
 static void on_looked_up(uv_getaddrinfo_t *req, int status, struct addrinfo *found)
@@ -455,5 +415,5 @@ bool upstream_bound(const struct upstream *u, struct sockaddr_storage *ret)
         *ret = proxy;
         ((struct sockaddr_in *)ret)->sin_port = port;
     }
-    return port != 0 && !is_refused_address(u->relay, (const struct sockaddr *)ret);
+    return port != 0 && address_is_allowed(u->relay, (const struct sockaddr *)ret);
 }

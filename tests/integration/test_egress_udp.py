@@ -11,7 +11,7 @@ from netlab import Server
 from test_egress import (EXIT4, EXIT6, HOST4, PROXY4, TARGET4, TARGET6, ask, box, certificate, configure, net,  # noqa: F401
                          node, path, proxies, relays, servers)
 from upstream import Eye
-from world import wait_for
+from world import run, wait_for
 
 PORT = 9000
 
@@ -139,7 +139,8 @@ def test_other_proxies_carry_none(node, box, path, proxies, echo, kind):  # noqa
 
 
 @pytest.mark.parametrize("bound", [("127.0.0.1", 9000), (HOST4, 9000), ("169.254.169.254", 9000), ("10.96.0.1", 9000),
-                                   ("fe80::1", 9000), ("::1", 9000), (PROXY4, 0)])
+                                   ("fe80::1", 9000), ("::1", 9000), (PROXY4, 0), ("127.0.0.53", 9000), ("::ffff:127.0.0.1", 9000),
+                                   ("::ffff:10.96.0.1", 9000), ("224.0.0.1", 9000), ("198.51.100.255", 9000)])
 def test_a_proxy_that_names_another_place(node, box, path, proxy, echo, bound):  # noqa: F811
     """Datagrams are not sent to the host itself, its surroundings or its containers."""
     proxy.bound = bound
@@ -148,6 +149,24 @@ def test_a_proxy_that_names_another_place(node, box, path, proxy, echo, bound): 
     assert talk(node, box, [(TARGET4, PORT)], wait=0.5) == [None]
     assert not [p for eye in eyes for p in eye.stop() if p[2] == 17]
     wait_for(lambda: udp(node, path)["carried"] is False, 8, what="the status")
+
+
+@pytest.fixture
+def any_bind():
+    """Hosts with addresses that move to and fro have it so."""
+    names = [f"net.{ip}.ip_nonlocal_bind" for ip in ("ipv4", "ipv6")]
+    for name in names:
+        run("sysctl", "-qw", f"{name}=1")
+    yield
+    for name in names:
+        run("sysctl", "-qw", f"{name}=0")
+
+
+def test_on_a_host_that_binds_any_address(node, box, path, proxy, echo, any_bind):  # noqa: F811
+    """What is the host's own is told apart all the same."""
+    configure(node, path, "socks5")
+    assert talk(node, box, [(TARGET4, PORT), (TARGET6, PORT)]) == [[EXIT4, TARGET4, PORT], [EXIT6, TARGET6, PORT]]
+    assert talk(node, box, [("198.51.100.255", PORT), ("224.0.0.9", PORT)], wait=0.5) == [None] * 2
 
 
 def test_a_proxy_that_means_itself(node, box, path, proxy, echo):  # noqa: F811
