@@ -190,9 +190,10 @@ static bool route_lost(const struct nf_watch *w, const struct nlmsghdr *h)
 
     if (table == NF_ROUTE_TABLE || (table > NF_PROXY_TABLE(0) && table <= NF_PROXY_TABLE(NET_SLOT_MAX)))
         return true;
+    /* A new one may stand in the place of ours; one that goes with its link is no loss. */
     return to && mnl_attr_get_payload_len(to) == (m->rtm_family == AF_INET ? 4 : 16) &&
            net_plan_slot_of_address(&w->plan, m->rtm_family, mnl_attr_get_payload(to)) &&
-           if_indextoname(nl_attr_u32(h, sizeof(*m), RTA_OIF), name);
+           (h->nlmsg_type == RTM_NEWROUTE || if_indextoname(nl_attr_u32(h, sizeof(*m), RTA_OIF), name));
 }
 
 static bool sysctl_wrong(const struct nf_watch *w, const struct nlmsghdr *h)
@@ -224,8 +225,10 @@ static bool see_route(const struct nf_watch *w, const struct nlmsghdr *h)
     case RTM_NEWROUTE:
     case RTM_DELROUTE:
         return route_lost(w, h);
+    case RTM_NEWNEIGH: /* by somebody, in the place of ours; what the kernel learns by itself is none of them */
     case RTM_DELNEIGH:
-        return slot_of_index(w, (uint32_t)((const struct ndmsg *)body)->ndm_ifindex) != 0;
+        return (h->nlmsg_type == RTM_DELNEIGH || h->nlmsg_pid) &&
+               slot_of_index(w, (uint32_t)((const struct ndmsg *)body)->ndm_ifindex) != 0;
     case RTM_DELRULE:
         return ((const struct fib_rule_hdr *)body)->table == NF_ROUTE_TABLE ||
                nl_attr_u32(h, sizeof(struct fib_rule_hdr), FRA_PRIORITY) == NF_PROXY_RULE_PRIORITY;

@@ -40,7 +40,7 @@ def calm(lab):
     lab.drive("changed", timeout_ms=100)
 
 
-def seen(lab, ms=1000):
+def seen(lab, ms=10000):
     got = lab.drive("changed", timeout_ms=ms)
     return [k for k in ("table", "host", "foreign") if got[k]], got["words"]
 
@@ -77,9 +77,13 @@ LINK = ["state up of nd1", "IPv6 gateway address of nd1", "IPv4 route of nd1", "
     ("ip route del 10.96.0.1/32", ["IPv4 route of nd1"]),
     ("ip -6 route del fd6e:6f64:6564::1/128", ["IPv6 route of nd1"]),
     ("ip route replace 10.96.0.1/32 dev lo", ["IPv4 route of nd1"]),
+    ("ip route replace blackhole 10.96.0.1/32", ["IPv4 route of nd1"]),
+    ("ip -6 route replace unreachable fd6e:6f64:6564::1/128", ["IPv6 route of nd1"]),
     ("ip addr del 169.254.1.1/32 dev nd1", ["IPv4 gateway address of nd1", "IPv4 route of nd1", "IPv4 neighbour entry of nd1"]),
     ("ip addr del fe80::1/64 dev nd1", ["IPv6 gateway address of nd1"]),
     ("ip neigh del 10.96.0.1 dev nd1", ["IPv4 neighbour entry of nd1"]),
+    ("ip neigh replace 10.96.0.1 lladdr 02:00:00:00:00:09 dev nd1 nud permanent", ["IPv4 neighbour entry of nd1"]),
+    ("ip -6 neigh replace fd6e:6f64:6564::1 dev nd1 nud failed", ["IPv6 neighbour entry of nd1"]),
     ("ip link set nd1 down", LINK),
     ("sysctl -qw net.ipv4.conf.nd1.rp_filter=0", ["IPv4 forwarding or rp_filter of nd1"]),
     ("sysctl -qw net.ipv6.conf.nd2.forwarding=0", ["IPv6 forwarding of nd2"]),

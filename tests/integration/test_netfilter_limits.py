@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from netlab import Drive, lists_of, outcome, ping, tables
+from netlab import PATIENCE, Drive, lists_of, opens, outcome, ping, tables
 from test_netfilter import HOST4, V4, V6, WORLD4, WORLD6, clean, container, lab, rule  # noqa: F401, the fixtures
 from world import BUILD, wait_for
 
@@ -53,7 +53,7 @@ def qdisc(lab, slot=1):
 
 @pytest.fixture(scope="module", autouse=True)
 def settled(lab):
-    wait_for(lambda: ping(lab.world, V6.format(1)) and ping(lab.c1, WORLD6), 10, what="IPv6")
+    wait_for(lambda: ping(lab.world, V6.format(1)) and ping(lab.c1, WORLD6), PATIENCE, what="IPv6")
 
 
 @pytest.mark.parametrize("mbit", [10, 100, 1000])
@@ -64,6 +64,14 @@ def test_what_it_sends(lab, mbit):
     assert 0.85 * mbit < got < 1.15 * mbit
     lab.drive("set", **container(1))
     assert rate_of(lab.c1, lab.world, WORLD4, 1.0) > 2 * mbit, "lifted"
+
+
+@pytest.mark.parametrize("mbit", [1, 40000, 100000])
+def test_a_limit_is_read_as_it_was_set(lab, mbit):
+    """Rates of more than 32 bits, too: else each look would find it wrong."""
+    limited = container(1, down=mbit * MBIT)
+    lab.drive("set", **limited)
+    assert lab.drive("repair", containers=[limited, container(2)]) == []
 
 
 @pytest.mark.parametrize("mbit", [10, 100, 1000])
@@ -103,12 +111,12 @@ def test_a_limit_holds_for_what_is_established(lab):
                 assert 2.7 < time.monotonic() - begun < 8
 
 
-def hold(stack, space, address, port, count):
-    """How many of them get through; they stay open."""
+def hold(stack, space, address, port, count, room):
+    """How many of them get through; they stay open. room: how many should."""
     passed = 0
-    for _ in range(count):
+    for i in range(count):
         s = stack.enter_context(space.socket(address))
-        s.settimeout(0.3)
+        s.settimeout(PATIENCE if i < room else 0.3)
         with contextlib.suppress(TimeoutError):
             s.connect((address, port))
             passed += bool(s.recv(10))
@@ -122,18 +130,18 @@ def test_connections(lab):
     limited = container(1, connections=5)
     lab.drive("set", **limited)
     with contextlib.ExitStack() as stack:
-        assert hold(stack, lab.c1, WORLD4, 80, 2) == 2
-        assert hold(stack, lab.world, V4.format(1), 80, 2) == 2
-        assert hold(stack, lab.c1, WORLD6, 80, 3) == 1, "both families, both directions"
-        assert outcome(lab.c2, WORLD4, 80) == "open", "only its own"
+        assert hold(stack, lab.c1, WORLD4, 80, 2, 2) == 2
+        assert hold(stack, lab.world, V4.format(1), 80, 2, 2) == 2
+        assert hold(stack, lab.c1, WORLD6, 80, 3, 1) == 1, "both families, both directions"
+        assert opens(lab.c2, WORLD4, 80), "only its own"
         lab.drive("set", **container(1, connections=5, ingress=[rule("allow")]))
         assert outcome(lab.c1, WORLD4, 80) == "silent", "a change of rules does not begin to count anew"
         lab.drive("set", **container(1, connections=7))
         assert 'conns_1' in lab.host.exec("nft", "list", "chain", "inet", lists_of(1), "in_1").stdout
-    wait_for(lambda: lab.host.exec("conntrack", "-F", check=False) and outcome(lab.c1, WORLD4, 80) == "open", 5, what="room")
+    wait_for(lambda: lab.host.exec("conntrack", "-F", check=False) and outcome(lab.c1, WORLD4, 80) == "open", PATIENCE, what="room")
     lab.drive("set", **container(1))
     with contextlib.ExitStack() as stack:
-        assert hold(stack, lab.c1, WORLD4, 80, 12) == 12, "lifted"
+        assert hold(stack, lab.c1, WORLD4, 80, 12, 12) == 12, "lifted"
     text = tables(lab.host)
     assert "conns_1" not in text and "up_1" not in text
 
@@ -167,12 +175,17 @@ def test_a_foreign_change_is_noticed(lab):
     assert not lab.drive("changed", timeout_ms=300)["host"], "our own changes"
     lab.host.exec("tc", "qdisc", "del", "dev", "nd1", "root")
     assert lab.drive("changed", timeout_ms=1000)["host"]
-    lab.drive("repair", table=False, containers=[limited, container(2)])
+    assert lab.drive("repair", table=False, containers=[limited, container(2)]) == ["nd1: limit of what it receives"]
     assert qdisc(lab) == "tbf"
     lab.host.exec("tc", "qdisc", "replace", "dev", "nd1", "root", "tbf", "rate", "1gbit", "burst", "1m", "latency", "50ms")
     assert lab.drive("changed", timeout_ms=1000)["host"]
-    lab.drive("repair", table=False, containers=[limited, container(2)])
+    assert lab.drive("repair", table=False, containers=[limited, container(2)]) == ["nd1: limit of what it receives"]
     assert json.loads(lab.host.exec("tc", "-j", "qdisc", "show", "dev", "nd1").stdout)[0]["options"]["rate"] == 10 * MBIT
+    lab.host.exec("tc", "qdisc", "add", "dev", "nd2", "root", "tbf", "rate", "1mbit", "burst", "10k", "latency", "50ms")
+    assert lab.drive("changed", timeout_ms=1000)["host"]
+    assert lab.drive("repair", table=False, containers=[limited, container(2)]) == ["nd2: limit of what it receives"]
+    assert qdisc(lab, 2) != "tbf"
+    assert lab.drive("repair", table=False, containers=[limited, container(2)]) == []
 
 
 def test_a_refusal_leaves_the_limits_as_they_were(lab):
