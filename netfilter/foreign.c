@@ -47,12 +47,43 @@ static uint32_t big_number(const struct nlattr *a)
     return a ? ntohl(n) : n;
 }
 
-/* firewalld's base chains accept and end in a rule that rejects; the others have a policy. */
-static bool in_the_way(const struct nlmsghdr *h, const char *table, uint32_t hook)
+static const struct {
+    uint32_t number;
+    const char *word; /* in names of chains; NULL: none of the others */
+} hooks[] = {
+    [NF_CONFLICT_FORWARD] = {NF_INET_FORWARD, NULL},
+    [NF_CONFLICT_INPUT] = {NF_INET_LOCAL_IN, "input"},
+    [NF_CONFLICT_OUTPUT] = {NF_INET_LOCAL_OUT, "output"},
+};
+
+/* firewalld's base chains accept, those of forward and input end in a rule that rejects; the others have a policy. */
+static bool in_the_way(const struct nlmsghdr *h, const char *table, enum nf_conflict_hook *ret)
 {
+    uint32_t number =
+        big_number(nl_attr_inside(nl_attr(h, sizeof(struct nfgenmsg), NFTA_CHAIN_HOOK), NFTA_HOOK_HOOKNUM));
     bool drops = big_number(nl_attr(h, sizeof(struct nfgenmsg), NFTA_CHAIN_POLICY)) == NF_DROP;
 
-    return (hook == NF_INET_FORWARD || hook == NF_INET_LOCAL_IN) && (drops || str_eq(table, "firewalld"));
+    for (size_t i = 0; i < ARRAY_LEN(hooks); i++) {
+        if (hooks[i].number != number)
+            continue;
+        *ret = (enum nf_conflict_hook)i;
+        return drops || (i != NF_CONFLICT_OUTPUT && str_eq(table, "firewalld"));
+    }
+    return false;
+}
+
+/* Whether an exception to what c drops can be in the chain: in c itself, or by its name in one that is asked there,
+ * such as "ufw-user-input" or "DOCKER-USER". */
+static bool is_for(const char *chain, const struct nf_conflict *c)
+{
+    const char *word = hooks[c->hook].word;
+
+    if (str_eq(chain, c->chain))
+        return true;
+    for (size_t i = 0; !word && i < ARRAY_LEN(hooks); i++)
+        if (hooks[i].word && strcasestr(chain, hooks[i].word))
+            return false;
+    return !word || strcasestr(chain, word);
 }
 
 static int see_chain(const struct nlmsghdr *h, void *data)
@@ -61,19 +92,18 @@ static int see_chain(const struct nlmsghdr *h, void *data)
     const char *table = string_of(h, NFTA_CHAIN_TABLE), *name = string_of(h, NFTA_CHAIN_NAME);
     const char *family = family_name(g->nfgen_family);
     struct scan *s = data;
+    enum nf_conflict_hook hook;
     struct nf_conflict *c;
-    uint32_t hook;
 
     if (h->nlmsg_len < NLMSG_LENGTH(sizeof(*g)) || !table || !name || !family ||
         (g->nfgen_family == NFPROTO_INET && lists_own(s->nf->table, table)))
         return MNL_CB_OK;
     s->docker |= str_eq(name, "DOCKER-USER");
     s->ufw |= begins(name, "ufw-") || begins(name, "ufw6-");
-    hook = big_number(nl_attr_inside(nl_attr(h, sizeof(struct nfgenmsg), NFTA_CHAIN_HOOK), NFTA_HOOK_HOOKNUM));
-    if (!in_the_way(h, table, hook) || s->count == NF_CONFLICTS_MAX)
+    if (!in_the_way(h, table, &hook) || s->count == NF_CONFLICTS_MAX)
         return MNL_CB_OK;
     c = &s->list[s->count++];
-    *c = (struct nf_conflict){.forward = hook == NF_INET_FORWARD, .family = family};
+    *c = (struct nf_conflict){.hook = hook, .family = family};
     c->nfproto = g->nfgen_family;
     snprintf(c->table, sizeof(c->table), "%s", table);
     snprintf(c->chain, sizeof(c->chain), "%s", name);
@@ -101,9 +131,7 @@ static int see_rule(const struct nlmsghdr *h, void *data)
     const char *table = string_of(h, NFTA_RULE_TABLE), *chain = string_of(h, NFTA_RULE_CHAIN);
     struct scan *s = data;
 
-    /* Where a rule can help is told by the chain's name: "ufw-user-input", "INPUT", "DOCKER-USER". */
-    if (!list || !table || !chain || !str_eq(table, s->asked->table) ||
-        s->asked->forward == (strcasestr(chain, "input") != NULL))
+    if (!list || !table || !chain || !str_eq(table, s->asked->table) || !is_for(chain, s->asked))
         return MNL_CB_OK;
     (void)mnl_attr_parse_nested(list, names_us, s);
     return MNL_CB_OK;
@@ -130,7 +158,7 @@ static const char *program_of(const struct scan *s, const struct nf_conflict *c)
         return "firewalld";
     if (!str_eq(c->table, "filter") || c->nfproto == NFPROTO_INET)
         return "another firewall";
-    return s->ufw ? "ufw" : s->docker && c->forward ? "docker" : "another firewall";
+    return s->ufw ? "ufw" : s->docker && c->hook == NF_CONFLICT_FORWARD ? "docker" : "another firewall";
 }
 
 struct err *nf_conflicts(struct nf *nf, struct nf_conflict list[NF_CONFLICTS_MAX], size_t *ret_count)

@@ -153,12 +153,17 @@ MUST_USE struct err *nf_repair(struct nf *nf, const struct nf_container *contain
 
 /* A chain of another firewall that drops what it does not know: what it drops, our table cannot let through. */
 #define NF_CONFLICTS_MAX 16
+enum nf_conflict_hook {
+    NF_CONFLICT_FORWARD, /* between containers and the rest */
+    NF_CONFLICT_INPUT,   /* to this host: proxies, relays, host_tcp_ports */
+    NF_CONFLICT_OUTPUT,  /* from this host: proxies */
+};
 struct nf_conflict {
     const char *program; /* constant: "docker", "ufw", "firewalld", "another firewall" */
     const char *family;  /* constant, as nft(8) says it */
     char table[64], chain[64];
     uint8_t nfproto;
-    bool forward;  /* between containers and the rest; else to this host: proxies, relays, host_tcp_ports */
+    enum nf_conflict_hook hook;
     bool excepted; /* a rule of its table speaks of our interfaces: somebody has seen to it */
 };
 /* By what they have in nftables: 1 ms, and what a dump of all chains takes. iptables-legacy is not seen. */

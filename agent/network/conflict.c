@@ -16,7 +16,36 @@ struct conflict_look {
     size_t count;
 };
 
-/* What opens the way again. %s: the prefix of our interfaces. */
+static const struct {
+    const char *word, *effect;
+} hooks[] = {
+    [NF_CONFLICT_FORWARD] = {"forward", "drops what containers send and get, but through a proxy of this host"},
+    [NF_CONFLICT_INPUT] = {"input", "drops what containers send to this host: network.host_ports, relays of network "
+                                    "configurations"},
+    [NF_CONFLICT_OUTPUT] = {"output", "drops what this host sends to containers: the connections of its proxies"},
+};
+
+/* For rules of nftables: an exception for what comes from, or goes to, a container. */
+static char *remedy_by_rule(const struct nf_conflict *c, const char *prefix)
+{
+    static const char *const none = "";
+    autofree char *from = NULL, *to = NULL;
+
+    if (c->hook != NF_CONFLICT_OUTPUT)
+        from = str_fmt("nft insert rule %s %s %s iifname \"%s*\" accept", c->family, c->table, c->chain, prefix);
+    if (c->hook != NF_CONFLICT_INPUT)
+        to = str_fmt("nft insert rule %s %s %s oifname \"%s*\" accept", c->family, c->table, c->chain, prefix);
+    return str_fmt("%s%s%s", from ? from : none, from && to ? "; " : none, to ? to : none);
+}
+
+static char *remedy_of_ufw(const struct nf_conflict *c, const char *prefix)
+{
+    if (c->hook == NF_CONFLICT_FORWARD)
+        return str_fmt("ufw route allow in on %s+; ufw route allow out on %s+", prefix, prefix);
+    return str_fmt("ufw allow %s on %s+", c->hook == NF_CONFLICT_INPUT ? "in" : "out", prefix);
+}
+
+/* What opens the way again. */
 static char *remedy_of(const struct agent *a, const struct nf_conflict *c)
 {
     const char *nd = a->plan.prefix, *six = str_eq(c->family, "ip6") ? "ip6" : "ip";
@@ -25,8 +54,7 @@ static char *remedy_of(const struct agent *a, const struct nf_conflict *c)
         return str_fmt("%stables -I DOCKER-USER -i %s+ -j ACCEPT; %stables -I DOCKER-USER -o %s+ -j ACCEPT", six, nd,
                        six, nd);
     if (str_eq(c->program, "ufw"))
-        return c->forward ? str_fmt("ufw route allow in on %s+; ufw route allow out on %s+", nd, nd)
-                          : str_fmt("ufw allow in on %s+", nd);
+        return remedy_of_ufw(c, nd);
     if (str_eq(c->program, "firewalld"))
         return str_fmt("firewall-cmd --permanent --zone=trusted --add-interface=%s+; firewall-cmd --permanent "
                        "--new-policy=containers; firewall-cmd --permanent --policy=containers "
@@ -34,10 +62,7 @@ static char *remedy_of(const struct agent *a, const struct nf_conflict *c)
                        "--add-egress-zone=trusted; firewall-cmd --permanent --policy=containers "
                        "--set-target=ACCEPT; firewall-cmd --reload",
                        nd);
-    return c->forward ? str_fmt("nft insert rule %s %s %s iifname \"%s*\" accept; nft insert rule %s %s %s oifname "
-                                "\"%s*\" accept",
-                                c->family, c->table, c->chain, nd, c->family, c->table, c->chain, nd)
-                      : str_fmt("nft insert rule %s %s %s iifname \"%s*\" accept", c->family, c->table, c->chain, nd);
+    return remedy_by_rule(c, nd);
 }
 
 static json_t *conflict_json(const struct agent *a, const struct nf_conflict *c)
@@ -45,10 +70,7 @@ static json_t *conflict_json(const struct agent *a, const struct nf_conflict *c)
     autofree char *remedy = remedy_of(a, c);
 
     return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "program", c->program, "family", c->family, "table",
-                     c->table, "chain", c->chain, "hook", c->forward ? "forward" : "input", "effect",
-                     c->forward ? "drops what containers send and get, but through a proxy of this host"
-                                : "drops what containers send to this host: network.host_ports, relays of network "
-                                  "configurations",
+                     c->table, "chain", c->chain, "hook", hooks[c->hook].word, "effect", hooks[c->hook].effect,
                      "remedy", remedy);
 }
 

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real node whose network others change: put right within a second, named in one event, never fought over without end."""
 import contextlib
+import os
 import shlex
 import shutil
+import socket
 import subprocess
 import threading
 import time
 
 import pytest
 from daemon import Daemon
-from netlab import Inside, Server, outcome, uplink
+from netlab import PATIENCE, Inside, Server, opens, outcome, uplink
 from world import BUILD, run, wait_for
 
 
@@ -194,7 +196,7 @@ def conflicts(node):
 
 
 def await_conflicts(node, wanted):
-    wait_for(lambda: conflicts(node) == wanted, 3, what=f"{wanted}")
+    wait_for(lambda: conflicts(node) == wanted, PATIENCE, what=f"{wanted}")
     node.wait_idle()
 
 
@@ -218,6 +220,12 @@ add rule inet firewalld filter_FORWARD reject with icmpx admin-prohibited
 STRANGER = """add table inet mine
 add chain inet mine f {{ type filter hook forward priority -5; policy drop; }}
 """
+GUARD = """add table inet mine
+add chain inet mine o {{ type filter hook output priority 0; policy drop; }}
+add rule inet mine o oifname "lo" accept
+"""
+
+
 def reaches(world, address):
     try:
         return outcome(world, address, 80) == "open"
@@ -243,7 +251,7 @@ def no_other(node):
     (STRANGER, [("another firewall", "inet", "mine", "f", "forward")])], ids=["docker", "firewalld", "stranger"])
 def test_another_firewall_is_named_with_its_remedy(node, box, world, no_other, text, wanted):
     address = box["node"]["ipv4"]
-    assert outcome(world, address, 80) == "open"
+    assert opens(world, address, 80)
     told = len(events(node))
     nft(text.format())
     await_conflicts(node, wanted)
@@ -258,7 +266,7 @@ def test_another_firewall_is_named_with_its_remedy(node, box, world, no_other, t
         for command in remedy.split("; "):
             run(*shlex.split(command))
         await_conflicts(node, [])
-        assert outcome(world, address, 80) == "open"
+        assert opens(world, address, 80)
 
 
 def test_it_is_detected_at_start_and_one_that_drops_nothing_is_none(node, box, no_other):
@@ -271,21 +279,44 @@ def test_it_is_detected_at_start_and_one_that_drops_nothing_is_none(node, box, n
     await_conflicts(node, [])
 
 
+def test_one_that_drops_what_the_host_sends(node, box, world, no_other):
+    """What proxies of the host send to containers; what containers send to others goes on."""
+    def from_here():
+        try:
+            with socket.create_connection((box["node"]["ipv4"], 80), 1):
+                return True
+        except OSError:
+            return False
+    assert from_here()
+    nft(GUARD.format())
+    await_conflicts(node, [("another firewall", "inet", "mine", "o", "output")])
+    assert not from_here() and opens(world, box["node"]["ipv4"], 80)
+    (conflict,) = health(node)["conflicts"]
+    assert "proxies" in conflict["effect"]
+    run(*shlex.split(conflict["remedy"]))
+    await_conflicts(node, [])
+    assert from_here()
+
+
 def test_real_ufw(node, box, world, no_other):
-    """The real program in this namespace, with a copy of its configuration."""
-    copy = node.dir + "/ufw"
-    shutil.copytree("/etc/ufw", copy)
-    run("mount", "--bind", copy, "/etc/ufw")
+    """The real program in this namespace, with a copy of its configuration; it drops what the host sends, too."""
+    mounted = ("/etc/ufw", "/etc/default")
+    for directory in mounted:
+        copy = node.dir + "/copy-of-" + os.path.basename(directory)
+        shutil.copytree(directory, copy, symlinks=True)
+        run("mount", "--bind", copy, directory)
     try:
         run("ufw", "--force", "enable")
-        wanted = [("ufw", f, "filter", c, h) for f in ("ip", "ip6") for c, h in (("INPUT", "input"), ("FORWARD", "forward"))]
-        wait_for(lambda: sorted(conflicts(node)) == sorted(wanted), 3, what="ufw")
+        run("ufw", "default", "deny", "outgoing")
+        wanted = [("ufw", f, "filter", h.upper(), h) for f in ("ip", "ip6") for h in ("input", "forward", "output")]
+        wait_for(lambda: sorted(conflicts(node)) == sorted(wanted), PATIENCE, what="ufw")
         assert outcome(world, box["node"]["ipv4"], 80) == "silent" and outcome(world, box["node"]["ipv6"], 80) == "silent"
         for c in health(node)["conflicts"]:
             for command in c["remedy"].split("; "):
                 run(*command.split())
         await_conflicts(node, [])
-        assert outcome(world, box["node"]["ipv4"], 80) == "open" and outcome(world, box["node"]["ipv6"], 80) == "open"
+        assert opens(world, box["node"]["ipv4"], 80) and opens(world, box["node"]["ipv6"], 80)
     finally:
         run("ufw", "--force", "disable")
-        run("umount", "/etc/ufw")
+        for directory in mounted:
+            run("umount", directory)
