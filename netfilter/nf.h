@@ -59,6 +59,13 @@ struct build;
 /* table.c: our tables with sets, base chains and their rules; what is there must be empty, see refill.h. */
 void table_create(const struct nf *nf, const struct build *b);
 void table_delete(const struct nf *nf, const struct build *b);
+/* Rules of several chains: what is no container's passes, what goes to a network is dropped. */
+void table_skip_foreign(const struct nf *nf, const struct build *b, const char *name, uint32_t key);
+void table_drop_to4(const struct build *b, const char *name, uint32_t network, uint32_t span, const char *why);
+
+/* arriving.c: chains of the table for what comes out of containers, before it is routed. */
+void arriving_antispoof(const struct nf *nf, const struct build *b);
+void arriving_marks(const struct nf *nf, const struct build *b);
 
 /* lists.c: the tables with the containers' chains. Those of a slot are in lists_of(): valid as long as nf. */
 void lists_name(char name[NF_LISTS_NAME_MAX], const char *table, int which);

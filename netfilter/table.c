@@ -4,20 +4,16 @@
  * yet is closed: it is in no set. Dispatch is by verdict maps, so a packet's cost does not grow with the number of
  * containers.
  *
- *   antispoof    prerouting, before conntrack: interface, MAC and source address must belong together
- *   mark         prerouting: replies to sockets of a transparent proxy get the mark that routes them to this host;
- *                so do packets for a relay, with its socket
- *   mark_proxied output: connections of sockets that a proxy marked itself
+ *   antispoof, mark, mark_proxied: see arriving.c
  *   host_input   from containers to this host
  *   host_output  from this host to containers
  *   routed       between containers and the rest
- *   forwarded    prerouting: ports of this host that lead to containers
+ *   forwarded    prerouting: ports of this host that lead to containers, see forward.c
  *   source_nat   towards the uplink
  */
 #include "netfilter/nf.h"
 
 #include <linux/netfilter/nf_conntrack_common.h>
-#include <linux/netfilter/nf_conntrack_tuple_common.h>
 #include <linux/netfilter_ipv4.h>
 #include <linux/rtnetlink.h>
 
@@ -29,10 +25,9 @@
 
 #define LINK_LOCAL4 0xa9fe0000u /* 169.254.0.0/16: of a cloud, its metadata */
 
-enum { ND_FIRST = 133, ND_LAST = 137, ND_SOLICITATION = 135 }; /* ICMPv6 types of neighbour discovery */
+enum { ND_FIRST = 133, ND_LAST = 137 }; /* ICMPv6 types of neighbour discovery */
 
-/* "if it is not a container's, we have nothing to say" */
-static void skip_foreign(const struct nf *nf, const struct build *b, const char *name, uint32_t key)
+void table_skip_foreign(const struct nf *nf, const struct build *b, const char *name, uint32_t key)
 {
     struct nftnl_rule *r = rule_begin(b, name);
 
@@ -51,7 +46,7 @@ static void by_state(const struct build *b, const char *name)
     rule_drop(b, r, "invalid");
 }
 
-static void drop_to4(const struct build *b, const char *name, uint32_t network, uint32_t span, const char *why)
+void table_drop_to4(const struct build *b, const char *name, uint32_t network, uint32_t span, const char *why)
 {
     const struct rule_range range = {network, network | span};
     struct nftnl_rule *r = rule_begin(b, name);
@@ -59,126 +54,6 @@ static void drop_to4(const struct build *b, const char *name, uint32_t network, 
     match_family(r, NFPROTO_IPV4);
     match_network4(r, MATCH_DESTINATION, &range);
     rule_drop(b, r, why);
-}
-
-/* Addresses of relays are names for rules. A packet that has one as its destination was made by hand, to be found a
- * socket that is another container's. */
-static void no_relays(const struct build *b, const char *name)
-{
-    static const struct in6_addr discard = {.s6_addr = {0x01}};
-    struct nftnl_rule *r;
-
-    drop_to4(b, name, INADDR_LOOPBACK & IN_CLASSA_NET, IN_CLASSA_HOST, "loopback");
-    r = rule_begin(b, name);
-    match_family(r, NFPROTO_IPV6);
-    match_network6(r, MATCH_DESTINATION, &discard, 64);
-    rule_drop(b, r, "a relay's address");
-}
-
-static void antispoof(const struct nf *nf, const struct build *b)
-{
-    static const struct in6_addr link_local = {.s6_addr = {0xfe, 0x80}}, unspecified = {0};
-    const char *name = "antispoof";
-    struct nftnl_rule *r;
-
-    chain_base(b, name, "filter", NF_INET_PRE_ROUTING, NF_IP_PRI_RAW);
-    skip_foreign(nf, b, name, NFT_META_IIFNAME);
-    r = rule_begin(b, name);
-    expr_meta(r, NFT_META_IIFNAME, REG_QUARTER(0));
-    expr_payload(r, NFT_PAYLOAD_LL_HEADER, 6, 6, REG_QUARTER(4));
-    expr_lookup(r, REG_QUARTER(0), SET_HARDWARE, false, true);
-    rule_drop(b, r, "not its MAC");
-    no_relays(b, name);
-    rule_dispatch(b, name, NFT_META_IIFNAME, MAP_LIMITED);
-    r = rule_begin(b, name);
-    match_family(r, NFPROTO_IPV4);
-    match_own_source(r, NFPROTO_IPV4, true);
-    rule_pass(b, r);
-    r = rule_begin(b, name);
-    match_family(r, NFPROTO_IPV6);
-    match_own_source(r, NFPROTO_IPV6, true);
-    rule_pass(b, r);
-    r = rule_begin(b, name);
-    match_family(r, NFPROTO_IPV6);
-    match_network6(r, MATCH_SOURCE, &link_local, 64);
-    rule_pass(b, r);
-    r = rule_begin(b, name); /* duplicate address detection has no source yet */
-    match_family(r, NFPROTO_IPV6);
-    match_network6(r, MATCH_SOURCE, &unspecified, 128);
-    match_protocol(r, IPPROTO_ICMPV6);
-    match_icmp(r, 0, ND_SOLICITATION);
-    rule_pass(b, r);
-    proxy_antispoof(nf, b);
-    rule_drop(b, rule_begin(b, name), "not its address");
-}
-
-/* A container whose way out is a relay: its packets get the relay's socket. Without a relay no rule matches and the
- * packet goes on, to be dropped as that of a confined container. */
-static void to_relay(const struct build *b, uint8_t nfproto, uint8_t protocol, uint16_t port, const char *map)
-{
-    const struct rule_range dns = {NET_DNS_PORT, NET_DNS_PORT};
-    const uint16_t big_port = htons(port);
-    const uint32_t local = RTN_LOCAL;
-    struct nftnl_rule *r = rule_begin(b, "mark");
-
-    if (protocol == IPPROTO_UDP)
-        match_ct_direction(r, IP_CT_DIR_ORIGINAL); /* not answers to a proxy of this host */
-    match_family(r, nfproto);
-    match_protocol(r, protocol);
-    if (port == NET_DNS_PORT) {
-        match_port(r, MATCH_DESTINATION, &dns);
-    } else { /* what this host offers to containers stays in reach */
-        expr_fib_type(r, NFTA_FIB_F_DADDR, REG_MAIN);
-        expr_cmp(r, REG_MAIN, NFT_CMP_NEQ, &local, sizeof(local));
-    }
-    expr_meta(r, NFT_META_IIFNAME, REG_MAIN);
-    expr_map(r, REG_MAIN, map, REG_ADDRESS);
-    expr_value(r, REG_PORT, &big_port, sizeof(big_port));
-    expr_tproxy(r, nfproto, REG_ADDRESS, REG_PORT);
-    set_mark(r, false, NF_MARK_REPLY, NF_MARK_MASK);
-    rule_pass(b, r);
-}
-
-static void marks(const struct nf *nf, const struct build *b)
-{
-    static const uint8_t protocols[] = {IPPROTO_TCP, IPPROTO_UDP};
-    const uint8_t yes = 1, no = 0;
-    const uint32_t local = RTN_LOCAL;
-    struct nftnl_rule *r;
-
-    chain_base(b, "mark", "filter", NF_INET_PRE_ROUTING, NF_IP_PRI_MANGLE);
-    skip_foreign(nf, b, "mark", NFT_META_IIFNAME);
-    proxy_marks(nf, b);
-    r = rule_begin(b, "mark");
-    match_ct_direction(r, IP_CT_DIR_REPLY);
-    match_mark(r, true, NF_CT_PROXIED, NF_MARK_MASK);
-    set_mark(r, false, NF_MARK_REPLY, NF_MARK_MASK);
-    rule_pass(b, r);
-    /* Before sockets are looked for: a relay's that is not connected yet would be found for what is another one's. */
-    to_relay(b, NFPROTO_IPV4, IPPROTO_UDP, NET_DNS_PORT, MAP_RELAY4);
-    to_relay(b, NFPROTO_IPV6, IPPROTO_UDP, NET_DNS_PORT, MAP_RELAY6);
-    to_relay(b, NFPROTO_IPV4, IPPROTO_UDP, NET_RELAY_PORT, MAP_RELAY4);
-    to_relay(b, NFPROTO_IPV6, IPPROTO_UDP, NET_RELAY_PORT, MAP_RELAY6);
-    for (size_t i = 0; i < ARRAY_LEN(protocols); i++) {
-        r = rule_begin(b, "mark");
-        match_protocol(r, protocols[i]);
-        expr_socket(r, NFT_SOCKET_TRANSPARENT, REG_MAIN);
-        expr_cmp(r, REG_MAIN, NFT_CMP_EQ, &yes, sizeof(yes));
-        expr_socket(r, NFT_SOCKET_WILDCARD, REG_MAIN);
-        expr_cmp(r, REG_MAIN, NFT_CMP_EQ, &no, sizeof(no));
-        expr_fib_type(r, NFTA_FIB_F_DADDR, REG_MAIN); /* to this host it gets anyway, by the rules for that */
-        expr_cmp(r, REG_MAIN, NFT_CMP_NEQ, &local, sizeof(local));
-        set_mark(r, false, NF_MARK_REPLY, NF_MARK_MASK);
-        rule_pass(b, r);
-    }
-    to_relay(b, NFPROTO_IPV4, IPPROTO_TCP, NET_RELAY_PORT, MAP_RELAY4);
-    to_relay(b, NFPROTO_IPV6, IPPROTO_TCP, NET_RELAY_PORT, MAP_RELAY6);
-    chain_base(b, "mark_proxied", "filter", NF_INET_LOCAL_OUT, NF_IP_PRI_MANGLE);
-    skip_foreign(nf, b, "mark_proxied", NFT_META_OIFNAME);
-    r = rule_begin(b, "mark_proxied");
-    match_mark(r, false, NF_MARK_PROXIED, NF_MARK_MASK);
-    set_mark(r, true, NF_CT_PROXIED, NF_MARK_MASK);
-    rule_end(b, r, NULL);
 }
 
 /* What is not decided here is up to the lists of the containers that the packet comes from and goes to. */
@@ -212,7 +87,7 @@ static void host_input(const struct nf *nf, const struct build *b)
     ask(b, "relayed");
     rule_pass(b, rule_begin(b, "relayed"));
     chain_base(b, name, "filter", NF_INET_LOCAL_IN, NF_IP_PRI_FILTER);
-    skip_foreign(nf, b, name, NFT_META_IIFNAME);
+    table_skip_foreign(nf, b, name, NFT_META_IIFNAME);
     by_state(b, name);
     r = rule_begin(b, name);
     match_mark(r, false, NF_MARK_REPLY, NF_MARK_MASK);
@@ -257,7 +132,7 @@ static void host_output(const struct nf *nf, const struct build *b)
     struct nftnl_rule *r;
 
     chain_base(b, name, "filter", NF_INET_LOCAL_OUT, NF_IP_PRI_FILTER);
-    skip_foreign(nf, b, name, NFT_META_OIFNAME);
+    table_skip_foreign(nf, b, name, NFT_META_OIFNAME);
     by_state(b, name);
     r = rule_begin(b, name);
     match_protocol(r, IPPROTO_ICMPV6);
@@ -324,7 +199,7 @@ static void routed(const struct nf *nf, const struct build *b)
     r = rule_begin(b, "routed_from"); /* before established ones pass */
     match_interface_set(r, NFT_META_IIFNAME, SET_CONFINED, false, false);
     rule_drop(b, r, "confined");
-    drop_to4(b, "routed_from", LINK_LOCAL4, IN_CLASSB_HOST, "link-local");
+    table_drop_to4(b, "routed_from", LINK_LOCAL4, IN_CLASSB_HOST, "link-local");
     by_state(b, "routed_from");
     ask(b, "routed_from");
     chain_plain(b, "delivered");
@@ -398,8 +273,8 @@ void table_create(const struct nf *nf, const struct build *b)
     sets_create(b);
     for (size_t i = 0; i < nf->proxy_uid_count; i++)
         set_add_uid(b, nf->proxy_uids[i]);
-    antispoof(nf, b);
-    marks(nf, b);
+    arriving_antispoof(nf, b);
+    arriving_marks(nf, b);
     host_input(nf, b);
     host_output(nf, b);
     routed(nf, b);
