@@ -100,7 +100,7 @@ static const struct json_field create_fields[] = {
     F_INT(struct job_create, base),
     F_INT(struct job_create, source_slot),
     F_STRING(struct job_create, source_snapshot, .nullable = true),
-    F_BOOL(struct job_create, copy_snapshots),
+    F_JSON(struct job_create, snapshots, .nullable = true, .has_type = true, .type = JSON_ARRAY),
     F_JSON(struct job_create, seed, .required = true, .has_type = true, .type = JSON_OBJECT),
 };
 JSON_TABLE(job_create_table, "container.create", create_fields);

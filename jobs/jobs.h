@@ -142,14 +142,14 @@ extern const struct json_table job_kits_table;
  * [manifest...]} What is really there, from the disk and the kernel. "leftovers": half-made or half-removed objects of
  * the slot. */
 
-/* container.create -> {"seeded": true}: root file system of a slot from an image, or from another slot (its latest
- * state or one snapshot), then seeded with its identity. */
+/* container.create -> {"seeded": true, "snapshots": [name...]}: root file system of a slot from an image, or from
+ * another slot (its latest state or one snapshot), then seeded with its identity; "snapshots": those that it got. */
 struct job_create {
     char *image;           /* its fingerprint, or NULL */
     int64_t base;          /* which copy of the image; one that is not there: the image itself */
     int64_t source_slot;   /* used when image is NULL */
     char *source_snapshot; /* NULL: latest state */
-    bool copy_snapshots;   /* all snapshots of the source too */
+    json_t *snapshots;     /* array of names: these of the source's snapshots, too; NULL: none */
     json_t *seed;          /* struct seed, provisioning/seed.h */
 };
 extern const struct json_table job_create_table;

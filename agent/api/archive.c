@@ -3,7 +3,6 @@
 #include "agent/transfer/archive.h"
 #include "agent/api/api.h"
 #include "agent/containers/project.h"
-#include "agent/kits/kits.h"
 #include "agent/transfer/download.h"
 #include "base/str.h"
 #include "images/image.h"
@@ -134,6 +133,7 @@ void container_import(struct api_call *call)
         return;
     }
     c->record.status = CONTAINER_CREATING;
+    c->record.wanted_running = false; /* until somebody starts it */
     c->record.color = str_dup("#808080");
     c->record.image = image_name_canonical(call->agent->config->default_image); /* until the archive says */
     agent_add(call->agent, c);

@@ -5,6 +5,7 @@
  * events are where the copy is.
  */
 #include "agent/containers/project.h"
+#include "agent/containers/snapshots.h"
 #include "agent/containers/ssh_key.h"
 #include "agent/kits/kits.h"
 #include "agent/network/egress.h"
@@ -14,7 +15,7 @@
 #include "base/str.h"
 #include "images/image.h"
 
-enum { CALL_S = 60, WAIT_S = 600, PROMISES_MAX = 1000, ALIAS_MAX = 100 };
+enum { CALL_S = 60, WAIT_S = 600, PROMISES_MAX = 1000 };
 
 struct copy_body {
     char *id, *source_container_id, *project_id, *name, *ssh_public_key, *snapshot;
@@ -50,27 +51,6 @@ static const struct json_field copy_fields[] = {
 };
 static JSON_TABLE(copy_table, NULL, copy_fields, .open = true);
 
-static struct err *check_snapshots(const json_t *list)
-{
-    json_t *j;
-    size_t i;
-
-    if (json_array_size(list) > CONTAINER_SNAPSHOTS_MAX)
-        return err_field("snapshots", "must be at most %d", CONTAINER_SNAPSHOTS_MAX);
-    json_array_foreach((json_t *)(uintptr_t)list, i, j)
-    {
-        struct snapshot s = {0};
-        struct err *e = json_table_load(&snapshot_table, j, &s, NULL);
-
-        if (!e && s.alias && str_chars(s.alias) > ALIAS_MAX)
-            e = err_field("alias", "must be at most %d characters", ALIAS_MAX);
-        json_table_clear(&snapshot_table, &s);
-        if (e)
-            return err_at(err_wrap(e, "snapshots[%zu]", i), "snapshots");
-    }
-    return NULL;
-}
-
 static struct err *check(const struct api_call *call, struct copy_body *b, struct ruleset **ret_rules,
                          struct egress **ret_egress)
 {
@@ -90,7 +70,7 @@ static struct err *check(const struct api_call *call, struct copy_body *b, struc
     if (!e)
         e = api_check_realms("realm_ids", b->realm_ids);
     if (!e)
-        e = check_snapshots(b->snapshots);
+        e = snapshots_check("snapshots", b->snapshots);
     if (!e && b->firewall)
         e = err_at(err_wrap(ruleset_from_json(b->firewall, ret_rules), "firewall"), "firewall");
     if (!e && b->network)
@@ -245,15 +225,6 @@ static void on_answer(void *owner, struct err *e, json_t *result)
     errand_end(x, unheard || refused);
 }
 
-static json_t *snapshots_of(const struct container *c)
-{
-    json_t *list = json_array();
-
-    for (size_t i = 0; i < c->snapshot_count; i++)
-        json_array_append_new(list, json_table_save(&snapshot_table, c->snapshots[i]));
-    return list;
-}
-
 static char *asked(const struct api_call *call, const char *name)
 {
     return (char *)(uintptr_t)json_string_value(json_object_get(call->body, name));
@@ -264,7 +235,7 @@ static json_t *describe(const struct api_call *call, const char *copy, const cha
 {
     const struct container *c = call->container;
     const struct container_record *r = &c->record;
-    autojson snapshots = snapshot ? json_array() : snapshots_of(c);
+    autojson snapshots = snapshot ? json_array() : snapshots_save(c);
     const struct copy_body b = {.id = (char *)(uintptr_t)copy,
                                 .source_container_id = r->id,
                                 .project_id = asked(call, "target_project_id"),

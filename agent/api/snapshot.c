@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "agent/api/api.h"
+#include "agent/containers/snapshots.h"
 #include "agent/events/event.h"
 #include "agent/storage/space.h"
 #include "base/clock.h"
@@ -10,12 +11,16 @@
 
 enum { SNAPSHOTS_MAX = CONTAINER_SNAPSHOTS_MAX, DAY_MS = 86400000 };
 
+#define ALIAS_RULE                                                                                                     \
+    .nullable = true, .min = 0, .max = SNAPSHOT_ALIAS_MAX, .valid = snapshot_alias_ok,                                 \
+    .rule = "must be at most 100 characters, none of them a control character"
+
 struct snapshot_body {
     char *alias;
     int64_t expiry;
 };
 static const struct json_field body_fields[] = {
-    F_STRING(struct snapshot_body, alias, .nullable = true, .min = 0, .max = 100),
+    F_STRING(struct snapshot_body, alias, ALIAS_RULE),
     F_INT(struct snapshot_body, expiry, .nullable = true, .min = 1, .max = 3650),
 };
 static JSON_TABLE(body_table, NULL, body_fields);
@@ -266,7 +271,7 @@ struct alias_body {
     char *alias;
 };
 static const struct json_field alias_fields[] = {
-    F_STRING(struct alias_body, alias, .required = true, .nullable = true, .min = 0, .max = 100),
+    F_STRING(struct alias_body, alias, .required = true, ALIAS_RULE),
 };
 static JSON_TABLE(alias_table, NULL, alias_fields);
 

@@ -1,29 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Create and copy: both end in a running container, or in one that is marked failed and holds nothing. */
+#include "agent/containers/snapshots.h"
 #include "agent/images/base.h"
 #include "agent/images/task.h"
 #include "agent/operations/steps.h"
-#include "agent/transfer/peer.h"
 #include "base/str.h"
 
-/* The copy's snapshots were copied with it; their rows follow the disk. */
+/* Rows for the snapshots that came with the disk, and no others: the source may have got more since. */
 static void copied(struct operation *op, struct store_tx *tx)
 {
-    struct container *c = op->container;
-
     outcome_running(op, tx);
-    if (op_arg(op, "server"))
-        peer_copied(op, tx);
-    if (op_arg(op, "server") || op_arg(op, "snapshot"))
-        return;
-    for (size_t i = 0; op->source && i < op->source->snapshot_count; i++) {
-        autojson j = json_table_save(&snapshot_table, op->source->snapshots[i]);
-        struct snapshot *s = mem_new(struct snapshot);
-
-        err_ignore(json_table_load(&snapshot_table, j, s, NULL));
-        container_add_snapshot(c, s);
-        record_put_snapshot(tx, c, s);
-    }
+    snapshots_adopt(op->container, tx, json_object_get(op->args, "snapshots"),
+                    json_object_get(op->result, "snapshots"));
 }
 
 static void on_image(void *owner, const struct err *e, const char *fingerprint)

@@ -2,6 +2,7 @@
 #include "agent/operations/steps.h"
 
 #include "agent/containers/share.h"
+#include "agent/containers/snapshots.h"
 #include "agent/containers/watch.h"
 #include "agent/kits/watch.h"
 #include "agent/network/relay.h"
@@ -81,15 +82,19 @@ void step_rootfs(struct operation *op)
 {
     const struct container *c = op->container;
     autojson seed = seed_of(op->agent, c);
-    const struct job_create args = {
+    autojson snapshots = NULL;
+    struct job_create args = {
         .image = op->source ? NULL : c->record.image_fingerprint,
         .base = c->record.base,
         .source_slot = op->source ? op->source->record.slot : 0,
         .source_snapshot = (char *)(uintptr_t)op_arg(op, "snapshot"),
-        .copy_snapshots = op->source && !op_arg(op, "snapshot"),
         .seed = seed,
     };
 
+    if (op->source && !op_arg(op, "snapshot")) {
+        json_object_set_new(op->args, "snapshots", snapshots_save(op->source));
+        args.snapshots = snapshots = snapshots_names(json_object_get(op->args, "snapshots"));
+    }
     op->container->record.kits_linked = true; /* by the seed */
     if (op_arg(op, "server"))
         peer_fetch(op, JOB_PEER_COPY);

@@ -2,6 +2,8 @@
 #include "agent/transfer/archive.h"
 
 #include "agent/api/api.h"
+#include "agent/containers/snapshots.h"
+#include "agent/kits/kits.h"
 #include "base/clock.h"
 #include "base/str.h"
 #include "images/image.h"
@@ -43,14 +45,11 @@ json_t *archive_header(const struct agent *a, const struct container *c, const s
                                 .dev_kit = r->dev_kit,
                                 .autostart = r->autostart,
                                 .ramdisk = r->ramdisk};
-    json_t *list = json_array();
     char now[STR_TIME_SIZE];
 
-    for (size_t i = 0; snapshots && i < c->snapshot_count; i++)
-        json_array_append_new(list, json_table_save(&snapshot_table, c->snapshots[i]));
     return json_pack("{s:i, s:s, s:s, s:s, s:s?, s:o, s:o}", "format", 1, "exported_at", str_time(clock_wall_ms(), now),
                      "node", a->node_name, "container_id", r->id, "state_of", only ? only->name : NULL, "container",
-                     json_table_save(&table, &d), "snapshots", list);
+                     json_table_save(&table, &d), "snapshots", snapshots ? snapshots_save(c) : json_array());
 }
 
 static struct err *load(const json_t *header, struct described *d)
@@ -71,36 +70,11 @@ struct err *archive_check(const json_t *header)
 {
     struct described d = {0};
     struct err *e = load(header, &d);
-    json_t *snapshot;
-    size_t i;
 
-    json_array_foreach(json_object_get(header, "snapshots"), i, snapshot)
-    {
-        struct snapshot s = {0};
-
-        if (!e)
-            e = err_wrap(json_table_load(&snapshot_table, snapshot, &s, NULL), "snapshots[%zu]", i);
-        if (!e && s.alias && (str_chars(s.alias) > 100 || str_has_control(s.alias)))
-            e = err_field("snapshots.alias", "must be at most 100 characters");
-        json_table_clear(&snapshot_table, &s);
-    }
+    if (!e)
+        e = snapshots_check("snapshots", json_object_get(header, "snapshots"));
     json_table_clear(&table, &d);
     return e ? err_recode(e, ERR_INVALID) : NULL;
-}
-
-static void adopt_snapshots(struct container *c, struct store_tx *tx, const json_t *list)
-{
-    json_t *one;
-    size_t i;
-
-    json_array_foreach((json_t *)(uintptr_t)list, i, one)
-    {
-        struct snapshot *s = mem_new(struct snapshot);
-
-        err_ignore(json_table_load(&snapshot_table, one, s, NULL));
-        container_add_snapshot(c, s);
-        record_put_snapshot(tx, c, s);
-    }
 }
 
 void archive_adopt(struct agent *a, struct container *c, struct store_tx *tx, const json_t *header, bool rename)
@@ -128,7 +102,11 @@ void archive_adopt(struct agent *a, struct container *c, struct store_tx *tx, co
     r->dev_kit = d.dev_kit;
     r->autostart = d.autostart;
     r->ramdisk = d.ramdisk;
+    if (r->hoody_kit) { /* the first start links them */
+        json_decref(r->kits);
+        r->kits = kits_of_suite(a, r->image);
+    }
     record_put(tx, c);
-    adopt_snapshots(c, tx, json_object_get(header, "snapshots"));
+    snapshots_adopt(c, tx, json_object_get(header, "snapshots"), NULL);
     json_table_clear(&table, &d);
 }

@@ -9,6 +9,6 @@
 json_t *archive_header(const struct agent *a, const struct container *c, const struct snapshot *only, bool snapshots);
 /* Everything that archive_adopt would take is right; ERR_INVALID names the member. */
 MUST_USE struct err *archive_check(const json_t *header);
-/* After archive_check: fills the record, adds the snapshots with their rows. The name is taken when `rename` says so
- * and nobody in the project has it. */
+/* After archive_check: fills the record, adds the snapshots with their rows; kits are those of this node's suite. The
+ * name is taken when `rename` says so and nobody in the project has it. */
 void archive_adopt(struct agent *a, struct container *c, struct store_tx *tx, const json_t *header, bool rename);

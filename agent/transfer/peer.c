@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/transfer/peer.h"
 
+#include "agent/containers/snapshots.h"
 #include "agent/operations/steps.h"
 #include "agent/transfer/peer_internal.h"
 #include "base/clock.h"
@@ -197,21 +198,12 @@ static void on_fetched(void *owner, struct err *e, json_t *result)
     op_step_done(op, e);
 }
 
-static json_t *names_of(const json_t *snapshots)
-{
-    json_t *names = json_array(), *s;
-    size_t i;
-
-    json_array_foreach((json_t *)(uintptr_t)snapshots, i, s) json_array_append(names, json_object_get(s, "name"));
-    return names;
-}
-
 void peer_fetch(struct operation *op, enum job_kind kind)
 {
     struct container *c = op->container;
     struct agent *a = op->agent;
     autojson seed = seed_of(a, c);
-    autojson snapshots = names_of(json_object_get(op->args, "snapshots"));
+    autojson snapshots = snapshots_names(json_object_get(op->args, "snapshots"));
     autojson peer = NULL;
     struct job_peer_fetch args = {.source = (char *)(uintptr_t)op_arg(op, "peer_source"),
                                   .copy = c->record.id,
@@ -233,29 +225,6 @@ void peer_fetch(struct operation *op, enum job_kind kind)
     t = transfer_begin(a, c, op_arg(op, "server"), op->id);
     t->op = op;
     peer_job(a, a->peers->fetches, kind, c->record.slot, &args, &io, t, on_fetched);
-}
-
-void peer_copied(struct operation *op, struct store_tx *tx)
-{
-    const json_t *came = json_object_get(op->result, "snapshots");
-    json_t *j, *name;
-    size_t i, k;
-
-    json_array_foreach(json_object_get(op->args, "snapshots"), i, j)
-    {
-        struct snapshot *s = mem_new(struct snapshot);
-        bool here = false;
-
-        json_array_foreach((json_t *)(uintptr_t)came, k, name) here =
-            here || json_equal(name, json_object_get(j, "name"));
-        err_ignore(json_table_load(&snapshot_table, j, s, NULL)); /* checked when they were announced */
-        if (!here) {
-            snapshot_free(s);
-            continue;
-        }
-        container_add_snapshot(op->container, s);
-        record_put_snapshot(tx, op->container, s);
-    }
 }
 
 static void on_forgotten(void *owner, struct err *e, json_t *result)

@@ -27,8 +27,6 @@ MUST_USE struct err *peer_refusal(const json_t *answer);
 /* A step: the operation's container gets its disk from the node args.server, container args.peer_source: JOB_PEER_COPY
  * or JOB_PEER_SYNC. The result becomes op->result. */
 void peer_fetch(struct operation *op, enum job_kind kind);
-/* The snapshots that came with a copy, into the registry and tx. */
-void peer_copied(struct operation *op, struct store_tx *tx);
 /* The container is gone, or is a copy no more: its source's node is told, once. */
 void peer_forget_copy(struct agent *a, const struct container *c);
 

@@ -48,20 +48,34 @@ static struct err *choose_source(const struct job *job, const struct job_create 
     return NULL;
 }
 
-static struct err *copy_snapshots(const struct job *job, int64_t source_slot)
+static struct err *copy_snapshot(const struct job *job, int64_t source_slot, const char *name)
 {
-    autofree char *from = layout_snapshots(job->target.pool, source_slot);
-    auto_(names_free) struct names *names = NULL;
-    struct err *e = names_list(from, &names);
+    autofree char *src = NULL, *dst = NULL;
 
-    for (size_t i = 0; !e && i < names->count; i++) {
-        autofree char *src = layout_snapshot(job->target.pool, source_slot, names->name[i]);
-        autofree char *dst = layout_snapshot(job->target.pool, job->target.slot, names->name[i]);
+    if (!layout_name_ok(name))
+        return err_field("snapshots", "has a name that is none");
+    src = layout_snapshot(job->target.pool, source_slot, name);
+    dst = layout_snapshot(job->target.pool, job->target.slot, name);
+    return subvolume_exists(dst) ? NULL : subvolume_snapshot(src, dst, true);
+}
 
-        if (names->name[i][0] != '.' && !subvolume_exists(dst))
-            e = subvolume_snapshot(src, dst, true);
+static struct err *copy_snapshots(const struct job *job, const struct job_create *a)
+{
+    struct err *e = NULL;
+    json_t *name;
+    size_t i;
+
+    json_array_foreach(a->snapshots, i, name)
+    {
+        if (!e)
+            e = copy_snapshot(job, a->source_slot, json_string_value(name));
     }
     return e;
+}
+
+static json_t *made_of(const struct job_create *a)
+{
+    return json_pack("{s:b, s:o}", "seeded", 1, "snapshots", a->snapshots ? json_incref(a->snapshots) : json_array());
 }
 
 struct err *job_do_create(const struct job *job, void *args, json_t **ret)
@@ -74,7 +88,7 @@ struct err *job_do_create(const struct job *job, void *args, json_t **ret)
     struct err *e = choose_source(job, a, &source);
 
     if (!e && subvolume_exists(rootfs)) {
-        *ret = json_pack("{s:b}", "seeded", 1);
+        *ret = made_of(a);
         return NULL;
     }
     if (!e)
@@ -85,8 +99,8 @@ struct err *job_do_create(const struct job *job, void *args, json_t **ret)
         e = subvolume_root(source, made, NULL);
     if (!e)
         e = failpoint("create.rootfs");
-    if (!e && a->copy_snapshots && !a->image)
-        e = copy_snapshots(job, a->source_slot);
+    if (!e && !a->image)
+        e = copy_snapshots(job, a);
     if (!e)
         e = seeding(job, made, a->seed);
     if (!e)
@@ -94,7 +108,7 @@ struct err *job_do_create(const struct job *job, void *args, json_t **ret)
     if (!e && rename(made, rootfs) < 0)
         e = err_errno(errno, "cannot rename the root file system");
     if (!e)
-        *ret = json_pack("{s:b}", "seeded", 1);
+        *ret = made_of(a);
     return e;
 }
 

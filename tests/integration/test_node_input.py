@@ -69,6 +69,8 @@ BAD_BODIES = [
     ("POST", C + "/bogus", None, 400, "operation"),
     ("POST", C + "/snapshots", {"alias": 5}, 400, "alias"),
     ("POST", C + "/snapshots", {"alias": "x" * 101}, 400, "alias"),
+    ("POST", C + "/snapshots", {"alias": "red\x1b[31m"}, 400, "alias"),
+    ("PUT", C + "/snapshots/s/alias", {"alias": "two\nlines"}, 400, "alias"),
     ("POST", C + "/snapshots", {"alias": "s"}, 409, "alias"),
     ("POST", C + "/snapshots", {"expiry": 0}, 400, "expiry"),
     ("POST", C + "/snapshots", {"expiry": 3651}, 400, "expiry"),

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """One container through the API, from create to delete, on a real node."""
 import json
+import os
 import socket
+import subprocess
 import time
 
 import pytest
 from daemon import Daemon
-from world import wait_for
+from world import BUILD, wait_for
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYV6oFMzHwYHCkWQUcJXGwmGzfYyFq1YpNlB0uBCsbe life@test"
 
@@ -143,6 +145,36 @@ def test_copy_has_data_snapshots_and_its_own_identity(node, box):
     assert node.get(f"/api/v1/containers/{copy}/snapshots").data["snapshot_count"] == 1
     assert node.container(copy)["source_container_id"] == box
     assert node.delete(copy).status == 200
+
+
+def test_a_snapshot_that_comes_during_a_copy_is_not_the_copys(node, box):
+    node.restart("create.seeded=sleep:5000")
+    r = node.post(f"/api/v1/containers/{box}/copy", {"target_project_id": "0" * 23 + "2", "name": "box-late"})
+    assert r.status == 201 and r.data["status"] == "copying", r
+    copy = r.data["id"]
+    assert node.post(f"/api/v1/containers/{box}/snapshots", {"alias": "late"}).status == 200
+    wait_for(lambda: node.container(copy)["status"] == "running", 60, what="the copy")
+    said = {s["name"] for s in node.get(f"/api/v1/containers/{copy}/snapshots").data["snapshots"]}
+    there = set(os.listdir(f"{node.pool}/slots/{node.container(copy)['node']['slot']}/snapshots"))
+    assert said == there == {"beforeit"}
+    node.restart()
+    assert node.call("DELETE", f"/api/v1/containers/{box}/snapshots/late").status == 200
+    assert node.delete(copy).status == 200
+
+
+@pytest.mark.parametrize("form", ["tar", "stream"])
+def test_an_imported_container_has_the_kits_of_its_node(node, box, form):
+    path = f"{node.dir}/box.{form}"
+    for argv in (("export", box, path, "--format", form), ("import", path, "box-" + form, "--start")):
+        r = subprocess.run([BUILD + "/nodectl", "--socket", node.socket, *argv], capture_output=True, text=True, check=False)
+        assert r.returncode == 0, r
+    os.unlink(path)
+    made = next(c for c in node.list() if c["name"] == "box-" + form)
+    node.wait_booted(made["id"])
+    assert made["hoody_kit"] and node.get(f"/api/v1/containers/{made['id']}/kits").data["kits"] == node.get("/api/v1/node/kits").data["suite"]
+    wait_for(lambda: node.inside(made["id"], "systemctl", "is-active", "hoody-whoami.service", check=False) == "active", 60, what="a service of a kit")
+    assert node.inside(made["id"], "cat", "/root/file") == "good"
+    assert node.delete(made["id"]).status == 200
 
 
 def test_stop_start_keeps_ramdisk_and_poweroff_is_noticed(node, box):

@@ -9,6 +9,7 @@
 #include "agent/commands/command.h"
 #include "agent/containers/guest.h"
 #include "agent/containers/project.h"
+#include "agent/containers/snapshots.h"
 #include "agent/containers/ssh_key.h"
 #include "agent/events/cursor.h"
 #include "agent/events/filter.h"
@@ -205,6 +206,42 @@ static void test_container_record_round_trip(UNUSED void **state)
     json_decref(saved);
 }
 
+/* As another node, or an archive, says that there are. */
+static void test_snapshots_of_others(UNUSED void **state)
+{
+    static const char *const bad[] = {
+        "[{}]",
+        "[5]",
+        "[{\"name\": \"a\"}, {\"name\": \"b\"}, {\"name\": \"a\"}]",
+        "[{\"name\": \"a\", \"alias\": \"line\\nbreak\"}]",
+        "[{\"name\": \"a\", \"created_at\": 253402300800000}]",
+        "[{\"name\": \"a\", \"expires_at\": -1}]",
+        "[{\"name\": \"a\", \"last_used_at\": 9223372036854775807}]",
+        "[{\"name\": \"a\", \"more\": 1}]",
+    };
+    autojson good = json_loads("[{\"name\": \"a\", \"alias\": \"\\u00e4 b\", \"created_at\": 1, \"size\": -1}, "
+                               "{\"name\": \"b\", \"created_at\": 2}]",
+                               0, NULL);
+    autojson came = json_pack("[s]", "b");
+    auto_(store_tx_free) struct store_tx *tx = store_tx_new();
+    auto_(container_free) struct container *c = container_new();
+    autojson names = snapshots_names(good);
+
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        autojson list = json_loads(bad[i], 0, NULL);
+
+        assert_err_field(snapshots_check("snapshots", list), "snapshots");
+    }
+    assert_ok(snapshots_check("snapshots", good));
+    assert_int_equal(json_array_size(names), 2);
+    c->record.id = str_dup("c");
+    snapshots_adopt(c, tx, good, came);
+    assert_int_equal(c->snapshot_count, 1);
+    assert_string_equal(c->snapshots[0]->name, "b");
+    snapshots_adopt(c, tx, NULL, NULL);
+    assert_int_equal(c->snapshot_count, 1);
+}
+
 static void test_cursors(UNUSED void **state)
 {
     static const int64_t numbers[] = {0, 1, 63, 64, 255, 256, 1234567890123, INT64_MAX};
@@ -365,6 +402,7 @@ int main(void)
         cmocka_unit_test(test_pools_of_the_configuration),
         cmocka_unit_test(test_every_kind_of_operation),
         cmocka_unit_test(test_container_record_round_trip),
+        cmocka_unit_test(test_snapshots_of_others),
         cmocka_unit_test(test_cursors),
         cmocka_unit_test(test_event_filters),
         cmocka_unit_test(test_commands_have_ids_of_their_own),
