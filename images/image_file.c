@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "base/fd.h"
+#include "base/pace.h"
 #include "base/str.h"
 #include "storage/layout.h"
 
@@ -19,6 +20,7 @@ struct reading {
     EVP_MD_CTX *digest;
     int64_t done, told;
     char *block;
+    struct pace pace;
 };
 
 static struct err *took(struct reading *r, size_t n)
@@ -52,20 +54,18 @@ static struct err *copy(struct reading *r, int from, int to, int64_t max, int64_
 {
     int64_t begun = r->done;
 
+    r->pace.fd = from;
     while (max == 0 || r->done - begun < max) {
         size_t want = max ? (size_t)MIN(max - (r->done - begun), BLOCK) : BLOCK;
-        ssize_t n = read(from, r->block, want);
-        struct err *e;
+        size_t n = 0;
+        struct err *e = pace_read(&r->pace, r->block, want, &n);
 
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_errno(errno, "reading the archive");
-        if (n == 0)
+        if (!e && n == 0)
             break;
-        e = took(r, (size_t)n);
+        if (!e)
+            e = took(r, n);
         if (!e && to >= 0)
-            e = err_wrap(fd_write_all(to, r->block, (size_t)n), "cannot keep the archive");
+            e = err_wrap(fd_write_all(to, r->block, n), "cannot keep the archive");
         if (e)
             return e;
     }
@@ -131,7 +131,7 @@ static struct err *rewind_both(const struct image_files *files)
 struct err *image_files_open(const struct image_import *in, struct image_files *ret,
                              char ret_fingerprint[IMAGE_FINGERPRINT_SIZE])
 {
-    struct reading r = {.in = in, .digest = EVP_MD_CTX_new()};
+    struct reading r = {.in = in, .digest = EVP_MD_CTX_new(), .pace.other = "who sends the archive"};
     unsigned char bytes[EVP_MAX_MD_SIZE];
     unsigned len = 0;
     struct err *e = NULL;

@@ -9,8 +9,10 @@
 
 #include "base/fd.h"
 #include "base/json_table.h"
+#include "base/pace.h"
 #include "base/str.h"
 #include "provisioning/pack.h"
+#include "provisioning/pack_check.h"
 #include "provisioning/tree_digest.h"
 #include "provisioning/unpack.h"
 #include "storage/layout.h"
@@ -57,8 +59,13 @@ struct err *container_archive_write(const struct container_archive *c, const jso
 {
     const struct pack_config config = {.fd = c->fd, .compressed = true, .owner = c->owner, .progress = c->progress};
     auto_(pack_free) struct pack *p = NULL;
-    struct err *e = pack_new(&config, &p);
+    struct err *e = NULL;
 
+    /* Before the first byte: who takes it has an error then, and not half an archive. */
+    for (size_t i = 0; !e && i < count; i++)
+        e = pack_check(trees[i].dir, trees[i].name);
+    if (!e)
+        e = pack_new(&config, &p);
     if (!e)
         e = write_all(p, header, trees, count);
     return e ? e : pack_finish(p, ret_bytes);
@@ -242,8 +249,31 @@ static struct err *check_digests(const struct reading *r)
     return NULL;
 }
 
+/* Where the bytes come from. */
+struct source {
+    struct pace pace;
+    char *block;
+    struct err *error;
+};
+
+static la_ssize_t take(struct archive *a, void *owner, const void **ret)
+{
+    struct source *s = owner;
+    size_t n = 0;
+
+    if (!s->error)
+        s->error = pace_read(&s->pace, s->block, BLOCK, &n);
+    *ret = s->block;
+    if (!s->error)
+        return (la_ssize_t)n;
+    archive_set_error(a, EIO, "%s", s->error->message);
+    return -1;
+}
+
 static struct err *read_all(struct reading *r, int dir, int64_t *ret_bytes)
 {
+    autofree char *block = mem_alloc(1, BLOCK);
+    struct source source = {.pace = {.fd = r->c->fd, .other = "who sends the archive"}, .block = block};
     const struct unpack_rules rules = {.max_entries = ENTRIES_MAX,
                                        .max_bytes = r->c->bytes,
                                        .max_ratio = RATIO_MAX,
@@ -257,12 +287,12 @@ static struct err *read_all(struct reading *r, int dir, int64_t *ret_bytes)
         abort();
     archive_read_support_format_tar(a);
     archive_read_support_filter_zstd(a);
-    if (archive_read_open_fd(a, r->c->fd, BLOCK) != ARCHIVE_OK)
+    if (archive_read_open(a, &source, NULL, take, NULL) != ARCHIVE_OK)
         e = err_new(ERR_INVALID, "%s", archive_error_string(a) ? archive_error_string(a) : "no archive");
     else
         e = unpack_archive(a, dir, &rules, ret_bytes);
     archive_read_free(a);
-    return e;
+    return err_first(source.error, e);
 }
 
 struct err *container_archive_read(const struct container_archive *c, int dir, json_t **ret)

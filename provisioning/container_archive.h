@@ -23,7 +23,7 @@
 MUST_USE struct err *container_archive_check_header(const json_t *header);
 
 struct container_archive {
-    int fd;        /* where it goes to or comes from */
+    int fd;        /* where it goes to or comes from, at the pace of base/pace.h at least */
     int64_t bytes; /* reading: that many of file contents at most */
     void *owner;
     void (*progress)(void *owner, int64_t bytes); /* of file contents, now and then; may be NULL */
@@ -35,7 +35,7 @@ struct container_tree {
     const char *name; /* "rootfs", "snapshots/NAME" */
 };
 
-/* *ret_bytes: of file contents. */
+/* *ret_bytes: of file contents. What has no place in an archive is known before the first byte is written. */
 MUST_USE struct err *container_archive_write(const struct container_archive *c, const json_t *header,
                                              const struct container_tree *trees, size_t count, int64_t *ret_bytes);
 /* Reads a hostile one to its end and checks it. Makes a subvolume for each tree below `dir`, which is empty and ours

@@ -11,9 +11,10 @@
 #include <sys/xattr.h>
 
 #include "base/fd.h"
+#include "base/pace.h"
 #include "base/str.h"
+#include "provisioning/pack_check.h"
 #include "provisioning/tree_digest.h"
-#include "provisioning/unpack.h"
 
 #define BLOCK 262144
 #define DEPTH_MAX 256
@@ -28,15 +29,28 @@ struct pack {
     struct tree_digest *digest; /* of the tree that is being packed */
     char *block, *attributes, *value;
     int64_t bytes, told;
+    struct pace pace;
+    struct err *error; /* of the other end */
 };
 
 static struct err *failed(struct pack *p, const char *what)
 {
     const char *text = archive_error_string(p->a);
 
-    if (archive_errno(p->a) == EPIPE)
-        return err_new(ERR_CANCELLED, "nobody takes the archive any more");
+    if (p->error)
+        return steal(&p->error);
     return err_new(ERR_HOST, "%s: %s", what, text ? text : "cannot write the archive");
+}
+
+static la_ssize_t give(struct archive *a, void *owner, const void *data, size_t len)
+{
+    struct pack *p = owner;
+
+    p->error = err_first(p->error, pace_write(&p->pace, data, len));
+    if (!p->error)
+        return (la_ssize_t)len;
+    archive_set_error(a, EIO, "%s", p->error->message);
+    return -1;
 }
 
 struct err *pack_new(const struct pack_config *config, struct pack **ret)
@@ -44,6 +58,7 @@ struct err *pack_new(const struct pack_config *config, struct pack **ret)
     auto_(pack_free) struct pack *p = mem_new(struct pack);
 
     p->config = *config;
+    p->pace = (struct pace){.fd = config->fd, .other = "who takes the archive", .limit_s = config->pace_s};
     p->a = archive_write_new();
     p->links = archive_entry_linkresolver_new();
     p->block = mem_alloc(1, BLOCK);
@@ -55,7 +70,7 @@ struct err *pack_new(const struct pack_config *config, struct pack **ret)
     if (archive_write_set_format_pax_restricted(p->a) != ARCHIVE_OK ||
         (config->compressed && archive_write_add_filter_zstd(p->a) != ARCHIVE_OK) ||
         archive_write_set_bytes_in_last_block(p->a, 1) != ARCHIVE_OK ||
-        archive_write_open_fd(p->a, config->fd) != ARCHIVE_OK)
+        archive_write_open(p->a, p, NULL, give, NULL) != ARCHIVE_OK)
         return failed(p, "archive");
     *ret = steal(&p);
     return NULL;
@@ -72,6 +87,7 @@ void pack_free(struct pack *p)
     if (p->links)
         archive_entry_linkresolver_free(p->links);
     tree_digest_free(p->digest);
+    err_free(p->error);
     free(p->block);
     free(p->attributes);
     free(p->value);
@@ -80,13 +96,10 @@ void pack_free(struct pack *p)
 
 static struct err *write_header(struct pack *p, const char *path, struct archive_entry *entry)
 {
-    char checked[UNPACK_PATH_SIZE];
-    struct err *e = unpack_path(path, checked);
+    struct err *e = pack_check_path(path, archive_entry_symlink(entry));
 
-    if (!e && archive_entry_symlink(entry) && strlen(archive_entry_symlink(entry)) >= UNPACK_PATH_SIZE)
-        e = err_new(ERR_INVALID, "its link target is too long");
     if (e)
-        return err_wrap(err_recode(e, ERR_HOST), "'%.200s...' has no place in an archive", path);
+        return e;
     if (p->digest)
         tree_digest_entry(p->digest, path, entry);
     /* A warning is about a name that is no UTF-8: it is written as it is. */

@@ -15,7 +15,8 @@
 struct pack;
 
 struct pack_config {
-    int fd;          /* where the archive goes */
+    int fd;          /* where the archive goes: whoever takes it keeps the pace of base/pace.h, or ERR_TIMEOUT */
+    int pace_s;      /* struct pace's limit_s */
     bool compressed; /* by zstd */
     void *owner;
     void (*progress)(void *owner, int64_t bytes); /* of file contents, now and then; may be NULL */

@@ -12,6 +12,7 @@
 #include "base/failpoint.h"
 #include "base/fd.h"
 #include "base/frame.h"
+#include "base/pace.h"
 #include "base/str.h"
 #include "storage/layout.h"
 
@@ -33,14 +34,14 @@ static struct err *check_target(const struct job_target *t, bool has_slot)
     return NULL;
 }
 
-/* Out of the way of what a start does with low numbers. */
-static int stream_fd(void)
+/* Out of the way of what a start does with low numbers. -1: there is none. */
+static struct err *take_stream(int *ret)
 {
-    int fd = fcntl(WORKER_STREAM_FD, F_DUPFD_CLOEXEC, CHANNEL_FD_MIN);
-
-    if (fd >= 0)
-        (void)close(WORKER_STREAM_FD);
-    return fd;
+    *ret = fcntl(WORKER_STREAM_FD, F_DUPFD_CLOEXEC, CHANNEL_FD_MIN);
+    if (*ret < 0)
+        return NULL;
+    (void)close(WORKER_STREAM_FD);
+    return pace_limits(*ret, 0);
 }
 
 void job_progress(const struct job *job, int64_t done, int64_t total)
@@ -55,9 +56,11 @@ static struct err *run(const struct worker_row *row, enum job_kind kind, int cha
 {
     const struct json_table *table = job_info(kind)->args;
     autofree void *args = mem_alloc(1, MAX(row->args_size, 1));
-    struct job job = {.channel = channel, .stream = stream_fd()};
-    struct err *e = json_table_load(&job_target_table, json_object_get(request, "target"), &job.target, NULL);
+    struct job job = {.channel = channel};
+    struct err *e = take_stream(&job.stream);
 
+    if (!e)
+        e = json_table_load(&job_target_table, json_object_get(request, "target"), &job.target, NULL);
     if (!e)
         e = check_target(&job.target, row->has_slot);
     if (!e && table)

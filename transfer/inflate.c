@@ -10,6 +10,7 @@
 #include "base/fd.h"
 #include "base/frame.h"
 #include "base/json_table.h"
+#include "base/pace.h"
 #include "transfer/link.h"
 #include "transfer/wire.h"
 
@@ -165,7 +166,7 @@ struct err *inflate_open(int fd, const char *empty_dir, int *ret)
     pid_t pid;
 
     if (!e)
-        e = link_set_limits(fd, 0);
+        e = pace_limits(fd, 0);
     if (e)
         return e;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)

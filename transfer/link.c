@@ -13,22 +13,11 @@
 #include "base/fd.h"
 #include "base/frame.h"
 #include "base/json_table.h"
+#include "base/pace.h"
 #include "base/str.h"
 #include "transfer/link_tls.h"
 
 enum { CONNECT_S = 10 };
-
-struct err *link_set_limits(int fd, int64_t timeout_s)
-{
-    const struct timeval limit = {.tv_sec = (time_t)MAX(timeout_s, LINK_STALL_S)};
-    int flags = fcntl(fd, F_GETFL);
-
-    if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0 ||
-        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0 ||
-        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0)
-        return err_errno(errno, "socket");
-    return NULL;
-}
 
 /* A connect stops after SO_SNDTIMEO. */
 static struct err *connect_to(const struct link_settings *s, int *ret)
@@ -94,7 +83,7 @@ static NORETURN void be_connection(const struct link_settings *s, int inside)
 static struct err *wait_for_it(int fd)
 {
     autojson status = NULL;
-    struct err *e = link_set_limits(fd, 0);
+    struct err *e = pace_limits(fd, 0);
 
     if (!e)
         e = frame_receive(fd, &status);

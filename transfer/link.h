@@ -2,7 +2,7 @@
 /*
  * A connection to another node, for a job. TLS is talked by a process of its own that has given up everything but the
  * two sockets when the first byte of the other node arrives; the caller has a plain stream socket. All calls block; a
- * side that gives or takes no byte for LINK_STALL_S seconds counts as gone.
+ * side that gives or takes no byte for PACE_STALL_S seconds (base/pace.h) counts as gone.
  */
 #pragma once
 
@@ -12,7 +12,6 @@
 
 #include "base/err.h"
 
-#define LINK_STALL_S 120
 #define LINK_PROTOCOL "noded-stream"
 
 struct link_settings {
@@ -36,6 +35,3 @@ MUST_USE struct err *link_refusal(int status, const json_t *body);
 
 /* For a child process: of its file descriptors these two stay, its directory is empty_dir, and it runs as nobody. */
 MUST_USE struct err *link_confine(const char *empty_dir, int fds[2]);
-
-/* Blocking, with the limit of LINK_STALL_S (or timeout_s, if that is larger) for reads and writes. */
-MUST_USE struct err *link_set_limits(int fd, int64_t timeout_s);

@@ -7,6 +7,7 @@
 
 #include "base/fd.h"
 #include "base/json_table.h"
+#include "base/pace.h"
 #include "base/str.h"
 #include "transfer/link.h"
 
@@ -72,7 +73,7 @@ struct err *link_request(int fd, const char *method, const char *path, const jso
                          int64_t timeout_s, int *ret_status, json_t **ret_body)
 {
     char head[HEAD_MAX + 1] = "";
-    struct err *e = link_set_limits(fd, timeout_s);
+    struct err *e = pace_limits(fd, timeout_s);
 
     *ret_body = NULL;
     if (!e)
@@ -83,7 +84,7 @@ struct err *link_request(int fd, const char *method, const char *path, const jso
         e = err_new(ERR_HOST, "the other node's answer is no HTTP");
     if (!e && *ret_status != 101)
         e = read_body(fd, head, ret_body);
-    return e ? e : link_set_limits(fd, 0);
+    return e ? e : pace_limits(fd, 0);
 }
 
 static enum err_code code_of(int status)

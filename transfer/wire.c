@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "transfer/wire.h"
 
-#include <errno.h>
 #include <openssl/evp.h>
-#include <unistd.h>
 #include <zstd.h>
 
-#include "base/clock.h"
-#include "base/fd.h"
 #include "base/frame.h"
 #include "base/json_table.h"
+#include "base/pace.h"
 #include "base/str.h"
-#include "transfer/link.h"
 
 enum { LEVEL = 1 }; /* of zstd: what is read from a disk passes it without waiting */
 
@@ -19,7 +15,7 @@ struct wire {
     struct wire_config config;
     bool in_run; /* sending: pieces are due */
     int64_t bytes;
-    int64_t waited_us, moved; /* for the other, and what came of it: see keep_pace */
+    struct pace pace;
     int idles;
     EVP_MD_CTX *sum, *all; /* of this run; of all frames and runs */
     ZSTD_CCtx *packer;     /* NULL: pieces go as they are */
@@ -43,9 +39,10 @@ static EVP_MD_CTX *new_sum(void)
 struct err *wire_new(const struct wire_config *config, struct wire **ret)
 {
     auto_(wire_free) struct wire *w = mem_new(struct wire);
-    struct err *e = link_set_limits(config->fd, 0);
+    struct err *e = pace_limits(config->fd, 0);
 
     w->config = *config;
+    w->pace = (struct pace){.fd = config->fd, .other = config->other, .limit_s = config->pace_s};
     w->buf = mem_new_array(unsigned char, WIRE_PIECE_MAX);
     w->sum = new_sum();
     w->all = new_sum();
@@ -75,44 +72,20 @@ int64_t wire_bytes(const struct wire *w)
     return w->bytes;
 }
 
-/* A stall is an error like a broken connection, but says what it is. */
-static struct err *stalled(const struct wire *w, struct err *e)
+/* Bytes have passed, or the other said that more will come. */
+static struct err *check_idles(struct wire *w)
 {
-    if (e && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-        err_free(e);
-        return err_new(ERR_TIMEOUT, "%s was silent for %d seconds", w->config.other, LINK_STALL_S);
-    }
-    return e;
-}
-
-/* len bytes have passed, which was waited for since then. */
-static struct err *keep_pace(struct wire *w, int64_t since_us, size_t len)
-{
-    int64_t limit_us = (int64_t)(w->config.pace_s ? w->config.pace_s : WIRE_PACE_S) * 1000000;
-
-    w->waited_us += clock_mono_us() - since_us;
-    w->moved += (int64_t)len;
-    if (w->moved >= WIRE_PACE_BYTES) {
-        w->moved = w->waited_us = 0;
+    if (w->pace.moved == 0)
         w->idles = 0;
-    }
-    if (w->waited_us <= limit_us && w->idles <= WIRE_IDLES_MAX)
-        return NULL;
-    return err_new(ERR_TIMEOUT, "%s is too slow: less than %d MiB in %lld seconds", w->config.other,
-                   WIRE_PACE_BYTES >> 20, (long long)limit_us / 1000000);
+    return w->idles > WIRE_IDLES_MAX ? pace_too_slow(&w->pace) : NULL;
 }
 
 static struct err *put(struct wire *w, const void *data, size_t len)
 {
-    int64_t since = clock_mono_us();
-    struct err *e;
+    struct err *e = pace_write(&w->pace, data, len);
 
-    errno = 0;
     w->bytes += (int64_t)len;
-    e = stalled(w, fd_write_all(w->config.fd, data, len));
-    if (!e)
-        e = keep_pace(w, since, len);
-    return err_wrap(e, "sending to %s", w->config.other);
+    return e ? e : check_idles(w);
 }
 
 static struct err *put_length(struct wire *w, uint32_t len)
@@ -123,13 +96,15 @@ static struct err *put_length(struct wire *w, uint32_t len)
     return put(w, head, sizeof(head));
 }
 
-/* In one form, whoever wrote it. */
-static struct err *sum_frame(struct wire *w, const json_t *j, size_t *ret_len)
+/* In one form, whoever wrote it; the caller frees the text. */
+static struct err *sum_frame(struct wire *w, const json_t *j, char **ret)
 {
     autofree char *text = json_dumps(j, JSON_COMPACT | JSON_SORT_KEYS);
 
-    *ret_len = text ? strlen(text) : 0;
-    return text && EVP_DigestUpdate(w->all, text, *ret_len) == 1 ? NULL : no_digest();
+    if (!text || EVP_DigestUpdate(w->all, text, strlen(text)) != 1)
+        return no_digest();
+    *ret = steal(&text);
+    return NULL;
 }
 
 struct err *wire_digest(struct wire *w, char ret[WIRE_DIGEST_SIZE])
@@ -146,14 +121,14 @@ struct err *wire_digest(struct wire *w, char ret[WIRE_DIGEST_SIZE])
 
 struct err *wire_send_frame(struct wire *w, const json_t *j)
 {
-    size_t len = 0;
-    struct err *e = sum_frame(w, j, &len);
+    autofree char *text = NULL;
+    struct err *e = sum_frame(w, j, &text);
 
-    if (e)
-        return e;
-    errno = 0;
-    w->bytes += 4 + (int64_t)len;
-    return err_wrap(stalled(w, frame_send(w->config.fd, j)), "sending to %s", w->config.other);
+    if (!e && strlen(text) > FRAME_MAX)
+        e = err_new(ERR_TOO_LARGE, "a frame of %zu bytes", strlen(text));
+    if (!e)
+        e = put_length(w, (uint32_t)strlen(text));
+    return e ? e : put(w, text, strlen(text));
 }
 
 /* Packed when that makes it smaller. */
@@ -226,44 +201,49 @@ static struct err *broken(const struct wire *w)
 
 static struct err *get(struct wire *w, void *data, size_t len)
 {
-    int64_t since = clock_mono_us();
     unsigned char *p = data;
 
-    for (size_t at = 0; at < len;) {
-        ssize_t n = read(w->config.fd, p + at, len - at);
+    for (size_t at = 0, n = 0; at < len; at += n) {
+        struct err *e = pace_read(&w->pace, p + at, len - at, &n);
 
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n == 0)
-            return broken(w);
-        if (n < 0)
-            return stalled(w, err_errno(errno, "receiving from %s", w->config.other));
-        at += (size_t)n;
+        if (e || n == 0)
+            return e ? e : broken(w);
     }
     w->bytes += (int64_t)len;
-    return keep_pace(w, since, len);
+    return check_idles(w);
+}
+
+static struct err *get_json(struct wire *w, json_t **ret)
+{
+    autofree char *text = NULL;
+    unsigned char head[4];
+    struct err *e = get(w, head, sizeof(head));
+    uint32_t len = e ? 0 : frame_load_length(head);
+
+    if (!e && len > FRAME_MAX)
+        e = err_new(w->config.wrong, "%s has a frame of %u bytes", w->config.other, len);
+    if (e)
+        return e;
+    text = mem_alloc(1, (size_t)len + 1);
+    e = get(w, text, len);
+    if (!e && !(*ret = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL)))
+        e = wrong(w, "has a frame that is not JSON");
+    return e;
 }
 
 struct err *wire_receive_frame(struct wire *w, json_t **ret)
 {
+    autofree char *text = NULL;
     autojson j = NULL;
-    size_t len = 0;
-    struct err *e;
+    struct err *e = get_json(w, &j);
 
-    errno = 0;
-    e = stalled(w, frame_receive(w->config.fd, &j));
-    if (e && e->code == ERR_CANCELLED) {
-        err_free(e);
-        return broken(w);
-    }
     if (e)
-        return e->code == ERR_TIMEOUT ? e : err_recode(e, w->config.wrong);
+        return e;
     if (json_is_object(json_object_get(j, "error")))
         return err_wrap(err_recode(err_from_json(json_object_get(j, "error")), w->config.wrong), "%s", w->config.other);
     if (!json_is_object(j))
         return wrong(w, "has what is no frame");
-    e = sum_frame(w, j, &len);
-    w->bytes += 4 + (int64_t)len;
+    e = sum_frame(w, j, &text);
     if (!e)
         *ret = steal(&j);
     return e;
@@ -271,15 +251,11 @@ struct err *wire_receive_frame(struct wire *w, json_t **ret)
 
 struct err *wire_receive_end(struct wire *w)
 {
-    autojson frame = NULL;
-    struct err *e = stalled(w, frame_receive(w->config.fd, &frame));
+    char more;
+    size_t n = 0;
+    struct err *e = pace_read(&w->pace, &more, 1, &n);
 
-    if (e && e->code == ERR_CANCELLED) {
-        err_free(e);
-        return NULL;
-    }
-    err_free(e);
-    return wrong(w, "has something behind its end");
+    return e || n == 0 ? e : wrong(w, "has something behind its end");
 }
 
 /* After WIRE_BROKEN. */
@@ -318,7 +294,7 @@ struct err *wire_receive(struct wire *w, wire_sink_fn *sink, void *owner)
             return its_error(w);
         if (len == WIRE_IDLE) {
             w->idles++;
-            w->waited_us = 0;
+            w->pace.waited_us = 0;
             continue;
         }
         if (len > WIRE_PIECE_MAX)

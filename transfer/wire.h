@@ -24,9 +24,9 @@ enum { WIRE_PIECE_MAX = 256 * 1024, WIRE_SUM = 32 };
 
 struct wire;
 
-/* Who is slower holds up a container and others' transfers: ERR_TIMEOUT. Only the time that is spent in waiting counts,
- * and an idle sender gets half an hour. A side that gives or takes no byte at all for LINK_STALL_S is gone. */
-enum { WIRE_PACE_S = 300, WIRE_PACE_BYTES = 4 << 20, WIRE_IDLES_MAX = 90 };
+/* The other end keeps the pace of base/pace.h, else ERR_TIMEOUT; a sender that says that he is there gets half an hour.
+ */
+enum { WIRE_IDLES_MAX = 90 };
 
 struct wire_config {
     int fd;              /* a socket, borrowed */
@@ -34,7 +34,7 @@ struct wire_config {
     enum err_code wrong; /* what wrong bytes of his are, */
     enum err_code cut;   /* and an end where more is due */
     bool packed;         /* what is sent may go by zstd */
-    int pace_s;          /* WIRE_PACE_BYTES must pass in so many seconds of waiting for the other; 0: WIRE_PACE_S */
+    int pace_s;          /* struct pace's limit_s */
 };
 
 MUST_USE struct err *wire_new(const struct wire_config *config, struct wire **ret);
