@@ -49,6 +49,7 @@ struct answer {
     char *fingerprint;
     int status;
     const char *message;
+    json_t *before; /* of an update: images_remember */
 };
 
 static void on_answer(void *owner, struct err *e)
@@ -57,9 +58,12 @@ static void on_answer(void *owner, struct err *e)
     const struct image *i = answer->fingerprint ? image_find(answer->agent, answer->fingerprint) : NULL;
 
     if (e)
+        images_recall(answer->agent, answer->before);
+    if (e)
         reply_host_err(answer->req, e);
     else
         reply_ok(answer->req, answer->status, answer->message, i ? image_to_json(answer->agent, i) : NULL);
+    json_decref(answer->before);
     free(answer->fingerprint);
     free(answer);
 }
@@ -93,6 +97,13 @@ void node_image_update(struct api_call *call)
         reply_err(call->req, e);
         return;
     }
+    answer = mem_new(struct answer);
+    *answer = (struct answer){call->agent,
+                              call->req,
+                              str_dup(i->fingerprint),
+                              200,
+                              "Image updated successfully",
+                              images_remember(call->agent, i, aliases)};
     tx = store_tx_new();
     if (b.description)
         str_set(&i->description, b.description);
@@ -101,8 +112,6 @@ void node_image_update(struct api_call *call)
     else
         record_put_image(tx, i);
     json_table_clear(&update_table, &b);
-    answer = mem_new(struct answer);
-    *answer = (struct answer){call->agent, call->req, str_dup(i->fingerprint), 200, "Image updated successfully"};
     agent_commit(call->agent, tx, answer, on_answer);
 }
 
@@ -124,7 +133,7 @@ void node_image_delete(struct api_call *call)
         return;
     }
     answer = mem_new(struct answer);
-    *answer = (struct answer){call->agent, call->req, NULL, 200, "Image removed successfully"};
+    *answer = (struct answer){call->agent, call->req, NULL, 200, "Image removed successfully", NULL};
     image_delete(call->agent, i, answer, on_answer);
 }
 
@@ -179,7 +188,7 @@ void node_image_fetch(struct api_call *call)
     }
     if (wait) {
         answer = mem_new(struct answer);
-        *answer = (struct answer){call->agent, call->req, NULL, 200, "Image fetched successfully"};
+        *answer = (struct answer){call->agent, call->req, NULL, 200, "Image fetched successfully", NULL};
     }
     task = image_fetch_start(call->agent, b.image, false, answer, wait ? on_fetched : NULL);
     json_table_clear(&fetch_table, &b);
@@ -244,7 +253,7 @@ void node_image_upload(struct api_call *call)
         return;
     }
     u = mem_new(struct upload);
-    *u = (struct upload){.answer = {call->agent, call->req, NULL, 201, "Image imported successfully"},
+    *u = (struct upload){.answer = {call->agent, call->req, NULL, 201, "Image imported successfully", NULL},
                          .aliases = steal(&aliases),
                          .description = str_dup(description)};
     io.stream = pair[1];
@@ -330,7 +339,7 @@ void container_publish(struct api_call *call)
         return;
     }
     p = mem_new(struct publishing);
-    *p = (struct publishing){.answer = {call->agent, call->req, NULL, 201, "Image published successfully"},
+    *p = (struct publishing){.answer = {call->agent, call->req, NULL, 201, "Image published successfully", NULL},
                              .container = call->container,
                              .aliases = steal(&aliases),
                              .description = steal(&b.description)};

@@ -55,23 +55,6 @@ struct image *image_find(const struct agent *a, const char *fingerprint)
     return NULL;
 }
 
-static bool has_alias(const struct image *i, const char *canonical)
-{
-    json_t *alias;
-    size_t k;
-
-    json_array_foreach(i->aliases, k, alias) if (str_eq(json_string_value(alias), canonical)) return true;
-    return false;
-}
-
-struct image *image_find_by_alias(const struct agent *a, const char *canonical)
-{
-    for (size_t k = 0; k < a->image_count; k++)
-        if (has_alias(a->images[k], canonical))
-            return a->images[k];
-    return NULL;
-}
-
 void image_add(struct agent *a, struct image *i)
 {
     a->images = mem_grow(a->images, a->image_count + 1, sizeof(struct image *));
@@ -98,15 +81,6 @@ size_t image_references(const struct agent *a, const struct image *i)
     return n;
 }
 
-json_t *image_names(const struct agent *a)
-{
-    json_t *names = json_array();
-
-    for (size_t k = 0; k < a->image_count; k++)
-        json_array_extend(names, a->images[k]->aliases);
-    return names;
-}
-
 json_t *image_to_json(const struct agent *a, const struct image *i)
 {
     json_t *j = json_table_save(&image_table, i);
@@ -123,95 +97,10 @@ json_t *image_to_json(const struct agent *a, const struct image *i)
     return j;
 }
 
-static struct err *add_alias(const char *field, const char *text, json_t *aliases)
-{
-    autofree char *canonical = text ? image_name_canonical(text) : NULL;
-
-    if (!canonical)
-        return err_field(field, "must be names such as debian/13");
-    json_array_append_new(aliases, json_string(canonical));
-    return NULL;
-}
-
-struct err *image_aliases_load(const char *field, const json_t *texts, json_t **ret)
-{
-    autojson aliases = json_array();
-    const json_t *text;
-    size_t k;
-
-    json_array_foreach((json_t *)(uintptr_t)texts, k, text)
-    {
-        struct err *e = add_alias(field, json_string_value(text), aliases);
-
-        if (e)
-            return e;
-    }
-    *ret = steal(&aliases);
-    return NULL;
-}
-
-struct err *image_aliases_split(const char *field, const char *text, json_t **ret)
-{
-    autojson aliases = json_array();
-
-    while (text && *text) {
-        size_t len = strcspn(text, ",");
-        autofree char *one = strndup(text, len);
-        struct err *e = add_alias(field, one, aliases);
-
-        if (e)
-            return e;
-        text += len + strspn(text + len, ",");
-    }
-    *ret = steal(&aliases);
-    return NULL;
-}
-
 void record_put_image(struct store_tx *tx, const struct image *i)
 {
     store_tx_add(tx, STORE_IMAGE_PUT,
                  json_pack("[s, o]", i->fingerprint, store_text(json_table_save(&image_table, i))));
-}
-
-/* The name is free afterwards. */
-static void release_alias(struct agent *a, struct store_tx *tx, const char *canonical)
-{
-    struct image *i = image_find_by_alias(a, canonical);
-    json_t *alias;
-    size_t k;
-
-    if (!i)
-        return;
-    json_array_foreach(i->aliases, k, alias)
-    {
-        if (str_eq(json_string_value(alias), canonical)) {
-            json_array_remove(i->aliases, k);
-            break;
-        }
-    }
-    i->last_used_at = clock_wall_ms(); /* its time begins now */
-    record_put_image(tx, i);
-}
-
-static void give_aliases(struct agent *a, struct store_tx *tx, struct image *i, const json_t *aliases)
-{
-    json_t *alias;
-    size_t k;
-
-    json_array_foreach((json_t *)(uintptr_t)aliases, k, alias)
-    {
-        if (has_alias(i, json_string_value(alias)))
-            continue;
-        release_alias(a, tx, json_string_value(alias));
-        json_array_append(i->aliases, alias);
-    }
-}
-
-void image_set_aliases(struct agent *a, struct store_tx *tx, struct image *i, const json_t *aliases)
-{
-    json_array_clear(i->aliases);
-    give_aliases(a, tx, i, aliases);
-    record_put_image(tx, i);
 }
 
 static char *or_else(const json_t *metadata, const char *member, const char *otherwise)
@@ -270,7 +159,7 @@ struct image *image_imported(struct agent *a, struct store_tx *tx, const json_t 
     str_set(&i->origin, from->origin);
     str_set(&i->origin_mark, from->origin_mark);
     i->cached = i->cached && from->cached; /* who imports it on purpose wants to keep it */
-    give_aliases(a, tx, i, from->aliases);
+    image_give_aliases(a, tx, i, from->aliases);
     record_put_image(tx, i);
     return i;
 }
@@ -315,7 +204,6 @@ void image_delete(struct agent *a, struct image *i, void *owner, agent_done_fn *
 
     *d = (struct deletion){.agent = a, .fingerprint = str_dup(i->fingerprint), .owner = owner, .done = done};
     i->busy = true;
-    json_array_clear(i->aliases);
     store_tx_add(tx, STORE_IMAGE_DELETE, json_pack("[s]", i->fingerprint));
     event_add_for(a, tx, "image.deleted", "image", i->fingerprint, NULL, NULL,
                   json_pack("{s:s}", "fingerprint", i->fingerprint));

@@ -27,7 +27,7 @@ void image_free(struct image *i);
 DEFINE_AUTO(struct image, image_free)
 void images_free(struct agent *a);
 
-/* NULL when there is none. */
+/* NULL when there is none; one that is being removed has no name any more. */
 struct image *image_find(const struct agent *a, const char *fingerprint);
 struct image *image_find_by_alias(const struct agent *a, const char *canonical);
 void image_add(struct agent *a, struct image *i); /* takes over i */
@@ -52,8 +52,13 @@ struct image_origin {
  * tx. Never NULL. */
 struct image *image_imported(struct agent *a, struct store_tx *tx, const json_t *result,
                              const struct image_origin *from);
-/* New names for it; the old ones are free then. */
+/* New names for it; the old ones are free then. Giving leaves those that it has. */
 void image_set_aliases(struct agent *a, struct store_tx *tx, struct image *i, const json_t *aliases);
+void image_give_aliases(struct agent *a, struct store_tx *tx, struct image *i, const json_t *aliases);
+/* Names and descriptions before i gets these aliases (may be NULL), to go back to when that cannot be recorded. The
+ * caller's. */
+json_t *images_remember(const struct agent *a, const struct image *i, const json_t *aliases);
+void images_recall(const struct agent *a, const json_t *before);
 void record_put_image(struct store_tx *tx, const struct image *i);
 
 /* Removes the row, then the subvolume. i is gone when done is called; it must not be busy. */

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import socket
+import sqlite3
 import stat
 import subprocess
 import urllib.parse
@@ -115,6 +116,24 @@ def test_names_move_and_old_images_go(node):
     assert not os.path.exists(tree(node, b["fingerprint"]))
     types = [e["event_type"] for e in node.get("/api/v1/events?resource_id=" + b["fingerprint"]).data["events"]]
     assert types == ["image.deleted", "image.created"]
+
+
+def test_what_cannot_be_recorded_has_not_happened(node):
+    """Names and descriptions are as before, and nobody takes the image for one that has lost its names."""
+    a, b = (upload(node, tar(system() + [entry(name, b"1")]), aliases=f"{name}/1", description=name).data for name in ("held", "other"))
+    db = sqlite3.connect(node.state + "/noded.db", isolation_level=None)
+    for method, body in (("PATCH", {"aliases": ["other/1", "new/1"], "description": "changed"}), ("DELETE", None)):
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            assert node.call(method, f"{IMAGES}/{a['fingerprint']}", body).status == 500
+        finally:
+            db.execute("ROLLBACK")
+        now = listed(node)
+        assert [(now[i["fingerprint"]]["aliases"], now[i["fingerprint"]]["description"]) for i in (a, b)] == [(["held/1"], "held"), (["other/1"], "other")]
+        assert a["fingerprint"] not in node.post(IMAGES + "/prune").data["removed"]
+    db.close()
+    for i in (a, b):
+        assert node.call("DELETE", f"{IMAGES}/{i['fingerprint']}").status == 200
 
 
 def test_references(node):
