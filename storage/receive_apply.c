@@ -4,75 +4,27 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/str.h"
+#include "storage/receive_place.h"
 
 enum { IDS = 65536 };
 
 #define OWN_XATTRS "trusted.noded."
-
-/* A directory and a name in it, "." for the directory itself. */
-struct place {
-    char *path;
-    const char *name; /* into path */
-    int dir;
-};
-
-static void place_clear(struct place *p)
-{
-    free(p->path);
-    fd_closep(&p->dir);
-}
-#define PLACE __attribute__((cleanup(place_clear))) struct place
-
-static struct err *failed(const char *what, const char *path)
-{
-    int errnum = errno;
-    struct err *e = err_errno(errnum, "cannot %s '%.200s'", what, path);
-
-    return errnum == ENOSPC || errnum == EDQUOT || errnum == EIO ? e : err_recode(e, ERR_INVALID);
-}
-
-static int open_below(int root, const char *path, uint64_t flags)
-{
-    struct open_how how = {.flags = flags | O_CLOEXEC,
-                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV};
-
-    return (int)syscall(SYS_openat2, root, *path ? path : ".", &how, sizeof(how));
-}
-
-/* Splits path (taken over) and opens its directory. "" is the root itself. */
-static struct err *locate(int root, char *path, struct place *p)
-{
-    char *slash = strrchr(path, '/');
-
-    p->path = path;
-    p->name = slash ? slash + 1 : path;
-    if (slash)
-        *slash = '\0';
-    if (!*path && !slash)
-        p->name = ".";
-    else if (!*p->name || str_eq(p->name, ".") || str_eq(p->name, ".."))
-        return err_new(ERR_INVALID, "the stream has a path that is none");
-    p->dir = open_below(root, slash ? path : "", O_RDONLY | O_DIRECTORY);
-    return p->dir < 0 ? failed("open the directory", slash ? path : ".") : NULL;
-}
 
 static struct err *place_of(const struct receive_apply *a, enum send_attribute attribute, struct place *p)
 {
     char *path = NULL;
     struct err *e = send_text(&a->command, attribute, &path);
 
-    return e ? e : locate(a->root, path, p);
+    return e ? e : place_locate(a->root, path, p);
 }
 
 static void forget_file(struct receive_apply *a)
@@ -83,23 +35,6 @@ static void forget_file(struct receive_apply *a)
     a->file_path = NULL;
 }
 
-/* A regular file; what is none is not even opened. */
-static struct err *open_file(int root, const char *path, int flags, int *ret)
-{
-    PLACE p = {.dir = -1};
-    struct stat st;
-    struct err *e = locate(root, str_dup(path), &p);
-
-    if (e)
-        return e;
-    if (fstatat(p.dir, p.name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return failed("open", path);
-    if (!S_ISREG(st.st_mode))
-        return err_new(ERR_INVALID, "'%.200s' of the stream is no file", path);
-    *ret = openat(p.dir, p.name, flags | O_NOFOLLOW | O_CLOEXEC);
-    return *ret < 0 ? failed("open", path) : NULL;
-}
-
 /* Writes to one file come one after the other. */
 static struct err *current_file(struct receive_apply *a, char **path)
 {
@@ -108,7 +43,7 @@ static struct err *current_file(struct receive_apply *a, char **path)
     if (a->file >= 0 && str_eq(a->file_path, *path))
         return NULL;
     forget_file(a);
-    e = open_file(a->root, *path, O_WRONLY, &a->file);
+    e = place_open_file(a->root, *path, O_WRONLY, &a->file);
     if (!e)
         a->file_path = steal(path);
     return e;
@@ -132,7 +67,7 @@ static struct err *do_write(struct receive_apply *a)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return failed("write", a->file_path);
+            return receive_failed("write", a->file_path);
         data += n;
         len -= (size_t)n;
         at += (uint64_t)n;
@@ -165,12 +100,12 @@ static struct err *do_clone(struct receive_apply *a)
     own = memcmp(uuid, a->uuid, sizeof(uuid)) == 0;
     if (!own && (a->parent < 0 || memcmp(uuid, a->parent_uuid, sizeof(uuid)) != 0))
         return err_new(ERR_INVALID, "the stream takes data from a subvolume that is not its parent");
-    e = open_file(own ? a->root : a->parent, from_path, O_RDONLY, &source);
+    e = place_open_file(own ? a->root : a->parent, from_path, O_RDONLY, &source);
     if (!e)
         e = current_file(a, &path);
     range = (struct file_clone_range){source, from, len, to};
     if (!e && ioctl(a->file, FICLONERANGE, &range) < 0)
-        e = failed("clone into", a->file_path);
+        e = receive_failed("clone into", a->file_path);
     return e;
 }
 
@@ -185,7 +120,7 @@ static struct err *do_truncate(struct receive_apply *a)
     if (!e)
         e = current_file(a, &path);
     if (!e && ftruncate(a->file, (off_t)size) < 0)
-        e = failed("set the size of", a->file_path);
+        e = receive_failed("set the size of", a->file_path);
     return e;
 }
 
@@ -228,7 +163,7 @@ static struct err *do_make(struct receive_apply *a)
         rc = symlinkat(target, p.dir, p.name);
     else
         rc = mknodat(p.dir, p.name, type | 0600, (dev_t)dev);
-    return rc < 0 ? failed("make", p.name) : NULL;
+    return rc < 0 ? receive_failed("make", p.name) : NULL;
 }
 
 static struct err *do_rename(struct receive_apply *a)
@@ -239,7 +174,7 @@ static struct err *do_rename(struct receive_apply *a)
     if (!e)
         e = place_of(a, SEND_PATH_TO, &to);
     if (!e && renameat(from.dir, from.name, to.dir, to.name) < 0)
-        e = failed("rename", from.name);
+        e = receive_failed("rename", from.name);
     return e;
 }
 
@@ -251,7 +186,7 @@ static struct err *do_link(struct receive_apply *a)
     if (!e)
         e = place_of(a, SEND_PATH, &to);
     if (!e && linkat(from.dir, from.name, to.dir, to.name, 0) < 0)
-        e = failed("link", from.name);
+        e = receive_failed("link", from.name);
     return e;
 }
 
@@ -261,7 +196,7 @@ static struct err *do_remove(struct receive_apply *a)
     struct err *e = place_of(a, SEND_PATH, &p);
 
     if (!e && unlinkat(p.dir, p.name, a->command.kind == SEND_RMDIR ? AT_REMOVEDIR : 0) < 0)
-        e = failed("remove", p.name);
+        e = receive_failed("remove", p.name);
     return e;
 }
 
@@ -283,12 +218,12 @@ static struct err *do_xattr(struct receive_apply *a)
         !str_eq(name, "security.capability"))
         e = err_new(ERR_INVALID, "the stream has the attribute '%.100s', which is not allowed", name);
     if (!e && fchdir(p.dir) < 0)
-        e = failed("enter the directory of", p.name);
+        e = receive_failed("enter the directory of", p.name);
     if (e)
         return e;
     rc = a->command.kind == SEND_SET_XATTR ? lsetxattr(p.name, name, data, len, 0) : lremovexattr(p.name, name);
     if (rc < 0 && !(a->command.kind == SEND_REMOVE_XATTR && errno == ENODATA))
-        e = failed("set an attribute of", p.name);
+        e = receive_failed("set an attribute of", p.name);
     return e;
 }
 
@@ -302,11 +237,11 @@ static struct err *do_chmod(struct receive_apply *a)
     if (!e)
         e = send_number(&a->command, SEND_MODE, &mode);
     if (!e && fstatat(p.dir, p.name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        e = failed("find", p.name);
+        e = receive_failed("find", p.name);
     if (!e && S_ISLNK(st.st_mode))
         e = err_new(ERR_INVALID, "the stream sets the mode of a symbolic link");
     if (!e && fchmodat(p.dir, p.name, (mode_t)mode & 07777, 0) < 0)
-        e = failed("set the mode of", p.name);
+        e = receive_failed("set the mode of", p.name);
     return e;
 }
 
@@ -323,7 +258,7 @@ static struct err *do_chown(struct receive_apply *a)
     if (!e && (uid >= IDS || gid >= IDS))
         e = err_new(ERR_INVALID, "'%.200s' of the stream has an owner outside a container", p.name);
     if (!e && fchownat(p.dir, p.name, (uid_t)uid, (gid_t)gid, AT_SYMLINK_NOFOLLOW) < 0)
-        e = failed("set the owner of", p.name);
+        e = receive_failed("set the owner of", p.name);
     return e;
 }
 
@@ -338,7 +273,7 @@ static struct err *do_times(struct receive_apply *a)
     if (!e)
         e = send_time(&a->command, SEND_MTIME, &times[1]);
     if (!e && utimensat(p.dir, p.name, times, AT_SYMLINK_NOFOLLOW) < 0)
-        e = failed("set the times of", p.name);
+        e = receive_failed("set the times of", p.name);
     return e;
 }
 
