@@ -33,3 +33,14 @@ def node(archive):
         yield n
     finally:
         n.close()
+
+
+@pytest.fixture
+def slot(node, request):
+    """A slot of its own for each test; whatever the test leaves must go without a trace."""
+    used = getattr(node, "used", 0) + 1
+    node.used = used
+    yield used
+    node.job("container.destroy", used)
+    node.unlink(used)
+    assert node.leftovers(used) == []
