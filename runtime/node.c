@@ -4,9 +4,11 @@
 #include <sys/syscall.h>
 
 #include "base/failpoint.h"
+#include "base/fd.h"
 #include "base/str.h"
 #include "images/image.h"
 #include "provisioning/bundle.h"
+#include "provisioning/install.h"
 #include "provisioning/ramdisk.h"
 #include "runtime/container/cgroup.h"
 #include "runtime/container/presence.h"
@@ -33,6 +35,20 @@ static struct err *describe_pool(const char *pool, json_t **ret)
     return e;
 }
 
+/* What interrupted installs left, which the next one would find. Not the pool's fault when it cannot be removed: that
+ * install says so. */
+static void sweep_installs(const char *pool)
+{
+    autofree char *images = layout_images(pool), *kits = layout_kits(pool);
+    const char *const dirs[] = {images, kits};
+
+    for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
+        autofd int lock = -1;
+
+        err_ignore(install_begin(pool, dirs[i], &lock));
+    }
+}
+
 struct err *job_do_pool_open(const struct job *job, void *args, json_t **ret)
 {
     const struct job_pool_open *a = args;
@@ -42,9 +58,11 @@ struct err *job_do_pool_open(const struct job *job, void *args, json_t **ret)
         e = quota_enable(job->target.pool);
     if (!e)
         e = describe_pool(job->target.pool, ret);
-    if (!e)
-        json_object_set_new(*ret, "quota", json_boolean(quota_is_on(job->target.pool)));
-    return e;
+    if (e)
+        return e;
+    sweep_installs(job->target.pool);
+    json_object_set_new(*ret, "quota", json_boolean(quota_is_on(job->target.pool)));
+    return NULL;
 }
 
 struct err *job_do_pool_grow(const struct job *job, void *args, json_t **ret)

@@ -200,6 +200,7 @@ def test_a_crash_leaves_nothing(node):
         assert r.status == 500, r
         assert digest not in listed(node)
     node.restart()
+    assert [n for n in os.listdir(node.pool + "/images") if n.startswith(".")] == []
     # In the pool, not yet recorded: the start removes it.
     node.job("image.import", args={"file": _file(node, data)})
     assert os.path.exists(tree(node, digest))

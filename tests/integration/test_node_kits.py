@@ -223,6 +223,7 @@ def test_interrupted(node, lab, point):
         ctl(lab, node, "kit", "remove", "cut", "1.0")
     else:
         node.restart()
+        assert [n for n in os.listdir(node.pool + "/kits") if n.startswith(".")] == []
         ctl(lab, node, "kit", "install", bundle)
         ctl(lab, node, "kit", "remove", "cut", "1.0")
     assert installed(node) == []
