@@ -320,10 +320,13 @@ class Drive:
 
 
 class Lab:
-    def __init__(self):
-        os.makedirs("/run/netns", exist_ok=True)
-        run("mount", "-t", "tmpfs", "-o", "mode=0755", "netlab", "/run/netns")
-        self.spaces = []
+    """prefix: of its namespaces' names, when it is made beside another one."""
+
+    def __init__(self, prefix=""):
+        self.spaces, self.prefix = [], prefix
+        if not prefix:
+            os.makedirs("/run/netns", exist_ok=True)
+            run("mount", "-t", "tmpfs", "-o", "mode=0755", "netlab", "/run/netns")
         self.world, self.host = self.space("world"), self.space("host")
         self.world.ip("link", "add", "up0", "type", "veth", "peer", "name", "up0", "netns", self.host.name)
         for space, last in ((self.world, "7"), (self.world, "8"), (self.host, "1")):
@@ -335,7 +338,7 @@ class Lab:
         self.containers = {}
 
     def space(self, name):
-        space = Space(name)
+        space = Space(self.prefix + name)
         self.spaces.append(space)
         return space
 
@@ -364,4 +367,5 @@ class Lab:
     def close(self):
         for space in self.spaces:
             space.delete()
-        run("umount", "-l", "/run/netns", check=False)
+        if not self.prefix:
+            run("umount", "-l", "/run/netns", check=False)
