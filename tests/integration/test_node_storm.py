@@ -251,6 +251,19 @@ def agree(node):
         assert listed == there, (c["id"], listed, there)
 
 
+def said(node):
+    """All that the API says of what is recorded."""
+    def get(path):
+        r = node.get(path)
+        return r.data if r.status == 200 else r.status
+    ids = sorted(c["id"] for c in node.list())
+    of_one = ("", "/snapshots", "/firewall/rules", "/env", "/forwards", "/limits", "/network", "/storage/shares", "/storage/incoming",
+              "/status-logs?limit=100", "/transparent-proxy")
+    whole = {f"/api/v1/containers/{i}{rest}": get(f"/api/v1/containers/{i}{rest}") for i in ids for rest in of_one}
+    return {**whole, **{path: get(path) for path in ("/api/v1/projects/?limit=100", "/api/v1/node/images", "/api/v1/node/kits",
+                                                     "/api/v1/storage/shares")}}
+
+
 def test_storm(node):
     first = node.create("first", hoody_kit=False)["id"]
     node.delete(first)
@@ -266,9 +279,14 @@ def test_storm(node):
             assert node.call("PUT", f"{path}/snapshots/{s['name']}", timeout=120).status == 200, (c, s, node.log())
         if c["status"] != "failed" and node.op(c["id"], "start").status == 200:
             node.wait_booted(c["id"])
+    before_end, names = said(node), [(c["project_id"], c["name"]) for c in node.list()]
+    assert len(names) == len(set(names)), names
     node.restart()
     settled(node)
     node.assert_consistent()
+    after = said(node)
+    differ = {path: (before_end[path], after.get(path)) for path in before_end if before_end[path] != after.get(path)}
+    assert not differ, differ
     for c in node.list():
         assert node.delete(c["id"]).status == 200, c
     for image in node.get("/api/v1/node/images").data["images"]:
