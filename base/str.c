@@ -81,6 +81,23 @@ size_t str_chars(const char *s)
     return n;
 }
 
+char *str_host_label(const char *text)
+{
+    char label[64];
+    size_t n = 0;
+
+    for (const char *p = text; *p && n < sizeof(label) - 1; p++) {
+        char c = *p == '_' ? '-' : (char)tolower((unsigned char)*p);
+
+        if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c == '-' && n > 0))
+            label[n++] = c;
+    }
+    while (n > 0 && label[n - 1] == '-')
+        n--;
+    label[n] = '\0';
+    return str_dup(n ? label : "container");
+}
+
 bool str_has_control(const char *s)
 {
     for (; *s; s++)

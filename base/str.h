@@ -27,6 +27,8 @@ bool str_to_i64(const char *s, int64_t *ret);
 /* s is 1..max characters of `allowed` only. */
 bool str_to_size(const char *s, int64_t *ret); /* "512M": K, M, G, T are powers of 1024 */
 bool str_is_made_of(const char *s, const char *allowed, size_t max);
+/* One DNS label of any text: lower case, '-' for '_', without what a label may not have. The caller frees it. */
+char *str_host_label(const char *text);
 size_t str_chars(const char *s);      /* characters of valid UTF-8 */
 bool str_has_control(const char *s);  /* a byte below 0x20 or 0x7f */
 bool str_is_object_id(const char *s); /* 24 lower case hex digits */

@@ -48,6 +48,7 @@ JSON_TABLE(job_export_table, "container.export", export_fields);
 
 static const struct json_field import_fields[] = {
     F_JSON(struct job_import, seed, .required = true, .has_type = true, .type = JSON_OBJECT),
+    F_BOOL(struct job_import, rename),
     F_INT(struct job_import, reserve_bytes, .min = 0, .max = INT64_MAX),
 };
 JSON_TABLE(job_import_table, "container.import", import_fields);

@@ -78,6 +78,7 @@ extern const struct json_table job_export_table;
  * into the slot, which has nothing yet, and seeds it. The archive is hostile. */
 struct job_import {
     json_t *seed;
+    bool rename;           /* its hostname is made of the name that the header has, and not the seed's */
     int64_t reserve_bytes; /* to be left in the pool */
 };
 extern const struct json_table job_import_table;

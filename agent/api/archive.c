@@ -3,6 +3,7 @@
 #include "agent/transfer/archive.h"
 #include "agent/api/api.h"
 #include "agent/containers/project.h"
+#include "agent/containers/snapshots.h"
 #include "agent/transfer/download.h"
 #include "base/str.h"
 #include "images/image.h"
@@ -15,7 +16,7 @@ static void on_exported(void *owner, const struct err *e)
     c->copies--;
 }
 
-static struct err *check_export(const struct api_call *call, const struct snapshot **ret_only, bool *ret_snapshots,
+static struct err *check_export(const struct api_call *call, struct snapshot **ret_only, bool *ret_snapshots,
                                 bool *ret_stream)
 {
     const struct container *c = call->container;
@@ -30,19 +31,13 @@ static struct err *check_export(const struct api_call *call, const struct snapsh
     if (!e && c->record.status != CONTAINER_STOPPED && !container_is_up(c))
         e = err_reason(err_new(ERR_CONFLICT, "The container is %s", container_status_word(c)),
                        "OPERATION_STATE_CONFLICT");
-    if (e || !name)
-        return e;
-    *ret_only = container_find_snapshot(c, name);
-    if (*ret_only)
-        return NULL;
-    return err_reason(err_new(ERR_NOT_FOUND, "snapshot: the container has no snapshot '%.100s'", name),
-                      "RESOURCE_NOT_FOUND");
+    return e || !name ? e : snapshot_find(c, "snapshot", name, ret_only);
 }
 
 void container_export(struct api_call *call)
 {
-    const struct snapshot *only = NULL;
     struct container *c = call->container;
+    struct snapshot *only = NULL;
     struct job_export args = {0};
     bool snapshots = false;
     struct err *e = check_export(call, &only, &snapshots, &args.as_stream);
@@ -134,6 +129,7 @@ void container_import(struct api_call *call)
     }
     c->record.status = CONTAINER_CREATING;
     c->record.wanted_running = false; /* until somebody starts it */
+    c->record.base = -1;              /* it shares no tree with a base of its image */
     c->record.color = str_dup("#808080");
     c->record.image = image_name_canonical(call->agent->config->default_image); /* until the archive says */
     agent_add(call->agent, c);

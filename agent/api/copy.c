@@ -2,6 +2,7 @@
 /* A copy of a container: on this node, or on another one (peer_copy.c). */
 #include "agent/api/api.h"
 #include "agent/containers/project.h"
+#include "agent/containers/snapshots.h"
 #include "agent/containers/ssh_key.h"
 #include "agent/network/egress.h"
 #include "agent/transfer/peer.h"
@@ -33,7 +34,7 @@ static bool is_remote(const struct api_call *call, const struct copy_body *b)
            peer_known(call->agent, b->target_server_id);
 }
 
-static struct err *check_copy(const struct api_call *call, struct copy_body *b)
+static struct err *check_copy(const struct api_call *call, struct copy_body *b, struct snapshot **ret_snapshot)
 {
     const struct container *source = call->container;
     struct err *e = api_check_new_name(&b->name);
@@ -46,10 +47,8 @@ static struct err *check_copy(const struct api_call *call, struct copy_body *b)
         e = api_check_kvm(call->body, b->kvm, b->dev_kvm);
     if (!e && !is_remote(call, b))
         e = api_check_server(call->agent, "target_server_id", b->target_server_id);
-    if (!e && b->source_snapshot && !container_find_snapshot(source, b->source_snapshot))
-        e = err_reason(
-            err_new(ERR_NOT_FOUND, "source_snapshot: the container has no snapshot '%.100s'", b->source_snapshot),
-            "RESOURCE_NOT_FOUND");
+    if (!e && b->source_snapshot)
+        e = snapshot_find(source, "source_snapshot", b->source_snapshot, ret_snapshot);
     if (!e && (source->record.status == CONTAINER_CREATING || source->record.status == CONTAINER_COPYING ||
                source->record.status == CONTAINER_DELETING || source->record.status == CONTAINER_FAILED))
         e = err_reason(err_new(ERR_CONFLICT, "The source is %s", container_status_word(source)),
@@ -98,16 +97,16 @@ void container_copy(struct api_call *call)
 {
     struct container *source = call->container, *c = NULL;
     struct agent *a = call->agent;
+    struct snapshot *snapshot = NULL; /* stays: nothing is awaited before the source is held */
     struct copy_body b = {0};
     struct operation *op;
     struct store_tx *tx;
     struct err *e = json_table_load(&copy_table, call->body, &b, NULL);
 
     if (!e)
-        e = check_copy(call, &b);
+        e = check_copy(call, &b, &snapshot);
     if (!e && is_remote(call, &b)) {
-        peer_copy_to(call, b.target_server_id,
-                     b.source_snapshot ? container_find_snapshot(source, b.source_snapshot)->name : NULL);
+        peer_copy_to(call, b.target_server_id, snapshot ? snapshot->name : NULL);
         json_table_clear(&copy_table, &b);
         return;
     }
@@ -124,9 +123,8 @@ void container_copy(struct api_call *call)
                        json_pack("{s:s, s:b, s:b}", "source", source->record.id, "copy_firewall_rules",
                                  b.copy_firewall_rules, "copy_network_rules", b.copy_network_rules),
                        "user");
-    if (b.source_snapshot)
-        json_object_set_new(op->args, "snapshot",
-                            json_string(container_find_snapshot(source, b.source_snapshot)->name));
+    if (snapshot)
+        json_object_set_new(op->args, "snapshot", json_string(snapshot->name));
     op->source = source;
     tx = store_tx_new();
     record_put(tx, c); /* before what refers to it */

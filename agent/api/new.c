@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What create and copy have in common. */
-#include <ctype.h>
-
 #include "agent/api/api.h"
 #include "agent/containers/project.h"
 #include "agent/storage/space.h"
@@ -18,24 +16,6 @@ struct err *api_check_new(const struct agent *a, const char *project_id, const c
     if (agent_find_by_ssh_key(a, ssh_key))
         return err_reason(err_new(ERR_CONFLICT, "SSH public key already in use"), "SSH_PUBLIC_KEY_IN_USE");
     return NULL;
-}
-
-/* One DNS label of a container name: lower case, '-' for '_', no '-' at the ends. */
-static char *hostname_of(const char *name)
-{
-    char label[64];
-    size_t n = 0;
-
-    for (const char *p = name; *p && n < sizeof(label) - 1; p++) {
-        char c = *p == '_' ? '-' : (char)tolower((unsigned char)*p);
-
-        if (c != '-' || n > 0)
-            label[n++] = c;
-    }
-    while (n > 0 && label[n - 1] == '-')
-        n--;
-    label[n] = '\0';
-    return str_dup(n ? label : "container");
 }
 
 struct err *api_new_container(struct agent *a, const char *id, const char *project_id, const char *name,
@@ -63,7 +43,7 @@ struct err *api_new_container(struct agent *a, const char *id, const char *proje
         free(r->name);
         r->name = str_fmt("container-%.8s", minted);
     }
-    r->hostname = hostname_of(r->name);
+    r->hostname = str_host_label(r->name);
     r->environment = json_object();
     r->realm_ids = json_array();
     r->kits = json_array();

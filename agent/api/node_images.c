@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include "agent/api/api.h"
+#include "agent/containers/snapshots.h"
 #include "agent/images/set.h"
 #include "agent/images/task.h"
 #include "agent/storage/space.h"
@@ -305,14 +306,13 @@ static void on_published(void *owner, struct err *e, json_t *result)
 }
 
 static struct err *check_publish(const struct api_call *call, const struct publish_body *b,
-                                 const struct snapshot **ret_snapshot)
+                                 struct snapshot **ret_snapshot)
 {
     const struct container *c = call->container;
     struct err *e = operation_check_free(c, "publish");
 
-    if (!e && b->snapshot && !(*ret_snapshot = container_find_snapshot(c, b->snapshot)))
-        e = err_reason(err_new(ERR_NOT_FOUND, "snapshot: the container has no snapshot '%.100s'", b->snapshot),
-                       "RESOURCE_NOT_FOUND");
+    if (!e && b->snapshot)
+        e = snapshot_find(c, "snapshot", b->snapshot, ret_snapshot);
     if (!e && !b->snapshot && c->record.status != CONTAINER_STOPPED)
         e = err_reason(err_new(ERR_WRONG_STATE, "Only of a stopped container, or of a snapshot, an image can be made"),
                        "OPERATION_STATE_CONFLICT");
@@ -321,7 +321,7 @@ static struct err *check_publish(const struct api_call *call, const struct publi
 
 void container_publish(struct api_call *call)
 {
-    const struct snapshot *snapshot = NULL;
+    struct snapshot *snapshot = NULL;
     struct job_image_publish args = {0};
     const struct worker_io io = {.stream = -1};
     struct publish_body b = {0};

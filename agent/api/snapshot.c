@@ -181,23 +181,18 @@ static void deleted(struct operation *op, struct err *e)
                            op->container->record.project_id, "snapshot_name", op_arg(op, "name")));
 }
 
-static struct err *no_such_snapshot(const char *name)
-{
-    return err_reason(err_new(ERR_NOT_FOUND, "The container has no snapshot '%.100s'", name), "RESOURCE_NOT_FOUND");
-}
-
 static void start_on(struct api_call *call, const struct op_kind *kind, const char *what,
                      void (*done)(struct operation *op, struct err *e))
 {
     struct container *c = call->container;
     struct err *e = operation_check_free(c, what);
-    struct snapshot *s = container_find_snapshot(c, call->params[1]);
+    struct snapshot *s = NULL;
     struct operation *op;
 
     if (!e && c->copies > 0)
         e = err_reason(err_new(ERR_BUSY, "The container is being copied"), "RESOURCE_IN_USE");
-    if (!e && !s)
-        e = no_such_snapshot(call->params[1]);
+    if (!e)
+        e = snapshot_find(c, NULL, call->params[1], &s);
     if (e) {
         reply_err(call->req, e);
         return;
@@ -236,7 +231,7 @@ static void on_alias_recorded(void *owner, struct err *e)
     if (e)
         reply_host_err(ch->req, e);
     else if (!s)
-        reply_err(ch->req, no_such_snapshot(ch->name));
+        reply_err(ch->req, err_reason(err_new(ERR_NOT_FOUND, "The snapshot is gone"), "RESOURCE_NOT_FOUND"));
     else
         reply_ok(ch->req, 200, "Snapshot alias updated successfully",
                  json_pack("{s:s, s:s, s:o}", "container_id", c->record.id, "project_id", c->record.project_id,
@@ -278,11 +273,11 @@ static JSON_TABLE(alias_table, NULL, alias_fields);
 void snapshot_alias(struct api_call *call)
 {
     struct alias_body b = {0};
-    struct snapshot *s = container_find_snapshot(call->container, call->params[1]);
+    struct snapshot *s = NULL;
     struct err *e = json_table_load(&alias_table, call->body, &b, NULL);
 
-    if (!e && !s)
-        e = no_such_snapshot(call->params[1]);
+    if (!e)
+        e = snapshot_find(call->container, NULL, call->params[1], &s);
     if (!e)
         e = check_no_snapshot_operation(call->container);
     if (e)

@@ -136,9 +136,6 @@ struct snapshot *container_find_snapshot(const struct container *c, const char *
     for (size_t i = 0; i < c->snapshot_count; i++)
         if (str_eq(c->snapshots[i]->name, name))
             return c->snapshots[i];
-    for (size_t i = 0; i < c->snapshot_count; i++)
-        if (str_eq(c->snapshots[i]->alias, name))
-            return c->snapshots[i];
     return NULL;
 }
 

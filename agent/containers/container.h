@@ -120,7 +120,7 @@ DEFINE_AUTO(struct container, container_free)
 const char *container_status_word(const struct container *c);
 /* Has an init, paused included. */
 bool container_is_up(const struct container *c);
-struct snapshot *container_find_snapshot(const struct container *c, const char *name_or_alias);
+struct snapshot *container_find_snapshot(const struct container *c, const char *name); /* NULL: none */
 void container_add_snapshot(struct container *c, struct snapshot *s);  /* takes over s */
 void container_drop_snapshot(struct container *c, struct snapshot *s); /* frees s */
 void snapshot_free(struct snapshot *s);

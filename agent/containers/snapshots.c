@@ -10,6 +10,33 @@ bool snapshot_alias_ok(const char *alias)
     return !str_has_control(alias);
 }
 
+static struct err *not_one(bool many, const char *field, const char *text)
+{
+    struct err *e = many ? err_new(ERR_CONFLICT, "Several snapshots have the alias '%.100s': use the name", text)
+                         : err_new(ERR_NOT_FOUND, "The container has no snapshot '%.100s'", text);
+
+    e = err_reason(e, many ? "DUPLICATE_ALIAS" : "RESOURCE_NOT_FOUND");
+    return field ? err_at(err_wrap(e, "%s", field), field) : e;
+}
+
+struct err *snapshot_find(const struct container *c, const char *field, const char *text, struct snapshot **ret)
+{
+    struct snapshot *found = container_find_snapshot(c, text);
+    bool named = found != NULL;
+
+    for (size_t i = 0; !named && i < c->snapshot_count; i++) {
+        if (!str_eq(c->snapshots[i]->alias, text))
+            continue;
+        if (found)
+            return not_one(true, field, text);
+        found = c->snapshots[i];
+    }
+    if (!found)
+        return not_one(false, field, text);
+    *ret = found;
+    return NULL;
+}
+
 json_t *snapshots_save(const struct container *c)
 {
     json_t *list = json_array();

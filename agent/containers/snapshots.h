@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lists of snapshots that go along with a container: to a copy, to another node, into an archive. Loop thread only. */
+/* Snapshots as clients name them, and lists of them that go along with a container: to a copy, to another node, into an
+ * archive. Loop thread only. */
 #pragma once
 
 #include "agent/agent.h"
@@ -7,6 +8,11 @@
 /* An alias is at most so many characters, and a line of text. */
 enum { SNAPSHOT_ALIAS_MAX = 100 };
 bool snapshot_alias_ok(const char *alias);
+
+/* The one of this name, else of this alias. ERR_NOT_FOUND with RESOURCE_NOT_FOUND; ERR_CONFLICT with DUPLICATE_ALIAS:
+ * more than one has it, and a guess could be the wrong one. field (may be NULL): where the client said it. */
+MUST_USE struct err *snapshot_find(const struct container *c, const char *field, const char *text,
+                                   struct snapshot **ret);
 
 /* All snapshots of a container as an array of snapshot_table's objects; their names alone. The caller's. */
 json_t *snapshots_save(const struct container *c);

@@ -23,7 +23,9 @@ static void on_read(void *owner, struct err *e, json_t *result)
 static void read_archive(struct operation *op)
 {
     autojson seed = seed_of(op->agent, op->container);
-    const struct job_import args = {.seed = seed, .reserve_bytes = op->agent->config->reserve};
+    const struct job_import args = {.seed = seed,
+                                    .rename = json_is_true(json_object_get(op->args, "rename")),
+                                    .reserve_bytes = op->agent->config->reserve};
     struct worker_io io = {.stream = -1};
     int pair[2];
 

@@ -84,6 +84,10 @@ void archive_adopt(struct agent *a, struct container *c, struct store_tx *tx, co
     struct described d = {0};
 
     err_ignore(load(header, &d));
+    if (rename && d.name) { /* the job has written this hostname */
+        free(r->hostname);
+        r->hostname = str_host_label(d.name);
+    }
     if (rename && d.name && !agent_find_by_name(a, r->project_id, d.name))
         str_set(&r->name, d.name);
     image = d.image ? image_name_canonical(d.image) : NULL;

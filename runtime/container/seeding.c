@@ -6,6 +6,7 @@
 
 #include "base/failpoint.h"
 #include "base/fd.h"
+#include "base/str.h"
 #include "provisioning/confined.h"
 #include "provisioning/seed.h"
 #include "storage/layout.h"
@@ -24,11 +25,17 @@ struct err *seeding(const struct job *job, const char *root, const json_t *j)
     return err_wrap(e, "seeding");
 }
 
-struct err *seeding_imported(const struct job *job, const char *made, const json_t *j)
+struct err *seeding_imported(const struct job *job, const char *made, const struct job_import *a, const json_t *header)
 {
     autofree char *rootfs = layout_rootfs(job->target.pool, job->target.slot);
-    struct err *e = seeding(job, made, j);
+    const char *name = json_string_value(json_object_get(json_object_get(header, "container"), "name"));
+    autofree char *hostname = a->rename && name ? str_host_label(name) : NULL;
+    autojson seed = json_copy(a->seed);
+    struct err *e;
 
+    if (hostname)
+        json_object_set_new(seed, "hostname", json_string(hostname));
+    e = seeding(job, made, seed);
     if (!e)
         e = failpoint("import.seeded");
     if (!e && rename(made, rootfs) < 0)

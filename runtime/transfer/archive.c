@@ -159,7 +159,7 @@ static struct err *room(const char *pool, int64_t reserve, int64_t *ret)
 }
 
 /* From where the child has made them to where a container has them. What came as its root counts for it. */
-static struct err *take_over(const struct job *job, const char *from, const json_t *header, const json_t *seed)
+static struct err *take_over(const struct job *job, const char *from, const json_t *header, const struct job_import *a)
 {
     autofree char *slot = layout_slot(job->target.pool, job->target.slot);
     autofree char *source = str_fmt("%s/rootfs", from), *made = layout_temporary(slot, "root");
@@ -178,7 +178,7 @@ static struct err *take_over(const struct job *job, const char *from, const json
         if (!e)
             e = subvolume_snapshot(src, dst, true);
     }
-    return e ? e : seeding_imported(job, made, seed);
+    return e ? e : seeding_imported(job, made, a, header);
 }
 
 struct err *job_do_import(const struct job *job, void *args, json_t **ret)
@@ -202,7 +202,7 @@ struct err *job_do_import(const struct job *job, void *args, json_t **ret)
     if (!e)
         e = unpack(&m, from, ret);
     if (!e)
-        e = take_over(job, from, json_object_get(*ret, "header"), a->seed);
+        e = take_over(job, from, json_object_get(*ret, "header"), a);
     if (e && e->code == ERR_TOO_LARGE && strstr(e->message, "bytes when unpacked"))
         e = err_wrap(err_recode(e, ERR_HOST), "the storage pool has no room for it");
     return err_first(e, subvolume_delete(job->target.pool, from));

@@ -141,7 +141,8 @@ static struct err *receive(const struct job *job, struct wire *wire, struct sets
 }
 
 /* Everything has arrived; the next step that shows is the last rename. */
-static struct err *take_over(const struct job *job, const json_t *names, const json_t *seed)
+static struct err *take_over(const struct job *job, const json_t *names, const json_t *header,
+                             const struct job_import *a)
 {
     autofree char *slot = layout_slot(job->target.pool, job->target.slot);
     autofree char *came = layout_temporary(slot, "base"), *made = layout_temporary(slot, "root");
@@ -150,7 +151,7 @@ static struct err *take_over(const struct job *job, const json_t *names, const j
     if (!e)
         e = sets_place_snapshots(job, names);
     if (!e)
-        e = seeding_imported(job, made, seed);
+        e = seeding_imported(job, made, a, header);
     return e ? e : subvolume_delete(job->target.pool, came);
 }
 
@@ -172,7 +173,7 @@ struct err *stream_import(const struct job *job, const struct job_import *a, int
     if (!e)
         e = receive(job, wire, &rules, &header, &names);
     if (!e)
-        e = take_over(job, names, a->seed);
+        e = take_over(job, names, header, a);
     if (!e)
         *ret = json_pack("{s:O, s:I}", "header", header, "bytes", (json_int_t)wire_bytes(wire));
     fd_closep(&config.fd);

@@ -176,6 +176,23 @@ def test_a_container_that_goes_is_hidden(node, made):
 
 # Aliases of snapshots.
 
+def test_an_alias_of_several_snapshots(node, made):
+    """A guess could delete the wrong one. A name goes before any alias."""
+    c = made(name="ambiguous")
+    path = f"/api/v1/containers/{c['id']}/snapshots"
+    for name in ("one", "two"):
+        assert node.post(path, {"alias": name}).status == 200
+        assert node.call("PUT", f"{path}/{name}/alias", {"alias": "same"}).status == 200
+    for method, rest, body in (("DELETE", "", None), ("PUT", "", None), ("PUT", "/alias", {"alias": "x"})):
+        r = node.call(method, path + "/same" + rest, body)
+        assert (r.status, r.json["code"]) == (409, "DUPLICATE_ALIAS"), r
+    r = node.post(f"/api/v1/containers/{c['id']}/copy", {"target_project_id": PROJECT, "source_snapshot": "same"})
+    assert (r.status, r.json["code"], r.json["field"]) == (409, "DUPLICATE_ALIAS", "source_snapshot"), r
+    assert node.call("PUT", path + "/one/alias", {"alias": "two"}).status == 200
+    for name, gone in (("two", "two"), ("two", "one")):
+        assert node.call("DELETE", f"{path}/{name}").data["snapshot_name"] == gone
+
+
 def test_snapshot_alias(node, made):
     c = made(name="aliased")
     path = f"/api/v1/containers/{c['id']}/snapshots"

@@ -103,6 +103,7 @@ def test_a_container_moves(node, box, archive):
     with sqlite3.connect(f"file:{node.state}/noded.db?mode=ro", uri=True) as db:
         record = json.loads(db.execute("SELECT body FROM containers WHERE id = ?", (c["id"],)).fetchone()[0])
     assert record["autostart"] and not record["wanted_running"], "a boot of the host does not start it either"
+    assert (record["hostname"], record["base"]) == ("arch-moved", -1)
     slot = newest_slot(node)
     was, now = listing(node.pool + "/slots/1/rootfs/srv"), listing(slot + "/rootfs/srv")
     assert was == now and b"/fifo" in now
@@ -135,6 +136,7 @@ def test_one_state_and_pipes(node, box, archive, tmp_path):
     c = json.loads(r.stdout)
     assert c["name"] != box["name"], "that name is taken"
     node.wait_booted(c["id"])
+    assert node.inside(c["id"], "hostname") == node.inside(c["id"], "cat", "/etc/hostname") == box["name"]
     assert node.inside(c["id"], "sh", "-c", "ls /srv/later", check=False) == ""
     node.delete(c["id"])
     assert b"no snapshot" in nodectl(node, "export", box["id"], str(tmp_path / "x"), "--snapshot", "none").stderr
@@ -294,6 +296,8 @@ def taker_goes_away(node, box, query):
     c.sendall(f"GET /api/v1/containers/{box['id']}/export{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     assert c.recv(10000).startswith(b"HTTP/1.1 200")
     busy = node.delete(box["id"])
+    assert (busy.status, busy.json["code"]) == (409, "RESOURCE_IN_USE")
+    busy = node.call("PUT", f"/api/v1/containers/{box['id']}/snapshots/first")
     assert (busy.status, busy.json["code"]) == (409, "RESOURCE_IN_USE")
     c.close()
     node.wait_idle()

@@ -235,6 +235,25 @@ static void test_errors_cross_processes(UNUSED void **state)
     err_free(back);
 }
 
+static void test_host_labels(UNUSED void **state)
+{
+    static const char *const pairs[][2] = {
+        {"My_Box-1", "my-box-1"}, {"--a\nb.c--", "abc"}, {"", "container"}, {"\xc3\xa4", "container"}};
+    char longest[101] = "";
+
+    for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
+        autofree char *label = str_host_label(pairs[i][0]);
+
+        assert_string_equal(label, pairs[i][1]);
+    }
+    memset(longest, 'x', sizeof(longest) - 1);
+    {
+        autofree char *label = str_host_label(longest);
+
+        assert_int_equal(strlen(label), 63);
+    }
+}
+
 static void test_strings(UNUSED void **state)
 {
     char text[STR_TIME_SIZE];
@@ -315,6 +334,7 @@ int main(void)
         cmocka_unit_test(test_frames),
         cmocka_unit_test(test_errors_cross_processes),
         cmocka_unit_test(test_strings),
+        cmocka_unit_test(test_host_labels),
         cmocka_unit_test(test_times),
         cmocka_unit_test(test_spawn),
     };
