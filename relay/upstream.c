@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-#include "base/str.h"
+#include "relay/dial.h"
 #include "relay/tls.h"
 
 enum { OPEN_MS = 20000, KEEPALIVE_S = 60 };
@@ -12,13 +12,10 @@ struct upstream {
     struct relay *relay;
     const struct upstream_events *events;
     void *owner;
-    uv_getaddrinfo_t lookup;
-    struct addrinfo *addresses, *next; /* next: to be tried after this one */
-    uv_connect_t connect;
-    uv_tcp_t tcp;
+    struct dial dial;
     uv_timer_t timer;
-    int open_handles; /* the lookup counts as one */
-    bool has_tcp, connected, tls_up, opened, paused, closing, failed, eof;
+    int open_handles; /* the timer, the dial */
+    bool connected, tls_up, opened, paused, closing, failed, eof;
     struct tls *tls;
     struct handshake handshake;
     char problem[160];
@@ -32,18 +29,27 @@ struct write {
     char data[];
 };
 
-static void try_next(struct upstream *u);
-
-static void release(struct upstream *u)
+static uv_stream_t *stream_of(struct upstream *u)
 {
+    return (uv_stream_t *)&u->dial.tcp;
+}
+
+static struct upstream *upstream_of(const uv_handle_t *tcp)
+{
+    return ((const struct dial *)tcp->data)->owner;
+}
+
+static void release(void *owner)
+{
+    struct upstream *u = owner;
+
     if (--u->open_handles > 0)
         return;
-    uv_freeaddrinfo(u->addresses);
     tls_free(u->tls);
     free(u);
 }
 
-static void on_handle_closed(uv_handle_t *h)
+static void on_timer_closed(uv_handle_t *h)
 {
     release(h->data);
 }
@@ -53,10 +59,8 @@ void upstream_close(struct upstream *u)
     if (!u || u->closing)
         return;
     u->closing = true;
-    uv_close((uv_handle_t *)&u->timer, on_handle_closed);
-    if (u->has_tcp)
-        uv_close((uv_handle_t *)&u->tcp, on_handle_closed);
-    (void)uv_cancel((uv_req_t *)&u->lookup);
+    uv_close((uv_handle_t *)&u->timer, on_timer_closed);
+    dial_close(&u->dial);
 }
 
 static void fail(struct upstream *u, enum upstream_failure failure, const char *problem)
@@ -65,8 +69,8 @@ static void fail(struct upstream *u, enum upstream_failure failure, const char *
         return;
     u->failed = true;
     uv_timer_stop(&u->timer);
-    if (u->has_tcp)
-        uv_read_stop((uv_stream_t *)&u->tcp);
+    if (u->connected)
+        uv_read_stop(stream_of(u));
     if (u->opened) {
         u->events->ended(u->owner, true);
         return;
@@ -110,7 +114,7 @@ static void send_raw(struct upstream *u, const void *data, size_t len, bool is_o
     memcpy(w->data, data, len);
     buf = uv_buf_init(w->data, (unsigned)len);
     /* A failure to begin is told like one to end. */
-    if (uv_write(&w->req, (uv_stream_t *)&u->tcp, &buf, 1, on_written) != 0) {
+    if (uv_write(&w->req, stream_of(u), &buf, 1, on_written) != 0) {
         free(w);
         fail(u, UPSTREAM_DOWN, "the proxy closed the connection");
     }
@@ -157,7 +161,7 @@ void upstream_shutdown(struct upstream *u)
         tls_end(u->tls);
         flush_tls(u, false);
     }
-    if (uv_shutdown(req, (uv_stream_t *)&u->tcp, on_shut) != 0)
+    if (uv_shutdown(req, stream_of(u), on_shut) != 0)
         free(req);
 }
 
@@ -175,7 +179,7 @@ static void say_handshake(struct upstream *u)
 static void deliver(struct upstream *u, const uint8_t *data, size_t len)
 {
     u->paused = true;
-    uv_read_stop((uv_stream_t *)&u->tcp);
+    uv_read_stop(stream_of(u));
     u->events->data(u->owner, data, len);
 }
 
@@ -218,7 +222,7 @@ static void end(struct upstream *u)
         return;
     }
     u->eof = true;
-    uv_read_stop((uv_stream_t *)&u->tcp);
+    uv_read_stop(stream_of(u));
     u->events->ended(u->owner, false);
 }
 
@@ -256,7 +260,7 @@ static void pump_tls(struct upstream *u)
 
 static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *buf)
 {
-    struct upstream *u = h->data;
+    struct upstream *u = upstream_of(h);
 
     (void)suggested;
     *buf = uv_buf_init(u->raw, sizeof(u->raw));
@@ -264,7 +268,7 @@ static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *buf)
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
-    struct upstream *u = stream->data;
+    struct upstream *u = upstream_of((uv_handle_t *)stream);
 
     if (n == UV_EOF) {
         end(u); /* with TLS, too: what goes through has its own end, and a cut is not worse than a close */
@@ -281,7 +285,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 static void read_more(struct upstream *u)
 {
     if (!u->paused && !u->closing && !u->failed && !u->eof)
-        uv_read_start((uv_stream_t *)&u->tcp, on_alloc, on_read);
+        uv_read_start(stream_of(u), on_alloc, on_read);
 }
 
 void upstream_resume(struct upstream *u)
@@ -292,44 +296,17 @@ void upstream_resume(struct upstream *u)
     read_more(u);
 }
 
-/* --- getting there */
+/* --- beginning */
 
-static void on_tcp_closed(uv_handle_t *h)
+static void on_connected(void *owner)
 {
-    struct upstream *u = h->data;
+    struct upstream *u = owner;
 
-    if (!u->closing)
-        try_next(u);
-    release(u);
-}
-
-/* On to the next address, if there is one. */
-static void not_connected(struct upstream *u, int status)
-{
-    char problem[128];
-
-    if (u->next) {
-        u->has_tcp = false;
-        uv_close((uv_handle_t *)&u->tcp, on_tcp_closed);
+    if (u->failed)
         return;
-    }
-    snprintf(problem, sizeof(problem), "cannot connect to the proxy: %s", uv_strerror(status));
-    fail(u, UPSTREAM_DOWN, problem);
-}
-
-static void on_connected(uv_connect_t *req, int status)
-{
-    struct upstream *u = req->data;
-
-    if (u->closing || u->failed)
-        return;
-    if (status < 0) {
-        not_connected(u, status);
-        return;
-    }
     u->connected = true;
-    uv_tcp_nodelay(&u->tcp, 1);
-    uv_tcp_keepalive(&u->tcp, 1, KEEPALIVE_S);
+    uv_tcp_nodelay(&u->dial.tcp, 1);
+    uv_tcp_keepalive(&u->dial.tcp, 1, KEEPALIVE_S);
     if (u->tls)
         pump_tls(u);
     else
@@ -337,44 +314,16 @@ static void on_connected(uv_connect_t *req, int status)
     read_more(u);
 }
 
-static void try_next(struct upstream *u)
+static void on_not_connected(void *owner, const char *problem)
 {
-    const struct addrinfo *at = u->next;
-    int rc;
-
-    u->next = at->ai_next;
-    if (!address_is_allowed(u->relay, at->ai_addr)) {
-        fail(u, UPSTREAM_DOWN, "the proxy's address is one that relays do not connect to");
-        return;
-    }
-    uv_tcp_init(&u->relay->loop, &u->tcp);
-    u->tcp.data = u->connect.data = u;
-    u->has_tcp = true;
-    u->open_handles++;
-    rc = uv_tcp_connect(&u->connect, &u->tcp, at->ai_addr, on_connected);
-    if (rc != 0)
-        not_connected(u, rc);
-}
-
-static void on_looked_up(uv_getaddrinfo_t *req, int status, struct addrinfo *found)
-{
-    struct upstream *u = req->data;
-
-    u->addresses = u->next = found;
-    if (!u->closing && (status != 0 || !found))
-        fail(u, UPSTREAM_DOWN, "the proxy's name is not known");
-    else if (!u->closing && !u->failed)
-        try_next(u);
-    release(u);
+    fail(owner, UPSTREAM_DOWN, problem);
 }
 
 struct upstream *upstream_open(struct relay *r, const struct sockaddr *target, enum handshake_use use,
                                const struct upstream_events *events, void *owner)
 {
     const struct relay_settings *s = &r->settings;
-    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     struct upstream *u = mem_new(struct upstream);
-    char port[8];
 
     u->relay = r;
     u->events = events;
@@ -382,13 +331,13 @@ struct upstream *upstream_open(struct relay *r, const struct sockaddr *target, e
     handshake_init(&u->handshake, (enum proxy_kind)s->kind, s->username, s->password, target, use);
     if (r->tls)
         u->tls = tls_new(r->tls, s->host);
-    snprintf(port, sizeof(port), "%lld", (long long)s->port);
     uv_timer_init(&r->loop, &u->timer);
-    u->timer.data = u->lookup.data = u;
+    u->timer.data = u;
     u->open_handles = 2;
     uv_timer_start(&u->timer, on_timeout, OPEN_MS, 0);
-    if (uv_getaddrinfo(&r->loop, &u->lookup, on_looked_up, s->host, port, &hints) != 0)
-        abort(); /* only for arguments that are wrong, or without memory */
+    u->dial =
+        (struct dial){.relay = r, .owner = u, .connected = on_connected, .failed = on_not_connected, .closed = release};
+    dial_start(&u->dial);
     return u;
 }
 
@@ -410,7 +359,7 @@ bool upstream_bound(const struct upstream *u, struct sockaddr_storage *ret)
         return false;
     port = ((const struct sockaddr_in *)ret)->sin_port; /* same place in both families */
     if (is_unspecified(ret)) {
-        if (uv_tcp_getpeername(&u->tcp, (struct sockaddr *)&proxy, &len) != 0)
+        if (uv_tcp_getpeername(&u->dial.tcp, (struct sockaddr *)&proxy, &len) != 0)
             return false;
         *ret = proxy;
         ((struct sockaddr_in *)ret)->sin_port = port;
