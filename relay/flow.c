@@ -85,7 +85,7 @@ static void take(struct udp *u, const struct broker_answer *a, int fd)
     if (f && fd >= 0) {
         f->fd = fd;
         f->poll = udp_watch(u, fd, on_readable, f);
-        udp_flush(f->association);
+        association_flush(f->association);
         return;
     }
     if (fd >= 0)
@@ -94,7 +94,7 @@ static void take(struct udp *u, const struct broker_answer *a, int fd)
         struct association *of = f->association;
 
         flow_close(f);
-        udp_flush(of);
+        association_flush(of);
     }
 }
 

@@ -55,11 +55,18 @@ struct udp {
     uint8_t buf[65536];
 };
 
+/* association.c: finds or makes; NULL: there are too many, or the proxy is not to be asked now. */
+struct association *association_get(struct udp *u, const struct sockaddr_storage *client, int64_t now);
+/* A datagram to the flow's target; it waits while there is no way yet. */
+void association_send(struct association *a, const struct flow *f, const uint8_t *data, size_t len);
+/* Sends what waited and need not wait any more. */
+void association_flush(struct association *a);
+/* Ends flows that were idle for too long, and the association when it has none left. */
+void association_expire(struct association *a, int64_t now);
+
 /* udp.c: a datagram from the container. */
 void udp_outgoing(struct udp *u, const struct sockaddr_storage *client, const struct sockaddr_storage *target,
                   const uint8_t *data, size_t len);
-/* Sends what waited and need not wait any more. */
-void udp_flush(struct association *a);
 /* Waits for fd; unwatch closes it, too. */
 uv_poll_t *udp_watch(struct udp *u, int fd, uv_poll_cb cb, void *owner);
 void udp_unwatch(uv_poll_t **poll, int *fd);
