@@ -1,30 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "provisioning/confined.h"
+#include "provisioning/confined_internal.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/vfs.h>
 
 #include "base/fd.h"
 #include "base/str.h"
 
 #define PATH_LEN_MAX 1024
 #define TEMPORARY_PREFIX ".noded-"
-#ifndef XFS_SUPER_MAGIC
-#define XFS_SUPER_MAGIC 0x58465342
-#endif
 
 /* The kernel answers EAGAIN when a rename elsewhere on the host makes a ".." doubtful. */
 #define RETRIES 64
 
-static int open_how(int root, const char *path, int flags, uint64_t resolve)
+int confined_open_how(int root, const char *path, int flags, uint64_t resolve)
 {
     struct open_how how = {.flags = (uint64_t)(unsigned)flags | O_CLOEXEC, .resolve = resolve};
     int fd = -1;
@@ -39,7 +34,7 @@ static int open_how(int root, const char *path, int flags, uint64_t resolve)
 
 static int open_inside(int root, const char *path, int flags)
 {
-    return open_how(root, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+    return confined_open_how(root, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 }
 
 /* A path split into the directory (text for openat2, "." for the root) and the last name. */
@@ -78,7 +73,7 @@ struct err *confined_open_root(const char *path, int *ret_fd)
 
 struct err *confined_open_dir(int root, const char *path, int *ret_fd)
 {
-    int fd = open_how(root, path, O_RDONLY | O_DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
+    int fd = confined_open_how(root, path, O_RDONLY | O_DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
 
     if (fd < 0 && errno == ELOOP)
         return err_new(ERR_NOT_FOUND, "directory '%s': a part of the path is a symbolic link", path);
@@ -309,67 +304,6 @@ struct err *confined_remove_prefix(int root, const char *dir_path, const char *p
             e = err_errno(errno, "cannot remove '%s/%s'", dir_path, entry->d_name);
     closedir(dir);
     return e;
-}
-
-/* File systems whose files are bytes that somebody has put there. A proc inside a running container has regular files
- * that wait (kmsg), take away what they show, or are read with the reader's own rights. */
-static bool is_of_files(int fd)
-{
-    struct statfs fs;
-
-    if (fstatfs(fd, &fs) < 0)
-        return false;
-    switch ((unsigned long)fs.f_type) {
-    case BTRFS_SUPER_MAGIC:
-    case EXT4_SUPER_MAGIC:
-    case OVERLAYFS_SUPER_MAGIC:
-    case RAMFS_MAGIC:
-    case TMPFS_MAGIC:
-    case XFS_SUPER_MAGIC:
-        return true;
-    default:
-        return false;
-    }
-}
-
-static struct err *read_place(int place, const char *path, size_t max, char **ret_text, size_t *ret_len)
-{
-    autofree char *link = str_fmt("/proc/self/fd/%d", place);
-    autofd int fd = -1;
-    struct stat st;
-
-    if (fstat(place, &st) < 0)
-        return err_errno(errno, "'%s'", path);
-    if (!S_ISREG(st.st_mode) || !is_of_files(place))
-        return err_new(ERR_NOT_FOUND, "'%s' is not a regular file", path);
-    fd = open(link, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    if (fd < 0)
-        return err_errno(errno, "'%s'", path);
-    return err_wrap(fd_read_all(fd, max, ret_text, ret_len), "'%s'", path);
-}
-
-static struct err *read_inside(int root, const char *path, uint64_t resolve, size_t max, char **ret_text,
-                               size_t *ret_len)
-{
-    /* O_PATH first: opening a FIFO or a device for reading has effects. */
-    autofd int place = open_how(root, path, O_PATH, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve);
-
-    if (place < 0) {
-        bool absent = errno == ENOENT || errno == ENOTDIR || errno == ELOOP || errno == EXDEV;
-
-        return err_recode(err_errno(errno, "'%s'", path), absent ? ERR_NOT_FOUND : ERR_HOST);
-    }
-    return read_place(place, path, max, ret_text, ret_len);
-}
-
-struct err *confined_read(int root, const char *path, size_t max, char **ret_text, size_t *ret_len)
-{
-    return read_inside(root, path, 0, max, ret_text, ret_len);
-}
-
-struct err *confined_read_unmounted(int root, const char *path, size_t max, char **ret_text, size_t *ret_len)
-{
-    return read_inside(root, path, RESOLVE_NO_XDEV, max, ret_text, ret_len);
 }
 
 bool confined_exists(int root, const char *path)

@@ -36,17 +36,12 @@ struct err *guest_make_mount_points(const struct job *job, bool ramdisk, bool ki
     return e || !kits ? e : confined_mkdirs(root, KITS_MOUNT, 0755, owner);
 }
 
-struct err *guest_open_live(const struct job *job, int *ret_fd, pid_t *ret_init)
+struct err *guest_open_live(const struct job *job, struct live *ret)
 {
-    autofree char *path = NULL;
     struct presence p;
 
     presence_look(job, &p);
-    if (!p.init)
-        return err_new(ERR_WRONG_STATE, "the container does not run");
-    path = str_fmt("/proc/%d/root/.", (int)p.init);
-    *ret_init = p.init;
-    return confined_open_root(path, ret_fd);
+    return p.init ? live_open(p.init, ret) : err_new(ERR_WRONG_STATE, "the container does not run");
 }
 
 /* systemd takes SIGHUP as "daemon-reload"; other inits do something else, or end by it. */
@@ -63,12 +58,15 @@ static void tell_manager(pid_t init)
 
 static struct err *verify(const struct job *job, const json_t *environment, pid_t *ret_init)
 {
-    autofd int live = -1;
-    struct err *e = guest_open_live(job, &live, ret_init);
+    autolive live = LIVE_NONE;
+    struct err *e = guest_open_live(job, &live);
 
+    *ret_init = live.init;
+    if (e && e->code == ERR_HOST)
+        e = err_reason(e, "ENV_DEST_UNSUPPORTED");
     if (!e)
         e = failpoint("env.verify");
-    return e ? e : env_verify(live, environment);
+    return e ? e : env_verify(live.root, environment);
 }
 
 struct err *job_do_env_write(const struct job *job, void *args, UNUSED json_t **ret)
@@ -101,21 +99,15 @@ struct err *job_do_ssh_write(const struct job *job, void *args, json_t **ret)
 {
     const struct job_ssh *a = args;
     struct err *e = write_key(job, a->ssh_public_key);
-    autofd int live = -1;
-    pid_t init = 0;
+    autolive live = LIVE_NONE;
     int ended = 0;
 
     if (!e)
         e = failpoint("ssh.written");
     if (!e && json_array_size(a->removed) > 0) {
-        struct err *down = guest_open_live(job, &live, &init);
-
-        if (down && down->code == ERR_WRONG_STATE)
-            err_free(down);
-        else if (down)
-            e = down;
-        else
-            e = sessions_end(init, live, a->removed, &ended);
+        err_ignore(guest_open_live(job, &live)); /* nothing of a session can be told then */
+        if (live.init)
+            e = sessions_end(&live, a->removed, &ended);
     }
     if (!e)
         *ret = json_pack("{s:i}", "sessions_ended", ended);

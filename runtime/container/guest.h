@@ -2,11 +2,11 @@
 /* What the worker writes into a container's root besides seeding it, and the way into a running one. */
 #pragma once
 
+#include "provisioning/live.h"
 #include "runtime/job.h"
 
-/* The root as the container's init sees it, mounts included; *ret_init is the init. ERR_WRONG_STATE when it does not
- * run. What is below is the container's: go on with provisioning/confined.h. */
-MUST_USE struct err *guest_open_live(const struct job *job, int *ret_fd, pid_t *ret_init);
+/* live_open of the container's init. ERR_WRONG_STATE when it does not run. */
+MUST_USE struct err *guest_open_live(const struct job *job, struct live *ret);
 
 /* For a start: writes what `files` of the start has; *ret gets members of the result. Cannot fail: what is not written
  * stands there. */

@@ -22,6 +22,7 @@
 #include "runtime/container/guest.h"
 #include "runtime/container/idmap.h"
 #include "runtime/names.h"
+#include "runtime/container/presence.h"
 #include "storage/layout.h"
 #include "storage/subvolume.h"
 
@@ -45,7 +46,9 @@ static bool is_mount(int fd)
 {
     struct statx stx;
 
-    return statx(fd, "", AT_EMPTY_PATH, 0, &stx) == 0 && (stx.stx_attributes & (__u64)STATX_ATTR_MOUNT_ROOT);
+    /* Without a question to the file system: it may be one that does not answer. */
+    return statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &stx) == 0 &&
+           (stx.stx_attributes & (__u64)STATX_ATTR_MOUNT_ROOT);
 }
 
 static int attach(int dir, const char *name, int tree)
@@ -98,13 +101,30 @@ NORETURN static void work_inside(int namespace, const struct place *place, int t
     _exit(tree >= 0 ? attach(dir, place->name, tree) : detach(dir, place->name));
 }
 
+/* A directory that the child would wait in for an answer is passed over. It may come in between; then the job's
+ * deadline ends what waits for the child. */
+static struct err *check_place(pid_t init, const struct place *place, bool *ret_there)
+{
+    autolive live = LIVE_NONE;
+    struct err *e = live_open(init, &live);
+
+    *ret_there = !e && live_exists(&live, place->dir);
+    return e;
+}
+
 static struct err *run_inside(pid_t init, const struct place *place, int tree)
 {
     autofree char *path = str_fmt("/proc/%d/ns/mnt", (int)init);
     autofd int namespace = open(path, O_RDONLY | O_CLOEXEC);
+    bool there = false;
+    struct err *e = check_place(init, place, &there);
     int status;
     pid_t child;
 
+    if (!e && !there && tree >= 0)
+        e = err_new(ERR_HOST, "/%s inside the container is no directory to mount in", place->dir);
+    if (e || !there)
+        return e;
     if (namespace < 0)
         return err_errno(errno, "cannot open '%s'", path);
     child = fork();
@@ -204,21 +224,17 @@ static struct err *check_still_there(const struct job *job)
 struct err *job_do_ramdisk_set(const struct job *job, void *args, UNUSED json_t **ret)
 {
     const struct job_ramdisk *a = args;
-    autofd int live = -1;
-    pid_t init = 0;
-    struct err *e = guest_open_live(job, &live, &init);
+    struct err *e = NULL;
+    struct presence p;
 
-    if (e && e->code == ERR_WRONG_STATE) {
-        err_free(e);
-        e = NULL;
-    }
-    if (!e && a->bytes > 0)
-        e = give(job, a, init);
-    else if (!e && init)
-        e = run_inside(init, &own, -1); /* with what is mounted in it */
-    if (!e && init && a->bytes > 0)
-        e = a->project ? guest_share_ramdisk(job, a->project, a->bytes, a->id_base, init)
-                       : run_inside(init, &shared, -1);
+    presence_look(job, &p);
+    if (a->bytes > 0)
+        e = give(job, a, p.init);
+    else if (p.init)
+        e = run_inside(p.init, &own, -1); /* with what is mounted in it */
+    if (!e && p.init && a->bytes > 0)
+        e = a->project ? guest_share_ramdisk(job, a->project, a->bytes, a->id_base, p.init)
+                       : run_inside(p.init, &shared, -1);
     if (!e && a->bytes == 0)
         e = ramdisk_unmount(job->target.run_dir, job->target.slot);
     return err_first(check_still_there(job), e);

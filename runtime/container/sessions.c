@@ -10,7 +10,7 @@
 
 #include "base/fd.h"
 #include "base/str.h"
-#include "provisioning/confined.h"
+#include "provisioning/live.h"
 
 #define TITLE_MAX 4096
 #define CHILDREN_MAX 65536
@@ -59,7 +59,7 @@ static char *read_proc(pid_t pid, const char *file, size_t max, size_t *ret_len)
     return text;
 }
 
-static char *info_of_process(pid_t pid, int root)
+static char *info_of_process(pid_t pid, const struct live *live)
 {
     size_t len = 0;
     autofree char *variables = read_proc(pid, "environ", ENVIRON_MAX, &len);
@@ -67,12 +67,12 @@ static char *info_of_process(pid_t pid, int root)
 
     for (const char *p = variables; p && p < variables + len; p += strlen(p) + 1)
         if (strncmp(p, INFO_VARIABLE, strlen(INFO_VARIABLE)) == 0)
-            err_ignore(confined_read(root, p + strlen(INFO_VARIABLE), INFO_MAX, &info, NULL));
+            err_ignore(live_read(live, p + strlen(INFO_VARIABLE), INFO_MAX, &info));
     return info;
 }
 
 /* What sshd wrote about the authentication of a session; NULL when nobody of it can tell. */
-static char *info_of_session(pid_t pid, int root)
+static char *info_of_session(pid_t pid, const struct live *live)
 {
     autofree char *file = str_fmt("task/%d/children", (int)pid);
     autofree char *children = read_proc(pid, file, CHILDREN_MAX, NULL);
@@ -80,13 +80,13 @@ static char *info_of_session(pid_t pid, int root)
 
     while (!info && (word = strsep(&rest, " ")))
         if (*word)
-            info = info_of_process((pid_t)strtol(word, NULL, 10), root);
+            info = info_of_process((pid_t)strtol(word, NULL, 10), live);
     return info;
 }
 
-static bool is_removed(pid_t pid, int root, const json_t *removed)
+static bool is_removed(pid_t pid, const struct live *live, const json_t *removed)
 {
-    autofree char *info = info_of_session(pid, root);
+    autofree char *info = info_of_session(pid, live);
     const json_t *line;
     size_t i;
 
@@ -109,7 +109,7 @@ static bool same_namespace(pid_t pid, const struct stat *wanted)
 }
 
 /* The pidfd is opened first: what is looked at is what is ended. */
-static bool end_if_removed(pid_t pid, const struct stat *namespace, int root, const json_t *removed)
+static bool end_if_removed(pid_t pid, const struct stat *namespace, const struct live *live, const json_t *removed)
 {
     autofd int pidfd = pidfd_open(pid, 0);
     autofree char *title = NULL;
@@ -117,13 +117,13 @@ static bool end_if_removed(pid_t pid, const struct stat *namespace, int root, co
     if (pidfd < 0 || !same_namespace(pid, namespace))
         return false;
     title = read_proc(pid, "cmdline", TITLE_MAX, NULL);
-    return title && sessions_is_title(title) && is_removed(pid, root, removed) &&
+    return title && sessions_is_title(title) && is_removed(pid, live, removed) &&
            pidfd_send_signal(pidfd, SIGKILL, NULL, 0) == 0;
 }
 
-struct err *sessions_end(pid_t init, int root, const json_t *removed, int *ret_count)
+struct err *sessions_end(const struct live *live, const json_t *removed, int *ret_count)
 {
-    autofree char *path = str_fmt("/proc/%d/ns/pid", (int)init);
+    autofree char *path = str_fmt("/proc/%d/ns/pid", (int)live->init);
     const struct dirent *entry;
     struct stat namespace;
     DIR *proc;
@@ -136,7 +136,7 @@ struct err *sessions_end(pid_t init, int root, const json_t *removed, int *ret_c
     while ((entry = readdir(proc))) {
         int64_t pid;
 
-        if (str_to_i64(entry->d_name, &pid) && pid > 0 && end_if_removed((pid_t)pid, &namespace, root, removed))
+        if (str_to_i64(entry->d_name, &pid) && pid > 0 && end_if_removed((pid_t)pid, &namespace, live, removed))
             (*ret_count)++;
     }
     closedir(proc);

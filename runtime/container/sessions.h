@@ -7,13 +7,14 @@
 #pragma once
 
 #include <jansson.h>
-#include <sys/types.h>
 
 #include "base/err.h"
 
-/* Ends the sessions that were opened with one of these authorized_keys lines, and those whose key cannot be told. root:
- * the container's as its init sees it. */
-MUST_USE struct err *sessions_end(pid_t init, int root, const json_t *removed, int *ret_count);
+struct live; /* provisioning/live.h */
+
+/* Ends the sessions that were opened with one of these authorized_keys lines, and those whose key cannot be told; all
+ * when there is no root to look into. */
+MUST_USE struct err *sessions_end(const struct live *live, const json_t *removed, int *ret_count);
 
 /* Is this the title of a process that serves a session? */
 bool sessions_is_title(const char *title);

@@ -87,15 +87,15 @@ static struct err *plan(const struct job *job, const struct seed *seed, struct c
 static struct err *write_files(const struct job *job, const struct seed *seed)
 {
     autofree char *rootfs = layout_rootfs(job->target.pool, job->target.slot);
-    autofd int fd = -1, live = -1;
-    pid_t init = 0;
+    autolive live = LIVE_NONE;
+    autofd int fd = -1;
     struct err *e = confined_open_root(rootfs, &fd);
 
     if (!e)
         e = seed_claim(fd, seed);
     if (!e)
-        e = guest_open_live(job, &live, &init);
-    return e ? e : env_verify(live, seed->environment);
+        e = guest_open_live(job, &live);
+    return e ? e : env_verify(live.root, seed->environment);
 }
 
 static struct err *tell_inside(const struct job *job, struct claim_work *w, json_t **ret)

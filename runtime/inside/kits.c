@@ -95,7 +95,7 @@ static struct err *plan(const struct job *job, const struct job_kits *a, struct 
 }
 
 /* A container that was started without kits does not have the mount that its links lead to. */
-static struct err *check_mount(int live, const json_t *kits)
+static struct err *check_mount(const struct live *live, const json_t *kits)
 {
     const json_t *kit;
     size_t i;
@@ -104,7 +104,7 @@ static struct err *check_mount(int live, const json_t *kits)
     {
         autofree char *path = str_fmt("/" KITS_MOUNT "/%s-%s/files", text(kit, "name"), text(kit, "version"));
 
-        if (!confined_exists(live, path))
+        if (!live_exists(live, path))
             return err_reason(err_new(ERR_WRONG_STATE, "kit %s %s is not seen inside: restart the container first",
                                       text(kit, "name"), text(kit, "version")),
                               "KIT_RESTART_NEEDED");
@@ -143,16 +143,15 @@ static struct err *work_inside(const struct job *job, struct kits_work *w, json_
 /* The links and what can be seen of them; *ret_running. */
 static struct err *change(const struct job *job, const struct job_kits *a, bool *ret_running)
 {
-    autofd int live = -1;
-    pid_t init = 0;
-    struct err *e = guest_open_live(job, &live, &init);
+    autolive live = LIVE_NONE;
+    struct err *e = guest_open_live(job, &live);
 
     *ret_running = !e;
     if (e && e->code == ERR_WRONG_STATE) {
         err_free(e);
         e = NULL;
     } else if (!e) {
-        e = check_mount(live, a->kits);
+        e = check_mount(&live, a->kits);
     }
     return e ? e : link_kits(job, a);
 }

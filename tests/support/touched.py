@@ -30,7 +30,7 @@ DIRECTORIES = {
 }
 
 # Only looked at, in a running container: where the kits are mounted, and what is shared.
-LIVE = {"hoody/.kits/web-1.0", "hoody/.kits/web-2.0", "srv/data"}
+LIVE = {f"hoody/.kits/web-{v}{below}" for v in ("1.0", "2.0") for below in ("", "/files")} | {"srv/data"}
 
 CALLS = ("%file,openat2,open_tree,move_mount,mount_setattr,mkdirat,unlinkat,renameat,renameat2,symlinkat,linkat,mknodat,fchownat,"
          "fchmodat,utimensat,readlinkat,newfstatat,statx,faccessat,faccessat2,name_to_handle_at")
@@ -49,13 +49,14 @@ def wrapper(directory, worker):
     return path
 
 
-def _below(directory, name, live):
-    """The path below a root file system; None for all others. live: "/" may be a container's root here."""
+def _below(directory, name, live, node):
+    """The path below a root file system; None for all others. live: the directory may be a container's, as that sees it; node: where
+    the directories of the node are."""
     if directory is not None and not (name.startswith("/") and not live):
         found = ROOT.match(directory)
         if found:
             return os.path.normpath((found.group(1) or "") + "/" + name).lstrip("/")
-        if live and directory == "/":
+        if live and not directory.startswith(("/proc", "/sys", node)):
             return os.path.normpath(directory + "/" + name).lstrip("/")
         return None
     found = ROOT.match(name)
@@ -71,7 +72,7 @@ def look(directory):
             for line in f:
                 live = "RESOLVE_IN_ROOT" in line or "RESOLVE_BENEATH" in line
                 for fd, where, name in PAIR.findall(line):
-                    path = _below(where if fd not in ("", "AT_FDCWD") else None, name, live)
+                    path = _below(where if fd not in ("", "AT_FDCWD") else None, name, live, directory)
                     if path and fd in ("", "AT_FDCWD"):
                         breaches.append(line.strip())
                     if path and path != "." and not TEMPORARY.search(path):
