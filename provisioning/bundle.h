@@ -57,6 +57,12 @@ MUST_USE struct err *manifest_service_load(const json_t *j, const struct manifes
 /* Two services that have a port or a slug in common, or one unit in two kits: ERR_CONFLICT. manifest_load looks at the
  * services of one kit. */
 MUST_USE struct err *manifest_check_clash(const json_t *manifest, const json_t *other);
+/* ERR_INVALID when two services of one unit say different things of it, of which only one could hold. Asked of bundles
+ * that are made or installed. */
+MUST_USE struct err *manifest_check_shared_units(const struct manifest *m);
+/* The unit that answers for a service: of a socket the service of the same name, which systemd starts for it. The
+ * caller frees it. */
+char *manifest_answering_unit(const char *unit);
 /* Of a valid manifest's objects: environment and capabilities of a service, as systemd reads them beside its unit; NULL
  * when there is nothing to say. The caller frees it. */
 char *manifest_render_dropin(const struct manifest_service *s);

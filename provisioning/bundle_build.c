@@ -64,6 +64,8 @@ static struct err *check_manifest(const json_t *j, int tree)
     struct manifest m;
     struct err *e = manifest_load(j, &m);
 
+    if (!e)
+        e = manifest_check_shared_units(&m);
     if (!e && tree >= 0)
         e = check_units(tree, m.units);
     if (!e && tree >= 0)

@@ -177,7 +177,9 @@ static struct err *read_head(struct reader *r, const char *public_key, char **re
         e = manifest_load(j, ret_m);
     if (e)
         return e;
-    e = expect_entry(r, "payload.tar.zst", BUNDLE_PAYLOAD_MAX, &size);
+    e = err_wrap(manifest_check_shared_units(ret_m), "kit %s %s", ret_m->name, ret_m->version);
+    if (!e)
+        e = expect_entry(r, "payload.tar.zst", BUNDLE_PAYLOAD_MAX, &size);
     if (!e && size != json_integer_value(json_object_get(ret_m->payload, "size")))
         e = err_reason(err_field("payload.size", "payload.tar.zst has another one"), "KIT_DIGEST");
     if (e) {

@@ -6,6 +6,7 @@
 
 #define AFTER_MAX 16
 #define PORT_RANGE_MAX 64
+#define SOCKET ".socket"
 
 /* What a container's root has, by the names that systemd knows. Not the ones that no container has (lxc_config.c) nor
  * those that mean nothing outside the first user namespace. */
@@ -199,6 +200,48 @@ struct err *manifest_check_clash(const json_t *manifest, const json_t *other)
         }
     }
     return other == manifest ? NULL : compare_units(manifest, other);
+}
+
+/* What a service says of its unit, in a drop-in of it or to a claim. */
+static const char *const of_units[] = {"user", "environment", "capabilities", "after", "identity"};
+
+static struct err *compare_said(const json_t *s, const json_t *t)
+{
+    for (size_t i = 0; i < ARRAY_LEN(of_units); i++) {
+        const json_t *one = json_object_get(s, of_units[i]), *other = json_object_get(t, of_units[i]);
+        bool none = (!one || json_is_null(one)) && (!other || json_is_null(other));
+        autofree char *field = str_fmt("services.%s", of_units[i]);
+
+        if (!none && !json_equal(one, other))
+            return err_field(field, "'%s' and '%s' are of one unit, and say different things of it", text(s, "slug"),
+                             text(t, "slug"));
+    }
+    return NULL;
+}
+
+struct err *manifest_check_shared_units(const struct manifest *m)
+{
+    const json_t *s, *t;
+    size_t i, k;
+
+    json_array_foreach(m->services, i, s)
+    {
+        json_array_foreach(m->services, k, t)
+        {
+            struct err *e = i < k && str_eq(text(s, "unit"), text(t, "unit")) ? compare_said(s, t) : NULL;
+
+            if (e)
+                return e;
+        }
+    }
+    return NULL;
+}
+
+char *manifest_answering_unit(const char *unit)
+{
+    size_t len = strlen(unit), k = strlen(SOCKET);
+
+    return len > k && str_eq(unit + len - k, SOCKET) ? str_fmt("%.*s.service", (int)(len - k), unit) : str_dup(unit);
 }
 
 static void write_list(FILE *out, const char *setting, const json_t *list)

@@ -7,7 +7,6 @@
 #include "provisioning/confined.h"
 
 #define UNIT_MAX ((size_t)64 * 1024)
-#define SOCKET ".socket"
 
 /* What follows "KEY=" on this line, without blanks around; NULL: it is none of that key. */
 static const char *setting(char *line, const char *key)
@@ -66,15 +65,9 @@ static bool lists(const json_t *units, const char *unit)
     return false;
 }
 
-/* A socket's is the service of the same name, the one that systemd starts for it. */
 static struct err *service_unit(const struct manifest *m, const struct manifest_service *s, char **ret)
 {
-    size_t len = strlen(s->unit), k = strlen(SOCKET);
-
-    if (len > k && str_eq(s->unit + len - k, SOCKET))
-        *ret = str_fmt("%.*s.service", (int)(len - k), s->unit);
-    else
-        *ret = str_dup(s->unit);
+    *ret = manifest_answering_unit(s->unit);
     if (!lists(m->units, *ret) || !strstr(*ret, ".service"))
         return err_field("services.user", "'%s' is no service of the kit that could run as '%s'", *ret, s->user);
     return NULL;

@@ -26,7 +26,7 @@ static const char *text(const json_t *object, const char *member)
     return json_string_value(json_object_get(object, member));
 }
 
-/* How the unit takes a new identity: what the service says that names it; one that nobody names is restarted. */
+/* How the unit takes a new identity: what the service says that it answers for; one that nobody names is restarted. */
 static const char *way_of(const json_t *manifest, const char *unit)
 {
     const json_t *service;
@@ -34,8 +34,10 @@ static const char *way_of(const json_t *manifest, const char *unit)
 
     json_array_foreach(json_object_get(manifest, "services"), i, service)
     {
-        if (str_eq(text(service, "unit"), unit) && text(service, "identity"))
-            return text(service, "identity");
+        autofree char *answering = manifest_answering_unit(text(service, "unit"));
+
+        if (str_eq(answering, unit))
+            return text(service, "identity") ? text(service, "identity") : "restart";
     }
     return "restart";
 }

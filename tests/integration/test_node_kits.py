@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kits of a node: installed, listed and removed while it runs, and refused by name."""
 import io
+import json
 import os
 import re
 import shutil
@@ -195,6 +196,43 @@ def test_build_refuses(lab, more, words):
     text = lab.nodectl("kit", "build", lab.source("wrong", "1.0", 7130, **more), "--key", lab.key, "--out", lab.bundles, ok=False)
     assert all(w in text for w in words) and "wrong" in text, text
     assert not [f for f in os.listdir(lab.bundles) if "wrong" in f]
+
+
+def two_of_one_unit(lab, name, **second):
+    """A kit whose unit has two services, the first of which must not be more than it says."""
+    folder = lab.source(name, "1.0", 7150, service={"capabilities": ["CAP_CHOWN"]})
+    with open(folder + "/kit.json", encoding="ascii") as f:
+        kit = json.load(f)
+    kit["services"].append({**kit["services"][0], "slug": name + "-2", "port": 7151, **second})
+    with open(folder + "/kit.json", "w", encoding="ascii") as f:
+        json.dump(kit, f)
+    return folder
+
+
+@pytest.mark.parametrize("field, second", [("capabilities", {"capabilities": None}), ("environment", {"environment": {"A": "1"}}),
+                                           ("after", {"after": ["hoody-x.service"]}), ("identity", {"identity": "live"}), ("user", {"user": None})])
+def test_services_of_one_unit_agree(lab, field, second):
+    """systemd has one setting for both: what one says must not undo what the other does."""
+    build = ("-q", "kit", "build", two_of_one_unit(lab, "pair", **second), "--key", lab.key, "--out", lab.bundles)
+    text = lab.nodectl(*build, ok=False)
+    assert f"services.{field}: 'pair' and 'pair-2' are of one unit" in text, text
+
+
+def test_a_bundle_whose_services_do_not_agree(node, lab, tmp_path):
+    bundle = lab.nodectl("-q", "kit", "build", two_of_one_unit(lab, "pair"), "--key", lab.key, "--out", lab.bundles)
+    bad, changed = str(tmp_path / "pair-1.0.kit"), {}
+
+    def loosen(name, data):
+        if name == "manifest.json":
+            manifest = json.loads(data)
+            manifest["services"][1].update(capabilities=None, environment={"A": "1"})
+            changed["m"] = json.dumps(manifest).encode()
+            return changed["m"]
+        return resign(lab, str(tmp_path), changed["m"]) if name == "manifest.sig" else data
+    rewrite(bundle, bad, loosen)
+    refused(node, lab, bad, "KIT_INVALID", 400, "kit pair 1.0", "services.", "are of one unit")
+    ctl(lab, node, "kit", "install", bundle)  # it says the same twice
+    ctl(lab, node, "kit", "remove", "pair", "1.0")
 
 
 def test_body_of_install(node):

@@ -14,7 +14,7 @@ Description=Kit: {name} {version}
 ExecStart=/hoody/kits/{name}/bin/whoami {listen}
 User={user}
 Restart=on-failure
-"""
+{lines}"""
 
 
 class KitLab:
@@ -26,15 +26,15 @@ class KitLab:
         run("openssl", "genpkey", "-algorithm", "ed25519", "-out", self.key)
         run("openssl", "pkey", "-in", self.key, "-pubout", "-out", self.public)
 
-    def source(self, name, version, port, listen=None, user="user", **more):
-        """A folder with kit.json and tree/. listen: the port that it really takes."""
+    def source(self, name, version, port, listen=None, user="user", lines="", **more):
+        """A folder with kit.json and tree/. listen: the port that it really takes; lines: more of the unit."""
         folder = f"{self.dir}/{name}-{version}"
         shutil.rmtree(folder, ignore_errors=True)
         os.makedirs(folder + "/tree/bin")
         os.makedirs(folder + "/tree/units")
         shutil.copy(BUILD + "/kit-whoami", folder + "/tree/bin/whoami")
         with open(f"{folder}/tree/units/hoody-{name}.service", "w", encoding="ascii") as f:
-            f.write(UNIT.format(name=name, version=version, listen=listen or port, user=user))
+            f.write(UNIT.format(name=name, version=version, listen=listen or port, user=user, lines=lines))
         service = {"slug": name, "port": port, "protocol": "http", "unit": f"hoody-{name}.service", "user": "user", "health": "/"}
         kit = {"name": name, "version": version, "units": [f"hoody-{name}.service"],
                "services": [{**service, **more.pop("service", {})}], **more}
