@@ -39,7 +39,7 @@
 #include "base/log.h"
 #include "base/str.h"
 
-enum { STREAM_WORKERS = 4, WAIT_WORKERS = 16 };
+enum { STREAM_WORKERS = 4, WAIT_WORKERS = 32 /* a rollout may have half of them */ };
 
 struct starter {
     struct agent *agent;

@@ -76,7 +76,8 @@ static void run(struct operation *op, const char *before, const char *kits, work
 
     /* Until the links are known to be these, a start makes them anew. */
     op->container->record.kits_linked = false;
-    agent_job(op->agent, JOB_KITS, op->container->record.slot, &args, args.timeout_ms, op, done);
+    /* It waits for services, and nobody else for it. */
+    agent_wait_job(op->agent, JOB_KITS, op->container->record.slot, &args, args.timeout_ms, op, done);
 }
 
 static void on_applied(void *owner, struct err *e, json_t *result)

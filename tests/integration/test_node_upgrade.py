@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Other kits for containers that are there: what restarts, what does not, what is undone, and what a crash leaves."""
 import os
+import threading
 import time
 
 import pytest
@@ -223,3 +224,26 @@ def test_worker_killed(node, point):
     node.wait_booted(cid)
     assert "1.0" in node.inside(cid, "systemctl", "show", "hoody-web.service", "-p", "Description")
     node.delete(cid)
+
+
+def test_an_upgrade_that_waits_holds_up_nobody(lab):
+    """What waits for services has workers of its own."""
+    d = Daemon(kits__public_key=lab.public, kits__health_timeout=30, kits__enabled="web=1.0", node__workers=1)
+    os.makedirs(d.dir + "/kits")
+    try:
+        d.start()
+        for version, more in (("1.0", {}), ("4.0", {"listen": 7299})):
+            lab.nodectl("--socket", d.socket, "kit", "install", lab.build("web", version, 7201, **more))
+        sick, other = (d.create(name)["id"] for name in ("waits", "other"))
+        replies = []
+        upgrade = threading.Thread(target=lambda: replies.append(change(d, sick, kits=refs(web="4.0"))))
+        upgrade.start()
+        wait_for(lambda: d.get("/healthz").data["operations"] == 1, 10, 0.05, "the upgrade")
+        assert d.op(other, "force-stop").status == 200 and d.op(other, "start").status == 200
+        assert upgrade.is_alive(), replies
+        upgrade.join(120)
+        assert replies[0].status == 502 and replies[0].json["code"] == "KIT_UNHEALTHY", replies
+        for cid in (sick, other):
+            assert d.delete(cid).status == 200
+    finally:
+        d.close()
