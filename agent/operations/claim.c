@@ -36,6 +36,7 @@ static void on_claimed(void *owner, struct err *e, json_t *result)
         json_object_set_new(result, "begun_ms", json_integer((json_int_t)op->stage_us / 1000));
         note_files(op);
     }
+    warm_claimed(op->agent, op->container, e);
     json_decref(op->result);
     op->result = result;
     op_step_done(op, e);

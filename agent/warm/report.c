@@ -38,11 +38,12 @@ static json_t *pool_to_json(const struct warm *w, const struct warm_pool *pool)
         ready += warm_is_ready(w, c);
         json_array_append_new(list, spare_to_json(w, c));
     }
-    return json_pack("{s:s, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s?, s:o}", "image", pool->want.image,
+    return json_pack("{s:s, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s?, s:o}", "image", pool->want.image,
                      "hoody_kit", pool->want.hoody_kit, "dev_kit", pool->want.dev_kit, "low",
                      (json_int_t)pool->want.low, "high", (json_int_t)pool->want.high, "ready", ready, "made",
-                     (json_int_t)pool->made, "claimed", (json_int_t)pool->claimed, "missed", (json_int_t)pool->missed,
-                     "replaced", (json_int_t)pool->replaced, "last_error", pool->error, "spares", list);
+                     (json_int_t)pool->made, "claimed", (json_int_t)pool->claimed, "failed", (json_int_t)pool->failed,
+                     "missed", (json_int_t)pool->missed, "replaced", (json_int_t)pool->replaced, "last_error",
+                     pool->claim_error ? pool->claim_error : pool->error, "spares", list);
 }
 
 json_t *warm_report(const struct agent *a)

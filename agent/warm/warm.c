@@ -5,9 +5,6 @@
 
 #include "agent/api/api.h"
 #include "agent/events/event.h"
-#include "agent/images/base.h"
-#include "agent/images/set.h"
-#include "agent/kits/kits.h"
 #include "agent/kits/upgrade.h"
 #include "agent/kits/watch.h"
 #include "agent/storage/space.h"
@@ -18,145 +15,10 @@
 
 enum {
     PERIOD_MS = 200,
-    LOOK_MS = 10000, /* between two looks at the kits of one that waits */
-    RETRY_MS = 1000, /* after a failure; twice as long after the next one, and so on */
-    RETRY_TIMES = 8,
+    LOOK_MS = 10000,     /* between two looks at the kits of one that waits */
+    PATIENCE_MS = 30000, /* for somebody else to be through */
     SLOTS_LEFT = 16,
 };
-
-/* dev_kit is a layer that was put on the image beforehand: an image of its own, "debian/13.dev". A node that has none
- * makes the container without. */
-static struct image *image_for(const struct agent *a, const char *name, bool dev_kit)
-{
-    autofree char *layered = str_fmt("%s.dev", name);
-    struct image *image = dev_kit ? image_find_by_alias(a, layered) : NULL;
-
-    return image ? image : image_find_by_alias(a, name);
-}
-
-void warm_fill(struct agent *a, struct container *c, char *name, bool hoody_kit, bool dev_kit)
-{
-    struct image *image = image_for(a, name, dev_kit);
-    struct container_record *r = &c->record;
-
-    r->image = name;
-    if (image) {
-        r->image_fingerprint = str_dup(image->fingerprint);
-        r->base = image_base_choose(a, image);
-        image->last_used_at = clock_wall_ms();
-    }
-    r->hoody_kit = hoody_kit;
-    r->dev_kit = dev_kit;
-    if (!hoody_kit)
-        return;
-    json_decref(r->kits);
-    r->kits = kits_of_suite(a, r->image);
-}
-
-/* Of the configuration, what a claim does not write anew. */
-static char *made_with(const struct config *config)
-{
-    char *text = str_fmt("ramdisk=%lld dns=", (long long)config->ramdisk_size);
-
-    for (char **p = config->dns; p && *p; p++) {
-        char *longer = str_fmt("%s%s,", text, *p);
-
-        free(text);
-        text = longer;
-    }
-    return text;
-}
-
-struct warm_pool *warm_pool_of(const struct warm *w, const struct container_record *r)
-{
-    for (size_t i = 0; w && i < w->count; i++)
-        if (str_eq(w->pools[i].want.image, r->image) && w->pools[i].want.hoody_kit == r->hoody_kit &&
-            w->pools[i].want.dev_kit == r->dev_kit)
-            return &w->pools[i];
-    return NULL;
-}
-
-bool warm_is_leaving(const struct container *c)
-{
-    return c->op && c->op->kind == &op_delete;
-}
-
-static size_t count_of(const struct warm *w, const struct warm_pool *pool)
-{
-    const struct agent *a = w->agent;
-    size_t n = 0;
-
-    for (size_t i = 0; i < a->container_count; i++) {
-        const struct container *c = a->containers[i];
-
-        n += c->record.spare && !warm_is_leaving(c) && warm_pool_of(w, &c->record) == pool;
-    }
-    return n;
-}
-
-static const char *outdated(const struct agent *a, const struct container_record *r)
-{
-    const struct image *image = image_for(a, r->image, r->dev_kit);
-    autojson kits = r->hoody_kit ? kits_of_suite(a, r->image) : json_array();
-    autofree char *with = made_with(a->config);
-
-    return !image || !str_eq(image->fingerprint, r->image_fingerprint) ? "the image is another one"
-           : !json_equal(kits, r->kits)                                ? "the suite is another one"
-           : !str_eq(with, r->spare)                                   ? "the configuration is another one"
-                                                                       : NULL;
-}
-
-void warm_judge(const struct warm *w, const struct container *c, char ret[WARM_REASON_SIZE])
-{
-    const struct warm_pool *pool = warm_pool_of(w, &c->record);
-    const char *reason = NULL;
-    struct err *e = NULL;
-
-    if (c->op)
-        reason = NULL;
-    else if (c->spare_failed || c->record.status == CONTAINER_FAILED)
-        reason = "it could not be started or claimed";
-    else if (!c->init_pid || c->record.status != CONTAINER_RUNNING)
-        reason = "it does not run any more";
-    else if (!pool || count_of(w, pool) > (size_t)pool->want.high)
-        reason = "no pool wants it";
-    else
-        reason = outdated(w->agent, &c->record);
-    if (!reason && !c->op && kit_watch_is_over(c))
-        e = upgrade_unhealthy(c->kit_health);
-    if (e)
-        reason = err_message(e);
-    snprintf(ret, WARM_REASON_SIZE, "%s", reason ? reason : "");
-    err_ignore(e);
-}
-
-bool warm_is_ready(const struct warm *w, const struct container *c)
-{
-    char reason[WARM_REASON_SIZE];
-
-    if (!c->record.spare || c->op || c->committing || (json_array_size(c->record.kits) > 0 && !kit_watch_is_over(c)))
-        return false;
-    warm_judge(w, c, reason);
-    return reason[0] == '\0';
-}
-
-struct container *warm_take(struct agent *a, const struct container *c)
-{
-    struct warm_pool *pool = warm_pool_of(a->warm, &c->record);
-    struct container *best = NULL;
-
-    if (!pool || !c->record.ramdisk)
-        return NULL;
-    for (size_t i = 0; i < a->container_count; i++) {
-        struct container *s = a->containers[i];
-
-        if (warm_is_ready(a->warm, s) && warm_pool_of(a->warm, &s->record) == pool &&
-            (!best || s->record.created_at < best->record.created_at))
-            best = s;
-    }
-    *(best ? &pool->claimed : &pool->missed) += 1;
-    return best;
-}
 
 static void on_told(void *owner, struct err *e)
 {
@@ -218,8 +80,8 @@ static void remove_bad(struct warm *w)
 
 static void note_failure(struct warm_pool *pool, const char *reason)
 {
-    pool->failures = MIN(pool->failures + 1, RETRY_TIMES);
-    pool->retry_ms = clock_mono_ms() + ((int64_t)RETRY_MS << pool->failures);
+    pool->failures = MIN(pool->failures + 1, WARM_RETRY_TIMES);
+    pool->retry_ms = clock_mono_ms() + ((int64_t)WARM_RETRY_MS << pool->failures);
     str_set(&pool->error, reason);
 }
 
@@ -256,13 +118,14 @@ static void make(struct warm *w, struct warm_pool *pool)
     struct operation *op;
     struct err *e = api_new_container(a, NULL, "", NULL, &c);
 
+    w->busy_since_ms = 0;
     if (e) {
         note_failure(pool, err_message(e));
         err_free(e);
         return;
     }
     warm_fill(a, c, str_dup(pool->want.image), pool->want.hoody_kit, pool->want.dev_kit);
-    c->record.spare = made_with(a->config);
+    c->record.spare = warm_made_with(a->config);
     c->record.ramdisk = true;
     c->record.status = CONTAINER_CREATING;
     agent_add(a, c);
@@ -284,10 +147,33 @@ static double pressure(void)
     return percent;
 }
 
-/* Why nothing is to be made now, or NULL. Whatever somebody waits for comes first. */
-static const char *held_off(const struct agent *a)
+static bool is_making(const struct agent *a)
 {
-    if (a->operations > 0 || workers_count(a->workers) > 0)
+    for (size_t i = 0; i < a->container_count; i++)
+        if (a->containers[i]->record.spare && a->containers[i]->op && a->containers[i]->op->kind == &op_create)
+            return true;
+    return false;
+}
+
+/* Whatever somebody waits for comes first. But an operation may take hours, as a copy from another node, and one may
+ * follow upon the other: the pool does not wait for ever. */
+static bool is_busy(struct warm *w)
+{
+    const struct agent *a = w->agent;
+
+    if (a->operations == 0 && workers_count(a->workers) == 0)
+        w->busy_since_ms = 0;
+    else if (w->busy_since_ms == 0)
+        w->busy_since_ms = clock_mono_ms();
+    return is_making(a) || (w->busy_since_ms > 0 && clock_mono_ms() - w->busy_since_ms < PATIENCE_MS);
+}
+
+/* Why nothing is to be made now, or NULL. */
+static const char *held_off(struct warm *w)
+{
+    const struct agent *a = w->agent;
+
+    if (is_busy(w))
         return "busy";
     if (space_state(a) != SPACE_OK)
         return "space";
@@ -301,7 +187,7 @@ static void refill(struct warm *w)
     w->waits = NULL;
     for (size_t i = 0; i < w->count; i++) {
         struct warm_pool *pool = &w->pools[i];
-        size_t n = count_of(w, pool);
+        size_t n = warm_count_of(w, pool);
 
         if (n < (size_t)pool->want.low)
             pool->filling = true;
@@ -309,16 +195,17 @@ static void refill(struct warm *w)
             pool->filling = false;
         if (!pool->filling || clock_mono_ms() < pool->retry_ms)
             continue;
-        w->waits = held_off(w->agent);
+        w->waits = held_off(w);
         if (w->waits)
             return;
-        if (!image_for(w->agent, pool->want.image, pool->want.dev_kit)) {
+        if (!warm_image_for(w->agent, pool->want.image, pool->want.dev_kit)) {
             note_failure(pool, "this server has no such image");
             continue;
         }
         make(w, pool);
         return;
     }
+    w->busy_since_ms = 0; /* no pool has anything to wait for */
 }
 
 struct look {
@@ -398,6 +285,7 @@ static void warm_free(void *part)
     for (size_t i = 0; i < w->count; i++) {
         free(w->pools[i].want.image);
         free(w->pools[i].error);
+        free(w->pools[i].claim_error);
     }
     free(w->pools);
     w->agent->warm = NULL;

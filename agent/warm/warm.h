@@ -20,6 +20,9 @@ void warm_close(struct warm *w, void *owner, void (*closed)(void *owner));
 void warm_fill(struct agent *a, struct container *c, char *image, bool hoody_kit, bool dev_kit);
 /* A spare container for a new one whose record is complete; NULL when none is ready that could become it. */
 struct container *warm_take(struct agent *a, const struct container *c);
+/* How the claim for this container went; e: why it failed, borrowed. After a failure, and the longer the more there
+ * were in a row, creates do not wait for another one. */
+void warm_claimed(const struct agent *a, const struct container *c, const struct err *e);
 /* The pools and what is in them. */
 json_t *warm_report(const struct agent *a);
 

@@ -21,8 +21,8 @@
 #include "provisioning/ramdisk.h"
 #include "runtime/container/guest.h"
 #include "runtime/container/idmap.h"
-#include "runtime/names.h"
 #include "runtime/container/presence.h"
+#include "runtime/names.h"
 #include "storage/layout.h"
 #include "storage/subvolume.h"
 
