@@ -138,8 +138,8 @@ void container_delete(struct api_call *call)
     struct err *e = operation_check_free(c, "delete");
     struct operation *op;
 
-    if (!e && c->copies > 0)
-        e = err_reason(err_new(ERR_BUSY, "The container is being copied"), "RESOURCE_IN_USE");
+    if (!e)
+        e = container_check_unread(c);
     if (e) {
         reply_err(call->req, e);
         return;

@@ -189,8 +189,8 @@ static void start_on(struct api_call *call, const struct op_kind *kind, const ch
     struct snapshot *s = NULL;
     struct operation *op;
 
-    if (!e && c->copies > 0)
-        e = err_reason(err_new(ERR_BUSY, "The container is being copied"), "RESOURCE_IN_USE");
+    if (!e)
+        e = container_check_unread(c);
     if (!e)
         e = snapshot_find(c, NULL, call->params[1], &s);
     if (e) {

@@ -65,6 +65,8 @@ static struct err *check(const struct api_call *call, struct container **source)
     e = container_check_staying(c);
     if (!e)
         e = operation_check_free(c, "sync");
+    if (!e)
+        e = container_check_unread(c);
     if (e || is_remote(call, c))
         return e ? e : check_remote(call, c);
     *source = agent_find(call->agent, c->record.source_container_id);

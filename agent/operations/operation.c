@@ -61,6 +61,11 @@ struct err *container_check_staying(const struct container *c)
     return err_reason(err_new(ERR_BUSY, "The container is being deleted"), "container_finalizing");
 }
 
+struct err *container_check_unread(const struct container *c)
+{
+    return c->copies == 0 ? NULL : err_reason(err_new(ERR_BUSY, "The container is being copied"), "RESOURCE_IN_USE");
+}
+
 struct err *operation_check_free(const struct container *c, const char *what)
 {
     if (!c->op)

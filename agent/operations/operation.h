@@ -89,6 +89,8 @@ const char *op_arg(const struct operation *op, const char *name);
 
 /* ERR_BUSY with container_finalizing when the container is being deleted. */
 MUST_USE struct err *container_check_staying(const struct container *c);
+/* ERR_BUSY with RESOURCE_IN_USE when somebody reads its disk: a copy, an export, another node. Its root stays then. */
+MUST_USE struct err *container_check_unread(const struct container *c);
 /* ERR_BUSY with CONTAINER_OPERATION_IN_PROGRESS when the container is taken. */
 MUST_USE struct err *operation_check_free(const struct container *c, const char *what);
 

@@ -149,17 +149,19 @@ def test_copy_has_data_snapshots_and_its_own_identity(node, box):
 
 def test_a_snapshot_that_comes_during_a_copy_is_not_the_copys(node, box):
     node.restart("create.seeded=sleep:5000")
-    r = node.post(f"/api/v1/containers/{box}/copy", {"target_project_id": "0" * 23 + "2", "name": "box-late"})
-    assert r.status == 201 and r.data["status"] == "copying", r
-    copy = r.data["id"]
-    assert node.post(f"/api/v1/containers/{box}/snapshots", {"alias": "late"}).status == 200
-    wait_for(lambda: node.container(copy)["status"] == "running", 60, what="the copy")
-    said = {s["name"] for s in node.get(f"/api/v1/containers/{copy}/snapshots").data["snapshots"]}
-    there = set(os.listdir(f"{node.pool}/slots/{node.container(copy)['node']['slot']}/snapshots"))
-    assert said == there == {"beforeit"}
-    node.restart()
-    assert node.call("DELETE", f"/api/v1/containers/{box}/snapshots/late").status == 200
-    assert node.delete(copy).status == 200
+    try:
+        r = node.post(f"/api/v1/containers/{box}/copy", {"target_project_id": "0" * 23 + "2", "name": "box-late"})
+        assert r.status == 201 and r.data["status"] == "copying", r
+        copy = r.data["id"]
+        late = node.post(f"/api/v1/containers/{box}/snapshots", {"alias": "late"}).status
+        wait_for(lambda: node.container(copy)["status"] != "copying", 60, what="the copy")
+        said = {s["name"] for s in node.get(f"/api/v1/containers/{copy}/snapshots").data["snapshots"]}
+        there = set(os.listdir(f"{node.pool}/slots/{node.container(copy)['node']['slot']}/snapshots"))
+        node.delete(copy)
+        node.call("DELETE", f"/api/v1/containers/{box}/snapshots/late")
+    finally:
+        node.restart()
+    assert (late, said, there) == (200, {"beforeit"}, {"beforeit"})
 
 
 @pytest.mark.parametrize("form", ["tar", "stream"])
@@ -170,11 +172,14 @@ def test_an_imported_container_has_the_kits_of_its_node(node, box, form):
         assert r.returncode == 0, r
     os.unlink(path)
     made = next(c for c in node.list() if c["name"] == "box-" + form)
-    node.wait_booted(made["id"])
-    assert made["hoody_kit"] and node.get(f"/api/v1/containers/{made['id']}/kits").data["kits"] == node.get("/api/v1/node/kits").data["suite"]
-    wait_for(lambda: node.inside(made["id"], "systemctl", "is-active", "hoody-whoami.service", check=False) == "active", 60, what="a service of a kit")
-    assert node.inside(made["id"], "cat", "/root/file") == "good"
-    assert node.delete(made["id"]).status == 200
+    try:
+        node.wait_booted(made["id"])
+        assert made["hoody_kit"]
+        assert node.get(f"/api/v1/containers/{made['id']}/kits").data["kits"] == node.get("/api/v1/node/kits").data["suite"]
+        wait_for(lambda: node.inside(made["id"], "systemctl", "is-active", "hoody-whoami.service", check=False) == "active", 60, what="a kit")
+        assert node.inside(made["id"], "cat", "/root/file") == "good"
+    finally:
+        assert node.delete(made["id"]).status == 200
 
 
 def test_stop_start_keeps_ramdisk_and_poweroff_is_noticed(node, box):

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sync: a copy gets the state of its source and keeps what makes it itself."""
+import socket
+
 import pytest
 from daemon import PROJECT, Daemon
 from world import wait_for
@@ -90,6 +92,21 @@ def test_refusals(node, source, copy):
     assert node.op(copy, "pause").status == 200
     assert sync(node, copy).json["code"] == "OPERATION_STATE_CONFLICT"
     assert node.op(copy, "resume").status == 200
+
+
+def test_not_while_it_is_read(node, copy):
+    """A sync that fails tidies the slot, and what an export reads is in there."""
+    c = socket.socket(socket.AF_UNIX)
+    try:
+        c.connect(node.socket)
+        c.sendall(f"GET /api/v1/containers/{copy}/export HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert c.recv(1000).startswith(b"HTTP/1.1 200")
+        for method, rest in (("POST", "/sync"), ("DELETE", "")):
+            r = node.call(method, f"/api/v1/containers/{copy}" + rest)
+            assert (r.status, r.json["code"]) == (409, "RESOURCE_IN_USE"), r
+    finally:
+        c.close()
+    wait_for(lambda: sync(node, copy).status == 200, 60, what="the end of the export")
 
 
 def test_a_source_that_is_gone(node, source):
