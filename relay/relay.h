@@ -42,6 +42,7 @@ struct relay {
     /* For datagrams, PROXY_SOCKS5 only: what takes them, and the stream to the broker. */
     int datagram_fd[2], broker_fd;
 
+    struct sockaddr_storage reached; /* the proxy's address that was connected to last */
     uv_tcp_t listeners[2];
     size_t tunnels;
     struct dns *dns;

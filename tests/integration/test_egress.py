@@ -279,6 +279,31 @@ def test_a_proxy_by_name_and_the_next_of_its_addresses(node, box, path, proxies,
         run("umount", "/etc/hosts")
 
 
+def test_a_proxy_with_an_address_that_is_silent(node, box, path, net, proxies, servers, tmp_path):
+    """As where IPv6 leads nowhere: the next address is tried, and from then on it is the first."""
+    hosts = tmp_path / "hosts"
+    hosts.write_text(f"127.0.0.1 localhost\n{TARGET6} silent.test\n{PROXY4} silent.test\n")
+    os.chmod(hosts, 0o644)
+    net.exec("nft", f"add table ip6 hole; add chain ip6 hole in {{ type filter hook input priority 0; }}; "
+             f"add rule ip6 hole in ip6 daddr {TARGET6} tcp dport 1080 counter drop")
+    run("mount", "--bind", str(hosts), "/etc/hosts")
+
+    def tried():
+        return net.exec("nft", "list", "table", "ip6", "hole").stdout
+    try:
+        node.call("PUT", path, {"type": "socks5", "proxy": f"socks5://{URL_LOGIN}silent.test", "dns_servers": [TARGET4]})
+        node.post(path + "/start")
+        wait_for(lambda: node.get(path).data["status"] == "running", 60, what="the next address")
+        before = tried()
+        assert "packets 0 " not in before, before
+        for _ in range(2):
+            assert ask(node, box) == EXIT4
+        assert tried() == before, "it is not tried again"
+    finally:
+        run("umount", "/etc/hosts")
+        net.exec("nft", "delete", "table", "ip6", "hole")
+
+
 class Strange(Service):
     """Says what it likes, then waits or hangs up."""
     words, stays = b"", False
