@@ -12,7 +12,7 @@ import tempfile
 
 import pytest
 
-from netlab import IP_TRANSPARENT, IPV6_TRANSPARENT, Drive, Lab
+from netlab import IP_TRANSPARENT, IPV6_TRANSPARENT, PATIENCE, SILENCE, Drive, Lab
 from proxy import Datagrams, Proxy, Web, documented
 from world import BUILD, wait_for
 
@@ -97,14 +97,14 @@ def ask(space, proxy, family, source=None):
     return proxy.ask(s)
 
 
-def connects(space, source, target, port, kind=socket.SOCK_STREAM):
+def connects(space, source, target, port, kind=socket.SOCK_STREAM, timeout=PATIENCE):
     """A connection, or an answer, from an address that need not be its own."""
     with space.socket(target, kind) as s:
         if ":" in target:
             s.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
         else:
             s.setsockopt(socket.IPPROTO_IP, IP_TRANSPARENT, 1)
-        s.settimeout(0.5)
+        s.settimeout(timeout)
         s.bind((source, 0))
         try:
             s.connect((target, port))
@@ -145,16 +145,16 @@ def test_what_it_may_and_what_not(lab, kind, family):
     client, service = WORLD[family], BOX[family]
     assert connects(lab.p, client, service, port, kind)
     assert connects(lab.p, PROXY[family], service, port, kind), "its own address"
-    assert not connects(lab.p, HOST[family], service, port, kind), "an address of the host"
+    assert not connects(lab.p, HOST[family], service, port, kind, timeout=SILENCE), "an address of the host"
     in_proxy(lab.c2)
-    assert not connects(lab.c2, client, service, port, kind), "it is not declared"
+    assert not connects(lab.c2, client, service, port, kind, timeout=SILENCE), "it is not declared"
     with_server = lab.world.socket(WORLD[family], kind)
     with_server.bind((WORLD[family], 9999))
     if kind == socket.SOCK_STREAM:
         with_server.listen()
         assert connects(lab.p, PROXY[family], WORLD[family], 9999)
     foreign = {4: "203.0.113.9", 6: "2001:db8:9::9"}[family]
-    assert not connects(lab.p, foreign, WORLD[family], 9999, kind), "only towards containers"
+    assert not connects(lab.p, foreign, WORLD[family], 9999, kind, timeout=SILENCE), "only towards containers"
     if kind == socket.SOCK_DGRAM:
         with_server.settimeout(0.2)
         with pytest.raises(TimeoutError):
@@ -182,8 +182,8 @@ def test_taking_it_back_is_at_once_and_whole(lab):
         stream.recv(100)
     stream.close()
     for family in (4, 6):
-        assert not connects(lab.p, WORLD[family], BOX[family], SERVICE)
-        assert not connects(lab.p, PROXY[family], BOX[family], SERVICE), "a kit port, for a container like any other"
+        assert not connects(lab.p, WORLD[family], BOX[family], SERVICE, timeout=SILENCE)
+        assert not connects(lab.p, PROXY[family], BOX[family], SERVICE, timeout=SILENCE), "a kit port, for a container like any other"
         assert "0x30300" not in rules(lab, family)
     assert lab.host.exec("cat", "/proc/sys/net/ipv4/conf/nd3/rp_filter").stdout == "1\n"
     assert lab.host.ip("route", "show", "table", "1100003", check=False).stdout == ""
@@ -194,7 +194,7 @@ def test_taking_it_back_is_at_once_and_whole(lab):
 
 def test_a_service_that_is_not_ready(lab):
     lab.drive("set", **container(1, closed=True))
-    assert not connects(lab.p, WORLD[4], BOX[4], SERVICE)
+    assert not connects(lab.p, WORLD[4], BOX[4], SERVICE, timeout=SILENCE)
     lab.drive("set", **container(1))
     assert connects(lab.p, WORLD[4], BOX[4], SERVICE)
 
@@ -225,7 +225,7 @@ def test_a_rebuild_restores_it(lab):
         assert "0x90300" not in rules(lab, family), "of one that is none any more"
     lab.drive("sync", containers=[container(1), container(2), container(3, proxy=False)])
     assert "101:" not in rules(lab, 4) + rules(lab, 6)
-    assert not connects(lab.p, WORLD[4], BOX[4], SERVICE)
+    assert not connects(lab.p, WORLD[4], BOX[4], SERVICE, timeout=SILENCE)
     assert lab.host.exec("cat", "/proc/sys/net/ipv4/conf/nd3/rp_filter").stdout == "1\n"
 
 
