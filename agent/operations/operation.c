@@ -110,17 +110,6 @@ static void turn(struct operation *op)
     agent_commit(op->agent, tx, op, on_turned);
 }
 
-static void finish(struct operation *op)
-{
-    if (!op->error)
-        op->error = op_failpoint(op, "commit");
-    if (op->error && op->kind->otherwise) {
-        turn(op);
-        return;
-    }
-    op_conclude(op);
-}
-
 static void unwind_next(struct operation *op)
 {
     while (op->step > 0) {
@@ -132,7 +121,7 @@ static void unwind_next(struct operation *op)
             return;
         }
     }
-    finish(op);
+    op_conclude(op);
 }
 
 static void stage_over(struct operation *op)
@@ -159,7 +148,11 @@ static void run_stage(struct operation *op)
     size_t first = op->step;
 
     if (first == op->kind->step_count) {
-        finish(op);
+        op->error = op_failpoint(op, "commit");
+        if (op->error)
+            stage_over(op);
+        else
+            op_conclude(op);
         return;
     }
     op->stage = steps[first].stage;
