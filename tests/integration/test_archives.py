@@ -124,7 +124,7 @@ def test_a_container_moves(node, box, archive):
     assert node.inside(c["id"], "cat", "/srv/later") == "later"
     assert 'COLOUR="blue"' in node.inside(c["id"], "cat", "/etc/environment")
     assert node.call("PUT", f"/api/v1/containers/{c['id']}/snapshots/first").status == 200
-    wait_for(lambda: node.container(c["id"])["status"] == "running", 30, what="the restore")
+    wait_for(lambda: node.container(c["id"])["status"] == "running", 60, what="the restore")
     node.delete(c["id"])
 
 
@@ -282,9 +282,9 @@ def sender_goes_away(node, path, archive):
     c = socket.socket(socket.AF_UNIX)
     c.connect(node.socket)
     c.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(archive)}\r\n\r\n".encode() + archive[:len(archive) // 3])
-    wait_for(lambda: {c["id"] for c in node.list()} != before, 10, what="the beginning")
+    wait_for(lambda: {c["id"] for c in node.list()} != before, 60, what="the beginning")
     c.close()
-    wait_for(lambda: {c["id"] for c in node.list()} == before, 20, what="the removal")
+    wait_for(lambda: {c["id"] for c in node.list()} == before, 60, what="the removal")
     node.wait_idle()
     node.assert_consistent()
 
@@ -309,7 +309,7 @@ def test_sender_goes_away(node, archive):
 
 def test_taker_goes_away(node, box):
     taker_goes_away(node, box, "")
-    wait_for(lambda: not [n for n in os.listdir(node.pool + "/slots/1") if n.startswith(".")], 10, what="the snapshot's removal")
+    wait_for(lambda: not [n for n in os.listdir(node.pool + "/slots/1") if n.startswith(".")], 60, what="the snapshot's removal")
 
 
 @pytest.mark.parametrize("point", ["op.import.rootfs=kill", "import.unpack=kill", "import.seeded=kill", "op.import.commit=kill", "op.import.intent=kill"])
@@ -368,7 +368,7 @@ def test_pool_full(node, box, archive):
     finally:
         os.unlink(ballast)
         subprocess.run(["sync", "-f", node.pool], check=True)
-    wait_for(lambda: node.get("/api/v1/node/storage").data["free_bytes"] > free - (100 << 20), 30, what="room")
+    wait_for(lambda: node.get("/api/v1/node/storage").data["free_bytes"] > free - (100 << 20), 60, what="room")
     r = upload(node, archive, "?name=arch-full")
     assert r.status == 201, r
     node.delete(r.data["id"])

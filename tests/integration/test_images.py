@@ -107,7 +107,7 @@ def test_names_move_and_old_images_go(node):
     assert node.call("PATCH", f"{IMAGES}/{a['fingerprint']}", {"aliases": ["../x"]}).json["field"] == "aliases"
     removed = node.post(IMAGES + "/prune").data["removed"]
     assert a["fingerprint"] in removed and b["fingerprint"] not in removed
-    wait_for(lambda: not os.path.exists(tree(node, a["fingerprint"])), 10, what="the removal")
+    wait_for(lambda: not os.path.exists(tree(node, a["fingerprint"])), 60, what="the removal")
     assert b["fingerprint"] in listed(node)
     node.restart()
     assert listed(node)[b["fingerprint"]]["aliases"] == ["moving/1"]
@@ -205,7 +205,7 @@ def test_a_crash_leaves_nothing(node):
     node.job("image.import", args={"file": _file(node, data)})
     assert os.path.exists(tree(node, digest))
     node.restart()
-    wait_for(lambda: not os.path.exists(tree(node, digest)), 10, what="the removal")
+    wait_for(lambda: not os.path.exists(tree(node, digest)), 60, what="the removal")
     assert upload(node, data, aliases="crash/1").status == 201
     assert [n for n in os.listdir(node.pool + "/images") if n.startswith(".")] == []
 
@@ -223,7 +223,7 @@ def test_a_sender_that_goes_away(node):
     c = socket.socket(socket.AF_UNIX)
     c.connect(node.socket)
     c.sendall(f"POST {IMAGES}/upload?aliases=cut/1 HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data) + 5000}\r\n\r\n".encode() + data)
-    wait_for(lambda: node.get("/healthz").data is not None, 5, what="the node")
+    wait_for(lambda: node.get("/healthz").data is not None, 60, what="the node")
     c.close()
     node.wait_idle()
     assert "cut/1" not in node.get("/api/v1/node").data["images"]

@@ -85,9 +85,9 @@ def test_a_second_base(node):
     for cid in (*made, copy.data["id"]):
         node.delete(cid)
     node.wait_idle()
-    wait_for(lambda: list(bases(node).values()) == [first], 10, what="the end of the base that nobody needs")
+    wait_for(lambda: list(bases(node).values()) == [first], 60, what="the end of the base that nobody needs")
     assert node.call("DELETE", f"/api/v1/node/images/{first}?force=true").status == 200
-    wait_for(lambda: bases(node) == {}, 10, what="the end of all bases")
+    wait_for(lambda: bases(node) == {}, 60, what="the end of all bases")
 
 
 def test_what_is_not_needed_goes_and_comes_again(node):
@@ -105,11 +105,11 @@ def test_what_is_not_needed_goes_and_comes_again(node):
     assert children(node) == [MOST - 3, 0], "it would soon be needed again"
     node.restart("image.base_removed=error")
     node.delete(made[3])
-    wait_for(lambda: "a base of an image could not be removed" in node.log(), 10, what="the failure")
+    wait_for(lambda: "a base of an image could not be removed" in node.log(), 60, what="the failure")
     assert children(node) == [MOST - 4, 0]
     node.restart()
     node.delete(made[4])
-    wait_for(lambda: len(bases(node)) == 1, 10, what="the end of the second base")
+    wait_for(lambda: len(bases(node)) == 1, 60, what="the end of the second base")
     create(node, 5)
     wait_for(lambda: len(bases(node)) == 2, 60, what="another base again")
 
@@ -166,7 +166,7 @@ def test_what_a_crashed_removal_leaves(node):
     assert list(bases(node).values()) == [first + "~1"]
     os.unlink(f"{node.dir}/images/debian-13.tar.zst")
     node.restart()
-    wait_for(lambda: bases(node) == {}, 10, what="the end of what was left")
+    wait_for(lambda: bases(node) == {}, 60, what="the end of what was left")
 
 
 def test_another_node_has_the_image(tmp_path):

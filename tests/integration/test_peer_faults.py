@@ -34,7 +34,7 @@ def marked(near, far, source, copy):
 def test_source_node_killed_while_it_sends(near, far, source, marked, slow):
     with slow("peer.sent", 20000):
         r = sync(far, marked, wait=False)
-        wait_for(lambda: near.get("/api/v1/node/transfers").data["transfers"], 20, what="the transfer")
+        wait_for(lambda: near.get("/api/v1/node/transfers").data["transfers"], 60, what="the transfer")
         near.kill9()
     wait_for(lambda: outcome(far, r.data["operation_id"]), 60, what="the end")
     e = outcome(far, r.data["operation_id"])
@@ -55,7 +55,7 @@ def test_source_node_killed_while_it_sends(near, far, source, marked, slow):
 def test_stopping_a_node_ends_what_it_sends(near, far, marked, slow):
     with slow("peer.sent", 60000):
         r = sync(far, marked, wait=False)
-        wait_for(lambda: near.get("/api/v1/node/transfers").data["transfers"], 20, what="the transfer")
+        wait_for(lambda: near.get("/api/v1/node/transfers").data["transfers"], 60, what="the transfer")
         near.restart()
     wait_for(lambda: outcome(far, r.data["operation_id"]), 60, what="the end")
     assert outcome(far, r.data["operation_id"])["event_type"] == "container.operation.failed"
@@ -65,7 +65,7 @@ def test_stopping_a_node_ends_what_it_sends(near, far, marked, slow):
 def test_connection_cut(near, far, source, marked, slow, spaces):
     with slow("peer.sent", 3000):
         r = sync(far, marked, wait=False)
-        wait_for(lambda: near.get("/api/v1/node/transfers").data["transfers"], 20, what="the transfer")
+        wait_for(lambda: near.get("/api/v1/node/transfers").data["transfers"], 60, what="the transfer")
         spaces["far"].exec("ss", "-K", "dst", ADDRESSES["near"], "dport", "=", "8443")
     wait_for(lambda: outcome(far, r.data["operation_id"]), 60, what="the end")
     e = outcome(far, r.data["operation_id"])
@@ -185,7 +185,7 @@ def test_receivers_pool_full(near, far, source, marked):
         gone(far, *failed)
     finally:
         ballast.remove()
-    wait_for(lambda: far.get("/api/v1/node/storage").data["state"] != "full", 30, what="room")
+    wait_for(lambda: far.get("/api/v1/node/storage").data["state"] != "full", 60, what="room")
     in_step(near, far, source, marked, "room")
     assert checksum(far, marked, "/root/large") == checksum(near, source, "/root/large")
     near.inside(source, "rm", "/root/large")

@@ -48,7 +48,7 @@ def test_a_copy_on_another_node(near, far, source, nodes):
     assert "cannot access" in far.inside(cid, "sh", "-c", "ls /root/data /root/later 2>&1 || true")
     assert len(kept(near, source)) == 1
     gone(far, cid)
-    wait_for(lambda: not kept(near, source), 20, what="what was kept for the copy to go")
+    wait_for(lambda: not kept(near, source), 60, what="what was kept for the copy to go")
     for name, _ in names:
         near.call("DELETE", path + f"/snapshots/{name}")
     near.post(path + "/firewall/reset")
@@ -102,10 +102,10 @@ def test_answers_at_once_and_shows_what_moves(near, far, source, copy, slow):
     with slow("peer.sent"):
         r = sync(far, copy, wait=False)
         assert r.status == 200 and r.data["status"] == "copying" and r.data["source_container_id"] == source
-        wait_for(lambda: far.get("/api/v1/node/transfers").data["transfers"], 10, what="the transfer")
+        wait_for(lambda: far.get("/api/v1/node/transfers").data["transfers"], 60, what="the transfer")
         t = far.get("/api/v1/node/transfers").data["transfers"][0]
         assert (t["container_id"], t["direction"], t["server_id"], t["operation_id"]) == (copy, "in", IDS["near"], r.data["operation_id"])
-        wait_for(lambda: near.get("/api/v1/node/transfers").data["transfers"], 10, what="the transfer")
+        wait_for(lambda: near.get("/api/v1/node/transfers").data["transfers"], 60, what="the transfer")
         t = near.get("/api/v1/node/transfers").data["transfers"][0]
         assert (t["container_id"], t["direction"], t["server_id"]) == (source, "out", IDS["far"])
         text = run(NODECTL, "--socket", near.socket, "transfers")
@@ -115,7 +115,7 @@ def test_answers_at_once_and_shows_what_moves(near, far, source, copy, slow):
         assert far.op(copy, "stop").status == 409
         assert near.inside(source, "echo", "alive") == "alive"
     wait_for(lambda: far.container(copy)["status"] == "running", 60, what="the end")
-    wait_for(lambda: not near.get("/api/v1/node/transfers").data["transfers"], 10, what="the end of the transfer")
+    wait_for(lambda: not near.get("/api/v1/node/transfers").data["transfers"], 60, what="the end of the transfer")
     assert outcome(far, r.data["operation_id"])["event_type"] == "container.operation.completed"
 
 

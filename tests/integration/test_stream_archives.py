@@ -111,7 +111,7 @@ def test_a_container_moves(node, box, archive):
     node.wait_booted(c["id"])
     assert node.inside(c["id"], "cat", "/srv/latest", "/srv/inner/inside") == "later\nmore"
     assert node.call("PUT", f"/api/v1/containers/{c['id']}/snapshots/first").status == 200
-    wait_for(lambda: node.container(c["id"])["status"] == "running", 30, what="the restore")
+    wait_for(lambda: node.container(c["id"])["status"] == "running", 60, what="the restore")
     assert node.inside(c["id"], "cat", "/srv/inner/inside") == "nested"
     node.delete(c["id"])
 
@@ -324,7 +324,7 @@ def test_sender_goes_away(node, archive):
 
 def test_taker_goes_away(node, box):
     taker_goes_away(node, box, "?format=stream&snapshots=true")
-    wait_for(lambda: not passing(node), 10, what="the snapshots' removal")
+    wait_for(lambda: not passing(node), 60, what="the snapshots' removal")
 
 
 @pytest.mark.parametrize("point", ["op.import.rootfs=kill", "import.unpack=kill", "import.seeded=kill", "op.import.commit=kill"])
@@ -380,7 +380,7 @@ def test_pool_full(node, box, archive):
     finally:
         os.unlink(ballast)
         subprocess.run(["sync", "-f", node.pool], check=True)
-    wait_for(lambda: node.get("/api/v1/node/storage").data["free_bytes"] > free - (100 << 20), 30, what="room")
+    wait_for(lambda: node.get("/api/v1/node/storage").data["free_bytes"] > free - (100 << 20), 60, what="room")
     r = upload(node, archive, "?name=str-full")
     assert r.status == 201, r
     node.delete(r.data["id"])

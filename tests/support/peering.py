@@ -80,5 +80,5 @@ def leftovers(node):
 def nothing_left(near, far, source, copy):
     """The copy goes, and with it what both nodes kept for it."""
     gone(far, copy)
-    wait_for(lambda: not kept(near, source), 20, what="what was kept")
+    wait_for(lambda: not kept(near, source), 60, what="what was kept")
     assert not leftovers(near) and not leftovers(far)
