@@ -55,7 +55,18 @@ def enter(node, cid):
     return ["nsenter", "-t", str(node.container(cid)["node"]["init_pid"]), "-a"]
 
 
-def set_trap(node, cid, *how):
+def below(top):
+    path = top + "/hidden/deep"
+    os.makedirs(path, exist_ok=True)
+    for name in ("cpuset.cpus", "cpuset.mems"):  # a new one has none, and takes nobody then
+        for place in (top + "/hidden", path):
+            if os.path.exists(f"{place}/{name}"):
+                with open(f"{top}/{name}", encoding="ascii") as source, open(f"{place}/{name}", "w", encoding="ascii") as f:
+                    f.write(source.read())
+    return path
+
+
+def set_trap(node, cid, *how, hidden=False):
     argv = enter(node, cid)
     with open(node.trap, "rb") as f:
         subprocess.run([*argv, "sh", "-c", "cat > /run/fusetrap && chmod 755 /run/fusetrap"], stdin=f, check=True)
@@ -63,11 +74,12 @@ def set_trap(node, cid, *how):
         places = [line.strip().split(":", 2) for line in f]
 
     def among_its_own():
-        """In the cgroups of the container, as all that it starts itself: with those it is ended."""
+        """In the cgroups of the container, as all that it starts itself: with those it is ended. Hidden: in some below."""
         for _, kind, path in places:
             for top in ("/sys/fs/cgroup/" + kind.removeprefix("name="), "/sys/fs/cgroup/unified")[kind == "":]:
                 if os.path.exists(f"{top}{path}/cgroup.procs"):
-                    with open(f"{top}{path}/cgroup.procs", "w", encoding="ascii") as f:
+                    place = below(f"{top}{path}") if hidden else f"{top}{path}"
+                    with open(f"{place}/cgroup.procs", "w", encoding="ascii") as f:
                         f.write(str(os.getpid()))
     r = subprocess.run([*argv, "/run/fusetrap", *how], capture_output=True, text=True, timeout=60, check=False, preexec_fn=among_its_own)
     assert r.stdout == "ready\n", r
@@ -111,9 +123,11 @@ def test_over_the_ramdisk(node, box):
     assert "/ramdisk" not in node.inside(box, "cat", "/proc/self/mounts")
 
 
-def test_as_the_root_of_all(node, box):
+@pytest.mark.parametrize("hidden", [False, True], ids=["plain", "hidden"])
+def test_as_the_root_of_all(node, box, hidden):
+    """Its deletion ends who is asked, wherever among the container's cgroups that is."""
     init = node.container(box)["node"]["init_pid"]
-    set_trap(node, box, "root")
+    set_trap(node, box, "root", hidden=hidden)
     os.kill(init, signal.SIGHUP)  # systemd reads its configuration, and waits for ever itself
     r = change(node, box, "PATCH", "/env", {"COLOUR": "blue"})
     assert r.status == 200 and not r.data["synced"] and r.data["env_sync"]["last_error"] == "ENV_DEST_UNSUPPORTED", r
