@@ -39,7 +39,7 @@ struct container_record {
     char *source_container_id, *last_used_snapshot;
     char *source_server_id;                           /* where the source is; NULL: here */
     char *spare;                                      /* nobody's yet, see warm.h: what it was made with; else NULL */
-    int64_t base;                                     /* of the image, see image_base.h */
+    int64_t base;                                     /* of the image, see images/base.h */
     int64_t slot, created_at, updated_at, started_at; /* times in ms since the epoch; started_at 0: not running */
     int status;                                       /* enum container_status */
     bool wanted_running;                              /* what the owner asked for last */
@@ -121,6 +121,6 @@ const char *container_status_word(const struct container *c);
 /* Has an init, paused included. */
 bool container_is_up(const struct container *c);
 struct snapshot *container_find_snapshot(const struct container *c, const char *name); /* NULL: none */
-void container_add_snapshot(struct container *c, struct snapshot *s);  /* takes over s */
-void container_drop_snapshot(struct container *c, struct snapshot *s); /* frees s */
+void container_add_snapshot(struct container *c, struct snapshot *s);                  /* takes over s */
+void container_drop_snapshot(struct container *c, struct snapshot *s);                 /* frees s */
 void snapshot_free(struct snapshot *s);

@@ -102,6 +102,23 @@ static enum ssl_outcome ssl_outcome(struct pump *p, int rc)
     return why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE ? SSL_AGAIN : SSL_END;
 }
 
+static void side_open(struct side *s)
+{
+    if (!s->buf)
+        s->buf = mem_new_array(char, RECORD_SIZE);
+}
+
+/* An idle connection keeps no buffer. */
+static void side_rest(struct side *s, bool moved)
+{
+    if (s->sent == s->len)
+        s->len = 0;
+    if (s->len > 0 || moved)
+        return;
+    free(s->buf);
+    s->buf = NULL;
+}
+
 static bool net_to_http(struct pump *p)
 {
     struct side *s = &p->to_http;
@@ -110,8 +127,7 @@ static bool net_to_http(struct pump *p)
     if (s->len == 0 && !p->net_eof) {
         int n;
 
-        if (!s->buf)
-            s->buf = mem_new_array(char, RECORD_SIZE);
+        side_open(s);
         ERR_clear_error();
         n = SSL_read(p->ssl, s->buf, RECORD_SIZE);
         if (n > 0) {
@@ -132,13 +148,8 @@ static bool net_to_http(struct pump *p)
             p->net_eof = true; /* nobody reads any more: drop the rest */
             s->sent = s->len;
         }
-        if (s->sent == s->len)
-            s->len = 0;
     }
-    if (s->len == 0 && !moved) {
-        free(s->buf);
-        s->buf = NULL;
-    }
+    side_rest(s, moved);
     if (p->net_eof && s->len == 0 && !p->http_shut) {
         p->http_shut = true;
         (void)shutdown(p->http_fd, SHUT_WR);
@@ -154,8 +165,7 @@ static bool http_to_net(struct pump *p)
     if (s->len == 0 && !p->http_eof) {
         ssize_t n;
 
-        if (!s->buf)
-            s->buf = mem_new_array(char, RECORD_SIZE);
+        side_open(s);
         n = read(p->http_fd, s->buf, RECORD_SIZE);
         if (n > 0) {
             s->len = (size_t)n;
@@ -177,13 +187,8 @@ static bool http_to_net(struct pump *p)
             p->http_eof = true;
             s->sent = s->len;
         }
-        if (s->sent == s->len)
-            s->len = 0;
     }
-    if (s->len == 0 && !moved) {
-        free(s->buf);
-        s->buf = NULL;
-    }
+    side_rest(s, moved);
     return moved;
 }
 

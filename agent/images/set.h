@@ -17,7 +17,7 @@ struct image {
     int64_t size_bytes, archive_bytes, created_at, last_used_at; /* times in ms; last_used_at 0: never */
     bool cached;    /* fetched because somebody asked for it by name: goes when nobody has used it for a while */
     bool busy;      /* not recorded: it is being removed, or read */
-    int64_t bases;  /* not recorded: see image_base.h */
+    int64_t bases;  /* not recorded: see base.h */
     bool base_busy; /* not recorded: one is being made or removed */
     int64_t base_failed_ms; /* not recorded: when one could not be made, of clock_mono_ms; 0: it could */
 };
