@@ -6,6 +6,8 @@
 #include "agent/containers/ssh_key.h"
 #include "agent/events/event.h"
 #include "agent/network/relay.h"
+#include "agent/recovery/records.h"
+#include "agent/recovery/recovery.h"
 #include "agent/stats/runtime.h"
 #include "agent/storage/reclaim.h"
 #include "base/clock.h"
@@ -105,7 +107,7 @@ struct err *agent_free_slot(const struct agent *a, int64_t *ret)
         if (a->containers[i]->record.slot <= max)
             used[a->containers[i]->record.slot] = true;
     for (int64_t slot = 1; !full && slot <= max; slot++) {
-        if (!used[slot]) {
+        if (!used[slot] && !quarantine_has(a, slot)) {
             *ret = slot;
             return NULL;
         }
@@ -117,6 +119,7 @@ struct err *agent_free_slot(const struct agent *a, int64_t *ret)
 struct commit {
     struct agent *agent;
     struct store_tx *tx;
+    json_t *files; /* of records.h; NULL: none */
     void *owner;
     agent_done_fn *done;
 };
@@ -132,8 +135,12 @@ static void commit_done(void *arg, struct err *e)
 {
     struct commit *c = arg;
 
-    if (!e)
+    if (e) {
+        json_decref(c->files);
+    } else {
+        records_write(c->agent, c->files);
         events_show(c->agent, c->tx);
+    }
     store_tx_free(c->tx);
     c->done(c->owner, e);
     free(c);
@@ -143,7 +150,7 @@ void agent_commit(struct agent *a, struct store_tx *tx, void *owner, agent_done_
 {
     struct commit *c = mem_new(struct commit);
 
-    *c = (struct commit){.agent = a, .tx = tx, .owner = owner, .done = done};
+    *c = (struct commit){.agent = a, .tx = tx, .files = records_plan(a, tx), .owner = owner, .done = done};
     events_number(a, tx);
     lane_submit(a->store_lane, commit_work, c, commit_done);
 }

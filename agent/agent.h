@@ -9,6 +9,7 @@
 #include "agent/containers/container.h"
 #include "agent/http/http.h"
 #include "agent/lane.h"
+#include "agent/locks.h"
 #include "agent/worker.h"
 #include "netfilter/netfilter.h"
 #include "store/store.h"
@@ -20,6 +21,8 @@ struct kit_watch;
 struct conflicts;
 struct drift;
 struct expiry;
+struct judgement;
+struct records;
 struct relay;
 struct relay_child;
 struct peers;
@@ -44,7 +47,14 @@ struct agent {
     uv_loop_t *loop;
     struct config *config;
     char node_id[25];
+    char pool_id[25];   /* of the pool that the database belongs to; "": not known yet */
+    int64_t generation; /* of the last commit that changed what records.h keeps in the pool */
     char *node_name;
+    struct locks locks;
+    struct records *records;
+    struct judgement *judgement; /* recovery.h: of this start */
+    bool held;                   /* by it: only its health and the recovery are answered */
+    bool again;                  /* the daemon starts anew when it has stopped */
     struct net_plan plan;
 
     struct store *store, *reader;

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "agent/config.h"
+#include "agent/locks.h"
 #include "agent/network/relay_process.h"
 #include "agent/worker.h"
 #include "base/log.h"
@@ -233,7 +234,7 @@ static void stage_run_files(struct down *d)
 /* What noded made in its state directory; archives and bundles there are the administrator's. */
 static void stage_state(struct down *d)
 {
-    static const char *const names[] = {"noded.db", "noded.db-wal", "noded.db-shm"};
+    static const char *const names[] = {"noded.db", "noded.db-wal", "noded.db-shm", "noded.db.reserve", "lock"};
 
     if (!d->data)
         return;
@@ -278,10 +279,17 @@ static const char usage[] =
 static int run(const char *config_path, size_t stage_count, bool data)
 {
     struct down d = {.stage_count = stage_count, .data = data};
+    struct locks locks = LOCKS_NONE;
     struct err *e = config_load(config_path, &d.config);
 
     if (e) {
         log_err(NULL, LOG_LEVEL_ERR, e, "configuration");
+        return 1;
+    }
+    e = locks_take(d.config, &locks);
+    if (e) {
+        log_err(NULL, LOG_LEVEL_ERR, e, "nothing was done");
+        config_free(d.config);
         return 1;
     }
     if (uv_loop_init(&d.loop) != 0)
@@ -293,6 +301,7 @@ static int run(const char *config_path, size_t stage_count, bool data)
     uv_loop_close(&d.loop);
     json_decref(d.slots);
     config_free(d.config);
+    locks_release(&locks);
     return d.failures ? 1 : 0;
 }
 

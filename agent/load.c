@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/load.h"
 
-#include <errno.h>
-#include <sys/stat.h>
+#include <stdio.h>
 
 #include "agent/commands/command.h"
 #include "agent/containers/project.h"
@@ -156,7 +155,7 @@ static const char *meta_value(const json_t *rows, const char *key)
     return NULL;
 }
 
-static struct err *load_meta(struct agent *a, bool *ret_rebooted)
+static struct err *load_meta(struct agent *a, bool *ret_rebooted, char **ret_accepted)
 {
     autofree char *boot_id = NULL;
     autojson rows = NULL;
@@ -176,6 +175,12 @@ static struct err *load_meta(struct agent *a, bool *ret_rebooted)
         snprintf(a->node_id, sizeof(a->node_id), "%s", known);
     else
         id_object(a->node_id);
+    known = meta_value(rows, "pool_id");
+    snprintf(a->pool_id, sizeof(a->pool_id), "%s", known ? known : "");
+    known = meta_value(rows, "generation");
+    if (known)
+        (void)str_to_i64(known, &a->generation);
+    *ret_accepted = str_dup(meta_value(rows, "accepted"));
     store_tx_add(tx, STORE_META_PUT, json_pack("[s, s]", "node_id", a->node_id));
     a->scrub = scrub_new(a, meta_value(rows, "scrub"));
     e = store_commit(a->store, tx);
@@ -183,22 +188,38 @@ static struct err *load_meta(struct agent *a, bool *ret_rebooted)
     return e ? e : events_load(a, meta_value(rows, "events_history"), meta_value(rows, "events_boundary"));
 }
 
-struct err *load_state(struct agent *a, bool *ret_rebooted, json_t **ret_intents)
+/* Says what to do about a database that cannot be believed. */
+static struct err *unusable(struct err *e)
+{
+    struct err *told;
+
+    if (!e)
+        return NULL;
+    told =
+        err_new(e->code,
+                "the database cannot be used: %s; put a backup in its place, or move it away: the containers are then "
+                "recognised by their records in the pool (nodectl recover)",
+                err_message(e));
+    err_free(e);
+    return told;
+}
+
+struct err *load_open(struct agent *a, bool *ret_rebooted, char **ret_accepted)
 {
     autofree char *path = str_fmt("%s/noded.db", a->config->state_dir);
-    /* Others may pass through, to the kits, which containers mount with their own ids; they may not list. */
-    struct err *e = fd_mkdirs(a->config->state_dir, 0711);
+    struct err *e = store_open(path, &a->store);
 
-    if (!e && chmod(a->config->state_dir, 0711) < 0)
-        e = err_errno(errno, "'%s'", a->config->state_dir);
-    if (!e)
-        e = store_open(path, &a->store);
     if (!e)
         e = store_open_reader(path, &a->reader);
     if (!e)
-        e = load_meta(a, ret_rebooted);
-    if (!e)
-        e = each(a, STORE_IMAGE_ALL, load_image);
+        e = load_meta(a, ret_rebooted, ret_accepted);
+    return unusable(e);
+}
+
+struct err *load_state(struct agent *a, json_t **ret_intents)
+{
+    struct err *e = each(a, STORE_IMAGE_ALL, load_image);
+
     if (!e)
         e = each(a, STORE_PROJECT_ALL, load_project);
     if (!e)
@@ -217,7 +238,7 @@ struct err *load_state(struct agent *a, bool *ret_rebooted, json_t **ret_intents
         e = commands_load(a);
     if (!e)
         e = store_query(a->store, STORE_INTENT_ALL, NULL, ret_intents);
-    return e;
+    return unusable(e);
 }
 
 struct store_tx *load_boot_seen(void)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "agent/api/api.h"
+#include "agent/http/listen.h"
 #include "agent/http/tls.h"
 #include "agent/start.h"
 #include "base/failpoint.h"
@@ -22,6 +23,7 @@ struct daemon {
     uv_timer_t watchdog;
     int status;
     bool stopping;
+    bool again; /* start anew when everything has stopped */
 };
 
 static const char usage[] = "noded - the node agent: containers on this server\n"
@@ -51,8 +53,9 @@ static void stop(struct daemon *d)
     if (d->stopping)
         return;
     d->stopping = true;
-    sd_notify(0, "STOPPING=1\nSTATUS=finishing operations");
-    log_notice(NULL, "stopping; containers go on");
+    d->again = d->agent->again;
+    sd_notify(0, d->again ? "STATUS=starting anew" : "STOPPING=1\nSTATUS=finishing operations");
+    log_notice(NULL, d->again ? "starting anew; containers go on" : "stopping; containers go on");
     agent_stop(d->agent, d, on_closed);
 }
 
@@ -98,6 +101,10 @@ static void on_started(void *owner, struct err *e)
         fflush(NULL);
         _exit(1); /* nothing that was begun needs undoing */
     }
+    if (d->agent->held) {
+        sd_notifyf(0, "READY=1\nSTATUS=held: run \"nodectl recover\"");
+        return;
+    }
     log_notice(NULL, "noded %s serves %zu containers", NODED_VERSION, agent_shown_count(d->agent));
     sd_notifyf(0, "READY=1\nSTATUS=serving");
 }
@@ -118,7 +125,16 @@ static void set_up(struct daemon *d)
         uv_timer_start(&d->watchdog, on_watchdog, 0, interval_us / 2000);
 }
 
-static int run(struct config *config, char *config_path)
+/* The same process with a fresh memory: systemd goes on knowing it, and what it has passed is kept. */
+static int start_anew(char **argv)
+{
+    listen_keep_passed();
+    execv("/proc/self/exe", argv);
+    log_error(NULL, "cannot start anew: %m");
+    return 1;
+}
+
+static int run(struct config *config, char *config_path, char **argv)
 {
     struct daemon d = {.config_path = config_path};
 
@@ -129,6 +145,8 @@ static int run(struct config *config, char *config_path)
     uv_run(&d.loop, UV_RUN_DEFAULT);
     agent_free(d.agent);
     uv_loop_close(&d.loop);
+    if (d.again)
+        return start_anew(argv);
     log_notice(NULL, "stopped");
     return d.status;
 }
@@ -200,5 +218,5 @@ int main(int argc, char **argv)
     }
     failpoint_init();
     umask(077);
-    return run(config, path);
+    return run(config, path, argv);
 }

@@ -5,6 +5,8 @@
 #include "agent/containers/watch.h"
 #include "agent/events/event.h"
 #include "agent/operations/operation.h"
+#include "agent/recovery/recovery.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/str.h"
 
@@ -56,40 +58,91 @@ static void correct(struct agent *a, struct container *c, enum container_status 
     agent_commit(a, tx, NULL, on_recorded);
 }
 
-/* Snapshots on disk and in the record must be the same set; an unfinished operation of the container settles its own.
- */
+static bool is_among(const json_t *names, const char *name)
+{
+    json_t *j;
+    size_t i;
+
+    json_array_foreach((json_t *)(uintptr_t)names, i, j) if (str_eq(json_string_value(j), name)) return true;
+    return false;
+}
+
+/* The row comes from the record beside the snapshot, or is made up of the name. */
+static void adopt_snapshot(struct agent *a, struct container *c, struct store_tx *tx, const json_t *records,
+                           const char *name)
+{
+    const struct log_ctx ctx = {.container = c->record.id};
+    struct snapshot *s = mem_new(struct snapshot);
+    json_t *entry;
+    size_t i;
+
+    json_array_foreach((json_t *)(uintptr_t)records, i, entry)
+    {
+        const json_t *row = json_object_get(entry, "row");
+        autojson body = NULL;
+
+        if (json_integer_value(json_object_get(entry, "statement")) != STORE_SNAPSHOT_PUT ||
+            !str_eq(json_string_value(json_array_get(row, 1)), name))
+            continue;
+        body = json_loads(json_string_value(json_array_get(row, 2)), 0, NULL);
+        err_ignore(json_table_load(&snapshot_table, body, s, NULL)); /* cleared then: it is made up */
+    }
+    if (!s->name) {
+        s->name = str_dup(name);
+        s->created_at = clock_wall_ms();
+        s->size = -1;
+    }
+    log_warning(&ctx, "the snapshot '%s' is in the pool and has no row: it gets one", name);
+    container_add_snapshot(c, s);
+    record_put_snapshot(tx, c, s);
+    event_add(a, tx, "container.snapshot.created", c,
+              json_pack("{s:s, s:s?, s:s}", "snapshot_name", s->name, "alias", s->alias, "triggered_by", "system"));
+}
+
+/* Snapshots on disk and in the database should be the same set; an unfinished operation of the container settles its
+ * own. Nothing is deleted for lack of the other: a snapshot without a row gets one, a row without a snapshot stays and
+ * is told as missing. */
 static void check_snapshots(struct agent *a, struct container *c, const json_t *entry)
 {
+    const struct log_ctx ctx = {.container = c->record.id};
     const json_t *found = json_object_get(entry, "snapshots");
     struct store_tx *tx = store_tx_new();
+    autojson records = NULL;
+    size_t i, damaged;
     json_t *name;
-    size_t i;
 
     json_array_foreach((json_t *)(uintptr_t)found, i, name)
     {
-        const struct job_snapshot args = {.name = (char *)(uintptr_t)json_string_value(name)};
-
-        if (!container_find_snapshot(c, args.name))
-            agent_job(a, JOB_SNAPSHOT_DELETE, c->record.slot, &args, 0, NULL, on_repaired);
-    }
-    for (size_t k = c->snapshot_count; k > 0; k--) {
-        struct snapshot *s = c->snapshots[k - 1];
-        bool there = false;
-
-        json_array_foreach((json_t *)(uintptr_t)found, i, name) there =
-            there || str_eq(json_string_value(name), s->name);
-        if (there)
+        if (container_find_snapshot(c, json_string_value(name)))
             continue;
-        store_tx_add(tx, STORE_SNAPSHOT_DELETE, json_pack("[s, s]", c->record.id, s->name));
-        event_add(a, tx, "container.snapshot.deleted", c,
-                  json_pack("{s:s, s:s?, s:s}", "snapshot_name", s->name, "alias", s->alias, "triggered_by", "system"));
-        container_drop_snapshot(c, s);
+        if (!records)
+            records = mirror_read(a->config->pool, c->record.slot, &damaged);
+        adopt_snapshot(a, c, tx, records, json_string_value(name));
+    }
+    for (size_t k = 0; k < c->snapshot_count; k++) {
+        struct snapshot *s = c->snapshots[k];
+
+        s->missing = !is_among(found, s->name);
+        if (s->missing)
+            log_warning(&ctx,
+                        "the snapshot '%s' is not in the pool: it cannot be restored, and stays listed until it is "
+                        "deleted",
+                        s->name);
     }
     agent_commit(a, tx, NULL, on_recorded);
 }
 
+/* A container whose disk is not there cannot start; its row stays until somebody deletes it. */
+static bool lost_its_disk(const struct container *c, const json_t *entry)
+{
+    return !json_is_true(json_object_get(entry, "rootfs")) &&
+           (c->record.status == CONTAINER_STOPPED || c->record.status == CONTAINER_RUNNING ||
+            c->record.status == CONTAINER_PAUSED);
+}
+
 static void adopt(struct agent *a, struct container *c, const json_t *entry, bool busy, bool rebooted)
 {
+    const struct log_ctx ctx = {.container = c->record.id};
     int64_t init_pid = json_integer_value(json_object_get(entry, "init_pid"));
 
     if (init_pid > 0)
@@ -101,6 +154,17 @@ static void adopt(struct agent *a, struct container *c, const json_t *entry, boo
         correct(a, c, json_is_true(json_object_get(entry, "frozen")) ? CONTAINER_PAUSED : CONTAINER_RUNNING);
     } else if (rebooted && container_is_up(c)) {
         c->record.started_at = 0;
+        correct(a, c, CONTAINER_STOPPED);
+    } else if (lost_its_disk(c, entry)) {
+        log_error(&ctx,
+                  "the container's disk is not in the pool: the container is failed, and stays listed until it is "
+                  "deleted");
+        c->record.started_at = 0;
+        c->record.disk_lost = true;
+        correct(a, c, CONTAINER_FAILED);
+    } else if (c->record.disk_lost && json_is_true(json_object_get(entry, "rootfs"))) {
+        log_notice(&ctx, "the container's disk is in the pool again");
+        c->record.disk_lost = false;
         correct(a, c, CONTAINER_STOPPED);
     } else if (c->record.status == CONTAINER_CREATING || c->record.status == CONTAINER_COPYING ||
                c->record.status == CONTAINER_DELETING || c->record.status == CONTAINER_CLAIMING) {
@@ -127,7 +191,15 @@ void reconcile_adopt(struct agent *a, const json_t *inventory, const json_t *int
 
         if (agent_find_by_slot(a, slot))
             continue;
-        log_notice(NULL, "slot %lld belongs to no container: removing it", (long long)slot);
+        if (quarantine_has(a, slot)) {
+            log_warning(NULL,
+                        "slot %lld has a disk, snapshots or processes and belongs to no container: it is left alone; "
+                        "run \"nodectl recover\"",
+                        (long long)slot);
+            continue;
+        }
+        log_notice(NULL, "slot %lld has no disk and belongs to no container: what is left of it is removed",
+                   (long long)slot);
         agent_job(a, JOB_DESTROY, slot, NULL, 0, NULL, on_repaired);
     }
 }

@@ -25,6 +25,8 @@
 #include "agent/network/relay.h"
 #include "agent/preflight.h"
 #include "agent/reconcile.h"
+#include "agent/recovery/records.h"
+#include "agent/recovery/recovery.h"
 #include "agent/stats/metrics.h"
 #include "agent/stats/runtime.h"
 #include "agent/stats/usage.h"
@@ -48,6 +50,7 @@ struct starter {
     json_t *intents, *inventory;
     json_t *imports; /* [{"file"}]: what is new in the kits directory */
     size_t next_import;
+    char *accepted; /* see load_open */
     bool rebooted;
 };
 
@@ -56,6 +59,7 @@ static void end(struct starter *s, struct err *e)
     json_decref(s->intents);
     json_decref(s->inventory);
     json_decref(s->imports);
+    free(s->accepted);
     s->done(s->owner, e);
     free(s);
 }
@@ -114,6 +118,7 @@ static void on_synced(void *owner, struct err *e)
         projects_resume(a);
         rollout_resume(a);
         guest_drop_ramdisks(a, NULL);
+        records_refresh(a);
         agent_commit(a, load_boot_seen(), NULL, on_boot_seen);
     }
     end(s, e);
@@ -268,29 +273,75 @@ static void on_images(void *owner)
     next_import(s);
 }
 
+/* The pool belongs to this database: it may be changed from here on. */
+static void on_prepared(void *owner, struct err *e, json_t *result)
+{
+    struct starter *s = owner;
+    struct agent *a = s->agent;
+
+    a->disk_quota = json_is_true(json_object_get(result, "quota"));
+    json_decref(result);
+    e = err_wrap(e, "storage pool");
+    if (!e)
+        e = load_state(a, &s->intents);
+    if (e)
+        end(s, e);
+    else
+        images_scan(a, s->inventory, s, on_images);
+}
+
+/* Nothing is loaded, started or changed until an operator has decided; then the daemon starts anew. */
+static void hold(struct starter *s)
+{
+    struct agent *a = s->agent;
+    const struct judgement *j = a->judgement;
+
+    a->held = true;
+    log_error(NULL, "the node is held: %s; containers, pool and firewall stay as they are; %s", hold_message(j),
+              hold_remedy(j->reason));
+    end(s, serve(a));
+}
+
 static void on_inventory(void *owner, struct err *e, json_t *result)
 {
     struct starter *s = owner;
+    struct agent *a = s->agent;
+    const struct job_pool_open args = {.loop_file = a->config->loop_file, .quota = a->config->quota};
 
-    if (e) {
-        end(s, err_wrap(e, "inventory"));
-        return;
-    }
     s->inventory = result;
-    images_scan(s->agent, result, s, on_images);
+    e = err_wrap(e, "inventory");
+    if (!e)
+        e = judge(a, s->inventory, s->accepted, a->judgement);
+    if (!e && a->judgement->reason == HOLD_NONE)
+        e = judge_agree(a, a->judgement);
+    if (e)
+        end(s, e);
+    else if (a->judgement->reason != HOLD_NONE)
+        hold(s);
+    else
+        agent_job(a, JOB_POOL_PREPARE, 0, &args, 0, s, on_prepared);
 }
 
 static void on_pool(void *owner, struct err *e, json_t *result)
 {
     struct starter *s = owner;
+    struct agent *a = s->agent;
 
-    if (e) {
-        end(s, err_wrap(e, "storage pool"));
+    json_decref(result);
+    e = err_wrap(e, "storage pool");
+    if (e && judge_knows_containers(a)) {
+        a->judgement->reason = HOLD_POOL_MISSING;
+        a->judgement->message = str_dup(err_message(e));
+        err_free(e);
+        hold(s);
         return;
     }
-    s->agent->disk_quota = json_is_true(json_object_get(result, "quota"));
-    json_decref(result);
-    agent_job(s->agent, JOB_INVENTORY, 0, NULL, 0, s, on_inventory);
+    if (!e)
+        e = locks_take_pool(a->config, &a->locks);
+    if (e)
+        end(s, e);
+    else
+        agent_job(a, JOB_INVENTORY, 0, NULL, 0, s, on_inventory);
 }
 
 static struct err *begin(struct starter *s)
@@ -305,12 +356,14 @@ static struct err *begin(struct starter *s)
     if (gethostname(host, sizeof(host) - 1) != 0)
         snprintf(host, sizeof(host), "node");
     a->node_name = str_dup(c->node_name ? c->node_name : host);
+    e = locks_take(c, &a->locks);
+    if (!e)
+        e = load_open(a, &s->rebooted, &s->accepted);
+    if (e)
+        return e;
     preflight_limits();
     c->ramdisk_size = preflight_ramdisk(c->ramdisk_size);
-    e = fd_mkdirs(c->run_dir, 0755);
-    if (!e)
-        e = load_state(a, &s->rebooted, &s->intents);
-    return e;
+    return NULL;
 }
 
 struct agent *agent_start(uv_loop_t *loop, struct config *config, http_handler_fn *handler, void *owner,
@@ -318,8 +371,7 @@ struct agent *agent_start(uv_loop_t *loop, struct config *config, http_handler_f
 {
     struct agent *a = mem_new(struct agent);
     struct starter *s = mem_new(struct starter);
-    const struct job_pool_open args = {
-        .loop_file = config->loop_file, .loop_bytes = config->loop_size, .quota = config->quota};
+    struct job_pool_open args = {.loop_file = config->loop_file, .loop_bytes = config->loop_size};
     struct err *e;
 
     *s = (struct starter){.agent = a, .owner = owner, .done = done, .imports = json_array()};
@@ -340,7 +392,11 @@ struct agent *agent_start(uv_loop_t *loop, struct config *config, http_handler_f
     a->stream_workers = workers_new(loop, config->worker, STREAM_WORKERS);
     a->wait_workers = workers_new(loop, config->worker, WAIT_WORKERS);
     a->peers = peers_new(a);
+    a->locks = (struct locks)LOCKS_NONE;
+    a->records = records_new(a);
+    a->judgement = mem_new(struct judgement);
     e = begin(s);
+    args.must_exist = !e && judge_knows_containers(a) && !str_eq(s->accepted, hold_word(HOLD_POOL_MISSING));
     if (e)
         end(s, e);
     else

@@ -18,6 +18,8 @@
 #include "agent/network/conflict.h"
 #include "agent/network/drift.h"
 #include "agent/network/relay.h"
+#include "agent/recovery/records.h"
+#include "agent/recovery/recovery.h"
 #include "agent/start.h"
 #include "agent/stats/metrics.h"
 #include "agent/stats/runtime.h"
@@ -114,7 +116,7 @@ static void on_timer(uv_timer_t *timer)
     struct agent *a = s->agent;
     bool idle = a->operations == 0 && workers_count(a->workers) == 0 && workers_count(a->stream_workers) == 0 &&
                 workers_count(a->wait_workers) == 0 && peers_count(a) == 0 && lane_length(a->store_lane) == 0 &&
-                lane_length(a->read_lane) == 0 && lane_length(a->net_lane) == 0;
+                lane_length(a->read_lane) == 0 && lane_length(a->net_lane) == 0 && !records_busy(a->records);
 
     if (!idle && uv_now(a->loop) < s->give_up_ms)
         return;
@@ -165,6 +167,10 @@ void agent_free(struct agent *a)
     lane_free(a->store_lane);
     lane_free(a->read_lane);
     lane_free(a->net_lane);
+    records_free(a->records);
+    judgement_clear(a->judgement);
+    free(a->judgement);
+    locks_release(&a->locks);
     store_close(a->reader);
     store_close(a->store);
     event_streams_free(a->event_streams);

@@ -81,7 +81,7 @@ MUST_USE struct err *cli_put_pair(json_t *object, const char *text);
 
 #define CLI_DEFAULT_PROJECT "000000000000000000000001"
 
-cli_fn cmd_node, cmd_routes, cmd_health;
+cli_fn cmd_node, cmd_routes, cmd_health, cmd_recover;
 cli_fn cmd_list, cmd_get, cmd_create, cmd_update, cmd_delete, cmd_copy, cmd_sync, cmd_power, cmd_logs, cmd_stats;
 cli_fn cmd_snapshot_list, cmd_snapshot_create, cmd_snapshot_alias, cmd_snapshot_restore, cmd_snapshot_delete;
 cli_fn cmd_firewall_list, cmd_firewall_add, cmd_firewall_remove, cmd_firewall_toggle, cmd_firewall_reset;

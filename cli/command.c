@@ -216,6 +216,8 @@ const struct cli_command cli_commands[] = {
     {"node", "", 0, 0, "This node: versions, capacity, images, kits", cmd_node, NULL},
     {"routes", "", 0, 0, "What a proxy needs: addresses and services", cmd_routes, NULL},
     {"health", "", 0, 0, "Is the node ready", cmd_health, NULL},
+    {"recover", "[retry|adopt|accept]", 0, 1, "Show or settle what differs between the database and the pool",
+     cmd_recover, NULL},
     {"list", "", 0, 0, "Containers", cmd_list, list_options},
     {"get", "CONTAINER", 1, 1, "All about a container", cmd_get, NULL},
     {"create", "[NAME]", 0, 1, "New container, started at once", cmd_create, create_options},

@@ -86,6 +86,31 @@ struct err *cmd_routes(struct cli *cli)
     return cli_list(cli, "/api/v1/node/routes", &list);
 }
 
+/* What the records say that is not there, and the other way round. */
+static void show_storage(const json_t *data)
+{
+    const json_t *storage = json_object_get(data, "storage"), *records = json_object_get(data, "records");
+    const char *pool = output_member(storage, "pool");
+    static const struct {
+        const char *member, *text;
+    } counts[] = {
+        {"quarantined", "disks in the pool belong to no container; run \"nodectl recover\""},
+        {"missing_containers", "containers have no disk in the pool; bring the pool back, or delete them"},
+        {"missing_snapshots", "snapshots are not in the pool; bring the pool back, or delete them"},
+    };
+
+    if (strcmp(pool, "ok") != 0)
+        printf("storage: the pool is %s; see \"nodectl storage show\"\n", pool);
+    if (strcmp(output_member(json_object_get(storage, "state_disk"), "state"), "ok") != 0)
+        printf("storage: the file system of the state directory is full; make room in it\n");
+    for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
+        json_int_t n = json_integer_value(json_object_get(records, counts[i].member));
+
+        if (n)
+            printf("storage: %lld %s\n", (long long)n, counts[i].text);
+    }
+}
+
 /* "ready", and a line for each thing that somebody should look after. */
 static void show_health(const json_t *data)
 {
@@ -95,6 +120,7 @@ static void show_health(const json_t *data)
     size_t i;
 
     printf("ready\n");
+    show_storage(data);
     if (strcmp(state, "contested") == 0)
         printf("network: another program goes on changing it; find it with \"nft monitor\" and \"ip monitor\"\n");
     else if (strcmp(state, "failed") == 0)
@@ -111,6 +137,7 @@ struct err *cmd_health(struct cli *cli)
 {
     autojson data = NULL;
     struct err *e = cli_call(cli, "GET", "/healthz", NULL, &data);
+    const json_t *held = json_object_get(data, "held");
     bool ready = json_is_true(json_object_get(data, "ready"));
 
     if (e)
@@ -119,5 +146,10 @@ struct err *cmd_health(struct cli *cli)
         output_json(data);
     else if (ready && !cli->quiet)
         show_health(data);
-    return ready ? NULL : err_new(ERR_UNAVAILABLE, "the node is starting: it compares its records with the host");
+    if (ready)
+        return NULL;
+    if (json_is_object(held))
+        return err_new(ERR_UNAVAILABLE, "the node is held: %s; %s", output_member(held, "message"),
+                       output_member(held, "remedy"));
+    return err_new(ERR_UNAVAILABLE, "the node is starting: it compares its records with the host");
 }

@@ -14,6 +14,7 @@ JSON_TABLE(job_target_table, "target", target_fields);
 static const struct json_field pool_open_fields[] = {
     F_STRING(struct job_pool_open, loop_file, .nullable = true),
     F_INT(struct job_pool_open, loop_bytes),
+    F_BOOL(struct job_pool_open, must_exist),
     F_BOOL(struct job_pool_open, quota),
 };
 JSON_TABLE(job_pool_open_table, "pool.open", pool_open_fields);

@@ -22,15 +22,16 @@ struct job_target {
 };
 extern const struct json_table job_target_table;
 
-/* pool.open -> {"total_bytes", "free_bytes", "loop_device": string|null, "quota": bool, simple quotas are on}
- * Mounts the pool: uses `pool` when it is a btrfs mount already; else makes, formats and mounts `loop_file` (direct-io,
- * autoclear). Makes the pool's directories. pool.grow lets loop_file grow to loop_bytes and answers the same without
- * "quota".
- * pool.close unmounts what pool.open mounted. */
+/* pool.open -> {"total_bytes", "free_bytes", "loop_device": string|null}
+ * Mounts the pool: uses `pool` when it is a btrfs mount already; otherwise makes, formats and mounts `loop_file`
+ * (direct-io, autoclear). Changes nothing in a pool that exists. pool.grow lets loop_file grow to loop_bytes and
+ * answers the same. pool.prepare -> {"quota": bool, simple quotas are on}: directories, quotas, and what interrupted
+ * installs left. Of a pool that belongs to the node. pool.close unmounts what pool.open mounted. */
 struct job_pool_open {
     char *loop_file; /* NULL: `pool` must be a btrfs mount */
     int64_t loop_bytes;
-    bool quota; /* simple quotas on, in a pool that is the node's own */
+    bool must_exist; /* pool.open: a loop file that is absent is an error */
+    bool quota;      /* pool.prepare: simple quotas on, in a pool that is the node's own */
 };
 extern const struct json_table job_pool_open_table;
 
@@ -337,6 +338,7 @@ extern const struct json_table job_look_table;
 /* name, table of the arguments (or NULL), deadline in ms. container.stop adds its timeout_ms to the deadline. */
 #define JOB_MAP(X)                                                                                                     \
     X(JOB_POOL_OPEN, "pool.open", &job_pool_open_table, 120000)                                                        \
+    X(JOB_POOL_PREPARE, "pool.prepare", &job_pool_open_table, 120000)                                                  \
     X(JOB_POOL_GROW, "pool.grow", &job_pool_open_table, 60000)                                                         \
     X(JOB_POOL_CLOSE, "pool.close", NULL, 30000)                                                                       \
     X(JOB_IMAGE_IMPORT, "image.import", &job_image_import_table, JOB_STREAM_MS)                                        \

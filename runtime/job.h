@@ -20,6 +20,7 @@ typedef struct err *(*job_fn)(const struct job *job, void *args, json_t **ret);
 void job_progress(const struct job *job, int64_t done, int64_t total);
 
 struct err *job_do_pool_open(const struct job *job, void *args, json_t **ret);
+struct err *job_do_pool_prepare(const struct job *job, void *args, json_t **ret);
 struct err *job_do_pool_grow(const struct job *job, void *args, json_t **ret);
 struct err *job_do_pool_close(const struct job *job, void *args, json_t **ret);
 struct err *job_do_image_import(const struct job *job, void *args, json_t **ret);

@@ -21,6 +21,7 @@
 
 static const struct worker_row rows[JOB_KIND_MAX] = {
     [JOB_POOL_OPEN] = {job_do_pool_open, sizeof(struct job_pool_open), false},
+    [JOB_POOL_PREPARE] = {job_do_pool_prepare, sizeof(struct job_pool_open), false},
     [JOB_POOL_CLOSE] = {job_do_pool_close, 0, false},
     [JOB_INVENTORY] = {job_do_inventory, 0, false},
     [JOB_POOL_GROW] = {job_do_pool_grow, sizeof(struct job_pool_open), false},

@@ -52,16 +52,22 @@ static void sweep_installs(const char *pool)
 struct err *job_do_pool_open(const struct job *job, void *args, json_t **ret)
 {
     const struct job_pool_open *a = args;
-    struct err *e = pool_open(job->target.pool, a->loop_file, a->loop_bytes);
+    struct err *e = pool_open(job->target.pool, a->loop_file, a->loop_bytes, a->must_exist);
+
+    return e ? e : describe_pool(job->target.pool, ret);
+}
+
+struct err *job_do_pool_prepare(const struct job *job, void *args, json_t **ret)
+{
+    const struct job_pool_open *a = args;
+    struct err *e = pool_prepare(job->target.pool);
 
     if (!e && a->quota && a->loop_file)
         e = quota_enable(job->target.pool);
-    if (!e)
-        e = describe_pool(job->target.pool, ret);
     if (e)
         return e;
     sweep_installs(job->target.pool);
-    json_object_set_new(*ret, "quota", json_boolean(quota_is_on(job->target.pool)));
+    *ret = json_pack("{s:b}", "quota", quota_is_on(job->target.pool));
     return NULL;
 }
 

@@ -112,7 +112,7 @@ static struct err *grow_file_system(const char *pool)
     return NULL;
 }
 
-static struct err *mount_file(const char *pool, const char *file, int64_t bytes)
+static struct err *mount_file(const char *pool, const char *file, int64_t bytes, bool must_exist)
 {
     autofree char *device = NULL;
     autofd int fd = -1, backing = -1;
@@ -120,7 +120,7 @@ static struct err *mount_file(const char *pool, const char *file, int64_t bytes)
     struct err *e = NULL;
 
     if (access(file, F_OK) < 0)
-        e = make_file(file, bytes);
+        e = must_exist ? err_new(ERR_NOT_FOUND, "the pool's file '%s' does not exist", file) : make_file(file, bytes);
     if (!e)
         e = failpoint("pool.made");
     if (e)
@@ -140,7 +140,7 @@ static struct err *mount_file(const char *pool, const char *file, int64_t bytes)
     return e ? e : grow_file_system(pool);
 }
 
-static struct err *make_directories(const char *pool)
+struct err *pool_prepare(const char *pool)
 {
     autofree char *images = layout_images(pool), *kits = layout_kits(pool), *slots = layout_slots(pool);
     autofree char *trash = layout_trash(pool);
@@ -159,7 +159,7 @@ static struct err *make_directories(const char *pool)
     return NULL;
 }
 
-struct err *pool_open(const char *pool, const char *loop_file, int64_t loop_bytes)
+struct err *pool_open(const char *pool, const char *loop_file, int64_t loop_bytes, bool must_exist)
 {
     struct err *e = fd_mkdirs(pool, 0711);
 
@@ -168,12 +168,12 @@ struct err *pool_open(const char *pool, const char *loop_file, int64_t loop_byte
     if (is_btrfs(pool) && (!loop_file || is_mount_root(pool)))
         e = NULL;
     else if (loop_file)
-        e = mount_file(pool, loop_file, loop_bytes);
+        e = mount_file(pool, loop_file, loop_bytes, must_exist);
     else
         e = err_new(ERR_INVALID, "'%s' is not on btrfs and no loop file is configured", pool);
     if (!e && chmod(pool, 0711) < 0)
         e = err_errno(errno, "'%s'", pool);
-    return e ? e : make_directories(pool);
+    return e;
 }
 
 /* The device mounted at exactly this place, or NULL. */

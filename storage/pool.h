@@ -2,6 +2,7 @@
 /* The pool: a mounted btrfs. Either the operator's own, or a loop file that is made, formatted and mounted here. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -11,9 +12,12 @@ struct pool_info {
     char *loop_device; /* "/dev/loop3", or NULL; free with pool_info_done */
 };
 
-/* Mounts when needed, makes the directories, sweeps the trash. loop_file NULL: `pool` must be on btrfs already. A loop
- * file that is smaller than loop_bytes is grown, never shrunk. Repeatable. */
-MUST_USE struct err *pool_open(const char *pool, const char *loop_file, int64_t loop_bytes);
+/* Mounts when needed. loop_file NULL: `pool` must be on btrfs already. A loop file that is smaller than loop_bytes is
+ * grown, never shrunk. An absent one is made and formatted; with must_exist that is ERR_NOT_FOUND instead. Nothing in a
+ * file system that exists is changed. Repeatable. */
+MUST_USE struct err *pool_open(const char *pool, const char *loop_file, int64_t loop_bytes, bool must_exist);
+/* Makes the directories of an open pool. Repeatable. */
+MUST_USE struct err *pool_prepare(const char *pool);
 /* Lets the file and the file system in it grow to so many bytes, while it is in use. ERR_INVALID, field "size_bytes":
  * the file is larger already, or the file system that it is on is smaller; ERR_WRONG_STATE: the pool is not mounted
  * from it. A crash in between is completed by the next pool_open. */

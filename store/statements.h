@@ -66,6 +66,7 @@
       "INSERT INTO intents (id, kind, container_id, attempts, args, created_at) VALUES (?, ?, ?, ?, ?, ?) "            \
       "ON CONFLICT (id) DO UPDATE SET attempts = excluded.attempts, args = excluded.args")                             \
     X(STORE_INTENT_DELETE, "DELETE FROM intents WHERE id = ?")                                                         \
+    X(STORE_INTENT_CLEAR, "DELETE FROM intents")                                                                       \
     X(STORE_INTENT_ALL, "SELECT id, kind, container_id, attempts, args FROM intents ORDER BY created_at, id")          \
     X(STORE_LOG_ADD, "INSERT INTO status_logs (id, container_id, from_status, to_status, transition_time, "            \
                      "duration_ms, triggered_by, "                                                                     \

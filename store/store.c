@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/store.h"
 
+#include <fcntl.h>
 #include <sqlite3.h>
 
+#include "base/clock.h"
 #include "base/failpoint.h"
+#include "base/fd.h"
+#include "base/str.h"
 #include "store/migrations.h"
 
 static const char *const texts[] = {
@@ -12,8 +16,15 @@ static const char *const texts[] = {
 #undef X
 };
 
+/* Given up when the file system is full, so that stops and deletions can be recorded: they make room. */
+#define RESERVE_BYTES (INT64_C(8) << 20)
+#define RESERVE_AGAIN_MS 10000
+
 struct store {
     sqlite3 *db;
+    char *reserve; /* path; NULL: a reader */
+    bool reserved;
+    int64_t looked_ms; /* when the reserve was asked for last */
     sqlite3_stmt *prepared[STORE_STATEMENT_MAX];
 };
 
@@ -25,9 +36,35 @@ struct store_tx {
     } * items;
 };
 
+static bool is_full(struct store *s)
+{
+    return sqlite3_errcode(s->db) == SQLITE_FULL || sqlite3_extended_errcode(s->db) == SQLITE_IOERR_SHMSIZE;
+}
+
 static struct err *db_error(struct store *s, const char *what)
 {
+    if (is_full(s))
+        return err_reason(err_new(ERR_HOST, "the file system of the database is full: make room in it"),
+                          "CONTAINER_HOST_COMMAND_FAILED");
     return err_new(ERR_INTERNAL, "database: %s: %s", what, sqlite3_errmsg(s->db));
+}
+
+/* Every page, every index and every constraint, before anything of it is believed. A changed byte inside a text is not
+ * found by that; the tables that read the texts refuse what is not JSON, or not of the right kind. */
+static struct err *check_whole(struct store *s)
+{
+    sqlite3_stmt *st = NULL;
+    struct err *e = NULL;
+    const char *text;
+
+    if (sqlite3_prepare_v2(s->db, "PRAGMA integrity_check(1)", -1, &st, NULL) != SQLITE_OK ||
+        sqlite3_step(st) != SQLITE_ROW)
+        e = db_error(s, "check");
+    text = e ? NULL : (const char *)sqlite3_column_text(st, 0);
+    if (!e && (!text || strcmp(text, "ok") != 0))
+        e = err_new(ERR_INTERNAL, "the file is damaged: %s", text ? text : "it cannot be checked");
+    sqlite3_finalize(st);
+    return e;
 }
 
 static struct err *open_with(const char *path, int flags, const char *pragmas, bool migrate, struct store **ret)
@@ -40,6 +77,8 @@ static struct err *open_with(const char *path, int flags, const char *pragmas, b
     if (sqlite3_exec(s->db, pragmas, NULL, NULL, NULL) != SQLITE_OK)
         return err_wrap(db_error(s, "set up"), "'%s'", path);
     if (migrate)
+        e = check_whole(s);
+    if (!e && migrate)
         e = migrations_run(s->db);
     if (e)
         return err_wrap(e, "'%s'", path);
@@ -47,12 +86,42 @@ static struct err *open_with(const char *path, int flags, const char *pragmas, b
     return NULL;
 }
 
+static void keep_reserve(struct store *s)
+{
+    int64_t now = clock_mono_ms();
+    autofd int fd = -1;
+
+    if (!s->reserve || s->reserved || (s->looked_ms && now - s->looked_ms < RESERVE_AGAIN_MS))
+        return;
+    s->looked_ms = now;
+    fd = open(s->reserve, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    s->reserved = fd >= 0 && posix_fallocate(fd, 0, RESERVE_BYTES) == 0;
+    if (fd >= 0 && !s->reserved && ftruncate(fd, 0) < 0)
+        (void)unlink(s->reserve); /* a part of it that would only take room */
+}
+
+/* True: a commit that had no room may be tried again. */
+static bool give_up_reserve(struct store *s)
+{
+    bool had = s->reserved;
+
+    s->reserved = false;
+    s->looked_ms = clock_mono_ms();
+    return had && truncate(s->reserve, 0) == 0;
+}
+
 struct err *store_open(const char *path, struct store **ret)
 {
-    return open_with(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
-                     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
-                     "PRAGMA busy_timeout = 5000; PRAGMA trusted_schema = OFF;",
-                     true, ret);
+    struct err *e = open_with(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
+                              "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
+                              "PRAGMA busy_timeout = 5000; PRAGMA trusted_schema = OFF;",
+                              true, ret);
+
+    if (e)
+        return e;
+    (*ret)->reserve = str_fmt("%s.reserve", path);
+    keep_reserve(*ret);
+    return NULL;
 }
 
 struct err *store_open_reader(const char *path, struct store **ret)
@@ -68,6 +137,7 @@ void store_close(struct store *s)
     for (int i = 0; i < STORE_STATEMENT_MAX; i++)
         sqlite3_finalize(s->prepared[i]);
     sqlite3_close(s->db);
+    free(s->reserve);
     free(s);
 }
 
@@ -172,20 +242,40 @@ struct err *store_change(struct store *s, enum store_statement statement, json_t
     return e;
 }
 
-struct err *store_commit(struct store *s, const struct store_tx *tx)
+static struct err *commit(struct store *s, const struct store_tx *tx, bool *ret_full)
 {
-    struct err *e = failpoint("store.commit");
+    struct err *e = NULL;
 
-    if (e)
-        return e;
-    if (sqlite3_exec(s->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
+    *ret_full = false;
+    if (sqlite3_exec(s->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK) {
+        *ret_full = is_full(s);
         return db_error(s, "begin");
+    }
     for (size_t i = 0; !e && i < tx->count; i++)
         e = run(s, tx->items[i].statement, tx->items[i].params);
     if (!e && sqlite3_exec(s->db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
         e = db_error(s, "commit");
-    if (e)
+    if (e) {
+        *ret_full = is_full(s);
         (void)sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+    }
+    return e;
+}
+
+struct err *store_commit(struct store *s, const struct store_tx *tx)
+{
+    struct err *e = failpoint("store.commit");
+    bool full;
+
+    if (e)
+        return e;
+    e = commit(s, tx, &full);
+    if (e && full && give_up_reserve(s)) {
+        err_free(e);
+        e = commit(s, tx, &full);
+    } else if (!e) {
+        keep_reserve(s);
+    }
     return e;
 }
 

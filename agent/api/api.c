@@ -5,6 +5,7 @@
 
 #include "agent/api/route.h"
 #include "agent/containers/texts.h"
+#include "agent/recovery/recovery.h"
 #include "base/log.h"
 #include "base/str.h"
 
@@ -18,8 +19,10 @@ enum { QUEUE_MAX = 512 };
 
 /* Named sub-resources stand before {operation}. */
 static const struct route routes[] = {
-    {GET, "/healthz", ANYBODY, health_get},
-    {GET, API "/node", ANYBODY, node_get},
+    {GET, "/healthz", ANYBODY, health_get, .held = true},
+    {GET, API "/node", ANYBODY, node_get, .held = true},
+    {GET, API "/node/recovery", ANYBODY, recovery_get, .held = true},
+    {POST, API "/node/recovery", ROLE_OPERATOR, recovery_decide, .held = true},
     {GET, API "/node/routes", ANYBODY, node_routes},
     {GET, API "/node/routes/stream", ANYBODY, node_routes_stream},
     {GET, API "/node/transfers", ANYBODY, transfers_get},
@@ -238,6 +241,15 @@ static struct err *find_container(struct api_call *call, const struct route *rou
     return NULL;
 }
 
+/* Not an empty list and not a 404: what the node has is not known. */
+static struct err *held(const struct agent *a)
+{
+    const struct judgement *j = a->judgement;
+
+    return err_reason(err_new(ERR_UNAVAILABLE, "The node is held: %s; %s", hold_message(j), hold_remedy(j->reason)),
+                      "NODE_HELD");
+}
+
 static struct err *prepare(struct api_call *call, const struct route **ret)
 {
     size_t len;
@@ -248,6 +260,8 @@ static struct err *prepare(struct api_call *call, const struct route **ret)
         e = route_find(routes, ARRAY_LEN(routes), (int)call->verb, http_path(call->req), call->params, ret);
     if (!e && !((*ret)->roles & (int)http_peer(call->req)->role))
         e = err_reason(err_new(ERR_FORBIDDEN, "This certificate may not do that"), "INSUFFICIENT_PERMISSIONS");
+    if (!e && call->agent->held && !(*ret)->held)
+        e = held(call->agent);
     if (!e)
         e = find_container(call, *ret);
     if (!e && call->verb != GET && len > 0 && !(*ret)->upload)

@@ -116,6 +116,7 @@ api_handler_fn projects_list, projects_create, projects_get, projects_update, pr
 api_handler_fn events_list, events_stream, events_stats, events_delete, events_cleanup, event_get, event_delete;
 api_handler_fn transfers_get, peer_copies, peer_stream, peer_release;
 api_handler_fn warm_get, storage_get, storage_grow, storage_scrub;
+api_handler_fn recovery_get, recovery_decide;
 api_handler_fn node_get, node_routes, node_routes_stream, health_get;
 api_handler_fn kits_get, kits_install, kits_remove, container_kits_get, container_kits_set;
 api_handler_fn rollout_get, rollout_begin, rollout_end;

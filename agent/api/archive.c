@@ -31,7 +31,9 @@ static struct err *check_export(const struct api_call *call, struct snapshot **r
     if (!e && c->record.status != CONTAINER_STOPPED && !container_is_up(c))
         e = err_reason(err_new(ERR_CONFLICT, "The container is %s", container_status_word(c)),
                        "OPERATION_STATE_CONFLICT");
-    return e || !name ? e : snapshot_find(c, "snapshot", name, ret_only);
+    if (!e && name)
+        e = snapshot_find(c, "snapshot", name, ret_only);
+    return e ? e : snapshot_check_present(*ret_only);
 }
 
 void container_export(struct api_call *call)

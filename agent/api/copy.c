@@ -49,6 +49,8 @@ static struct err *check_copy(const struct api_call *call, struct copy_body *b, 
         e = api_check_server(call->agent, "target_server_id", b->target_server_id);
     if (!e && b->source_snapshot)
         e = snapshot_find(source, "source_snapshot", b->source_snapshot, ret_snapshot);
+    if (!e)
+        e = snapshot_check_present(*ret_snapshot);
     if (!e && (source->record.status == CONTAINER_CREATING || source->record.status == CONTAINER_COPYING ||
                source->record.status == CONTAINER_DELETING || source->record.status == CONTAINER_FAILED))
         e = err_reason(err_new(ERR_CONFLICT, "The source is %s", container_status_word(source)),

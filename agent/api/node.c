@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The node about itself, the routes a proxy needs, and the health check. */
-#include <sys/statvfs.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
 
@@ -9,6 +8,8 @@
 #include "agent/images/set.h"
 #include "agent/kits/kits.h"
 #include "agent/network/drift.h"
+#include "agent/recovery/recovery.h"
+#include "agent/storage/space.h"
 #include "agent/transfer/peer.h"
 
 static json_t *counts(const struct agent *a)
@@ -29,10 +30,10 @@ void node_get(struct api_call *call)
     const struct agent *a = call->agent;
     struct utsname host;
     struct sysinfo info = {0};
-    struct statvfs pool = {0};
+    struct statvfs pool;
     json_t *kits = kits_of_suite(a, NULL);
 
-    (void)statvfs(a->config->pool, &pool); /* answered from memory by btrfs */
+    (void)space_pool(a, &pool);
     uname(&host);
     sysinfo(&info);
     reply_ok(call->req, 200, "Node retrieved successfully",
@@ -58,12 +59,38 @@ void node_routes_stream(struct api_call *call)
     feed_stream(call->agent->feed, call->req);
 }
 
+static json_t *held_json(const struct agent *a)
+{
+    const struct judgement *j = a->judgement;
+
+    return a->held ? json_pack("{s:s, s:s, s:s}", "reason", hold_word(j->reason), "message", hold_message(j), "remedy",
+                               hold_remedy(j->reason))
+                   : json_null();
+}
+
+/* Disks without a row, and rows without a disk. */
+static json_t *records_json(const struct agent *a)
+{
+    size_t quarantined = 0, containers = 0, snapshots = 0;
+
+    for (size_t i = 0; i < a->judgement->count; i++)
+        quarantined += a->judgement->findings[i].verdict == FINDING_UNKNOWN;
+    for (size_t i = 0; i < a->container_count; i++) {
+        containers += a->containers[i]->record.disk_lost;
+        for (size_t k = 0; k < a->containers[i]->snapshot_count; k++)
+            snapshots += a->containers[i]->snapshots[k]->missing;
+    }
+    return json_pack("{s:I, s:I, s:I}", "quarantined", (json_int_t)quarantined, "missing_containers",
+                     (json_int_t)containers, "missing_snapshots", (json_int_t)snapshots);
+}
+
 void health_get(struct api_call *call)
 {
     const struct agent *a = call->agent;
 
     reply_ok(call->req, 200, "OK",
-             json_pack("{s:b, s:I, s:I, s:I, s:I, s:o}", "ready", a->ready, "operations", (json_int_t)a->operations,
+             json_pack("{s:b, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:o}", "ready", a->ready, "held", held_json(a),
+                       "storage", space_health(a), "records", records_json(a), "operations", (json_int_t)a->operations,
                        "workers", (json_int_t)(workers_count(a->workers) + peers_count(a)), "store_lane",
                        (json_int_t)lane_length(a->store_lane), "network_lane", (json_int_t)lane_length(a->net_lane),
                        "network", drift_json(a)));

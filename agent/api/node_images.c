@@ -313,6 +313,8 @@ static struct err *check_publish(const struct api_call *call, const struct publi
 
     if (!e && b->snapshot)
         e = snapshot_find(c, "snapshot", b->snapshot, ret_snapshot);
+    if (!e)
+        e = snapshot_check_present(*ret_snapshot);
     if (!e && !b->snapshot && c->record.status != CONTAINER_STOPPED)
         e = err_reason(err_new(ERR_WRONG_STATE, "Only of a stopped container, or of a snapshot, an image can be made"),
                        "OPERATION_STATE_CONFLICT");

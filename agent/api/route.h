@@ -17,6 +17,7 @@ struct route {
     const char *choices[8]; /* when set, the last param must be one of these words for the row to match */
     /* When set, answers for what is refused before the handler runs, if the container is known. */
     void (*refuse)(struct api_call *call, struct err *e);
+    bool held;     /* also answered while the node is held */
     bool words;    /* its params are words, no ids */
     bool fallback; /* matches only after all others and never makes a 405 */
     bool upload;   /* the body is no JSON but a stream: http_upload_to */

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The platform's servers (contract, section 2.8): this node is the one that it knows. */
-#include <sys/statvfs.h>
 #include <sys/sysinfo.h>
 
 #include "agent/api/api.h"
 #include "agent/commands/command.h"
 #include "agent/stats/metrics.h"
+#include "agent/storage/space.h"
 #include "base/str.h"
 
 static json_t *server_to_json(const struct agent *a)
 {
     struct sysinfo info = {0};
-    struct statvfs fs = {0};
+    struct statvfs fs;
 
     (void)sysinfo(&info);
-    (void)statvfs(a->config->pool, &fs);
+    (void)space_pool(a, &fs);
     return json_pack("{s:s, s:s, s:n, s:s, s:b, s:s, s:s, s:b, s:n, s:I, s:I, s:{s:i, s:f, s:f, s:b}, s:s, s:o}", "id",
                      a->node_id, "name", a->node_name, "subserver_name", "status", a->ready ? "online" : "starting",
                      "is_ready", a->ready, "health", "healthy", "rental_status", "active", "is_free", 0, "expires_at",

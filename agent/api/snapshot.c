@@ -193,6 +193,8 @@ static void start_on(struct api_call *call, const struct op_kind *kind, const ch
         e = container_check_unread(c);
     if (!e)
         e = snapshot_find(c, NULL, call->params[1], &s);
+    if (!e && kind == &op_restore)
+        e = snapshot_check_present(s);
     if (e) {
         reply_err(call->req, e);
         return;

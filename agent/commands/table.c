@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The commands and what they do. docs/API.md lists them. */
-#include <sys/statvfs.h>
 
 #include "agent/commands/command.h"
 #include "agent/events/trim.h"
 #include "agent/images/set.h"
 #include "agent/kits/kits.h"
 #include "agent/stats/usage.h"
+#include "agent/storage/space.h"
 #include "base/clock.h"
 #include "base/str.h"
 
@@ -37,9 +37,9 @@ static void node_status(struct command_run *run)
 
 static void pool_usage(struct command_run *run)
 {
-    struct statvfs fs = {0};
+    struct statvfs fs;
 
-    if (statvfs(run->agent->config->pool, &fs) < 0)
+    if (!space_pool(run->agent, &fs))
         command_done(run, err_new(ERR_HOST, "the pool cannot be read"), NULL);
     else
         command_done(run, NULL,

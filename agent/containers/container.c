@@ -46,6 +46,7 @@ static const struct json_field record_fields[] = {
     R(BOOL, ai),
     R(BOOL, hoody_kit),
     R(BOOL, dev_kit),
+    R(BOOL, disk_lost),
     R(BOOL, kits_linked),
     R(BOOL, autostart),
     R(BOOL, ramdisk),

@@ -44,6 +44,7 @@ struct container_record {
     int status;                                       /* enum container_status */
     bool wanted_running;                              /* what the owner asked for last */
     bool ai, hoody_kit, dev_kit, autostart, ramdisk;
+    bool disk_lost;      /* failed because the pool has not got its disk */
     bool kits_linked;    /* the root has the links to `kits`; else a start makes them */
     json_t *environment; /* object of strings */
     json_t *realm_ids;   /* array */
@@ -66,6 +67,7 @@ struct snapshot {
     char *name, *alias;
     int64_t created_at, last_used_at, expires_at; /* ms; 0: none */
     int64_t size;                                 /* bytes written since the one before; -1: not counted */
+    bool missing;                                 /* not recorded: the pool did not have it when noded started */
 };
 extern const struct json_table snapshot_table;
 

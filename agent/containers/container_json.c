@@ -86,7 +86,11 @@ json_t *container_to_json(const struct agent *a, const struct container *c)
 
 json_t *snapshot_to_json(const struct snapshot *s)
 {
-    return json_pack("{s:s, s:s?, s:o, s:o, s:o, s:b, s:o}", "name", s->name, "alias", s->alias, "created_at",
+    json_t *j = json_pack("{s:s, s:s?, s:o, s:o, s:o, s:b, s:o}", "name", s->name, "alias", s->alias, "created_at",
                      api_time(s->created_at), "last_used_at", api_time(s->last_used_at), "expires_at",
                      api_time(s->expires_at), "stateful", 0, "size", s->size < 0 ? json_null() : json_integer(s->size));
+
+    if (s->missing)
+        json_object_set_new(j, "missing", json_true());
+    return j;
 }

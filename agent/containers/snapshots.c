@@ -37,12 +37,25 @@ struct err *snapshot_find(const struct container *c, const char *field, const ch
     return NULL;
 }
 
+struct err *snapshot_check_present(const struct snapshot *s)
+{
+    if (!s || !s->missing)
+        return NULL;
+    return err_reason(
+        err_new(ERR_CONFLICT,
+                "The snapshot '%s' is not in the storage pool: bring the pool back that had it, or delete the "
+                "snapshot",
+                s->name),
+        "SNAPSHOT_MISSING");
+}
+
 json_t *snapshots_save(const struct container *c)
 {
     json_t *list = json_array();
 
     for (size_t i = 0; i < c->snapshot_count; i++)
-        json_array_append_new(list, json_table_save(&snapshot_table, c->snapshots[i]));
+        if (!c->snapshots[i]->missing)
+            json_array_append_new(list, json_table_save(&snapshot_table, c->snapshots[i]));
     return list;
 }
 

@@ -15,6 +15,8 @@ MUST_USE struct err *snapshot_find(const struct container *c, const char *field,
                                    struct snapshot **ret);
 
 /* All snapshots of a container as an array of snapshot_table's objects; their names alone. The caller's. */
+/* ERR_CONFLICT when the pool has not got it; s may be NULL. */
+MUST_USE struct err *snapshot_check_present(const struct snapshot *s);
 json_t *snapshots_save(const struct container *c);
 json_t *snapshots_names(const json_t *list);
 

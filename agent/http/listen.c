@@ -34,6 +34,14 @@ static int passed(const char *name)
     return fd;
 }
 
+void listen_keep_passed(void)
+{
+    int n = sd_listen_fds(0);
+
+    for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + n; fd++)
+        (void)fcntl(fd, F_SETFD, 0);
+}
+
 /* The socket is made with mode 0600, given its group, then opened to it: nobody else gets in between. */
 static struct err *open_control(const struct config *c, int *ret)
 {

@@ -17,7 +17,7 @@ static bool has_alias(const struct image *i, const char *canonical)
 struct image *image_find_by_alias(const struct agent *a, const char *canonical)
 {
     for (size_t k = 0; k < a->image_count; k++)
-        if (!a->images[k]->busy && has_alias(a->images[k], canonical))
+        if (!a->images[k]->busy && !a->images[k]->missing && has_alias(a->images[k], canonical))
             return a->images[k];
     return NULL;
 }
@@ -27,7 +27,7 @@ json_t *image_names(const struct agent *a)
     json_t *names = json_array();
 
     for (size_t k = 0; k < a->image_count; k++)
-        if (!a->images[k]->busy)
+        if (!a->images[k]->busy && !a->images[k]->missing)
             json_array_extend(names, a->images[k]->aliases);
     return names;
 }

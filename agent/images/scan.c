@@ -22,13 +22,6 @@ static void on_recorded(void *owner, struct err *e)
     log_err(NULL, LOG_LEVEL_ERR, e, "an image is not recorded");
 }
 
-static void on_removed(void *owner, struct err *e, json_t *result)
-{
-    (void)owner;
-    json_decref(result);
-    log_err(NULL, LOG_LEVEL_WARNING, e, "an image that is not recorded could not be removed");
-}
-
 static bool is_there(const json_t *found, const char *fingerprint)
 {
     json_t *entry;
@@ -43,7 +36,15 @@ static bool is_there(const json_t *found, const char *fingerprint)
     return false;
 }
 
-/* A row without a subvolume is none; a subvolume without a row is what a crash left. */
+static void on_removed(void *owner, struct err *e)
+{
+    (void)owner;
+    log_err(NULL, LOG_LEVEL_WARNING, e,
+            "an image whose removal was interrupted is not removed; the next start tries again");
+}
+
+/* Nothing is deleted for lack of the other: a subvolume without a row gets one without names (an image that nobody uses
+ * and names is pruned after images.keep_days), and a row without a subvolume stays, for a pool that comes back. */
 static void agree(struct agent *a, const json_t *found)
 {
     struct store_tx *tx = store_tx_new();
@@ -52,25 +53,30 @@ static void agree(struct agent *a, const json_t *found)
 
     json_array_foreach((json_t *)(uintptr_t)found, k, entry)
     {
-        const struct job_image args = {.fingerprint =
-                                           (char *)(uintptr_t)json_string_value(json_object_get(entry, "fingerprint"))};
+        const char *fingerprint = json_string_value(json_object_get(entry, "fingerprint"));
+        struct image *i = image_find(a, fingerprint);
 
-        struct image *i = image_find(a, args.fingerprint);
+        if (!i && json_integer_value(json_object_get(entry, "bases")) == 0)
+            continue; /* copies of an image that was removed */
+        if (!i) {
+            const struct image_origin from = {.source = "recovered"};
 
-        if (i)
-            i->bases = json_integer_value(json_object_get(entry, "bases"));
-        else
-            agent_job(a, JOB_IMAGE_REMOVE, 0, &args, 0, NULL, on_removed);
+            log_warning(NULL, "the image %.12s is in the pool and has no row: it gets one, without a name",
+                        fingerprint);
+            i = image_imported(a, tx, entry, &from);
+        }
+        i->bases = json_integer_value(json_object_get(entry, "bases"));
     }
     for (size_t n = a->image_count; n > 0; n--) {
         struct image *i = a->images[n - 1];
 
-        if (is_there(found, i->fingerprint))
-            continue;
-        log_warning(NULL, "the image %.12s is not in the pool any more", i->fingerprint);
-        store_tx_add(tx, STORE_IMAGE_DELETE, json_pack("[s]", i->fingerprint));
-        a->images[n - 1] = a->images[--a->image_count];
-        image_free(i);
+        i->missing = !is_there(found, i->fingerprint);
+        if (i->removing)
+            image_delete(a, i, NULL, on_removed);
+        else if (i->missing)
+            log_warning(NULL,
+                        "the image %.12s is not in the pool: nothing can be made from it until it is imported again",
+                        i->fingerprint);
     }
     agent_commit(a, tx, NULL, on_recorded);
 }
@@ -101,7 +107,7 @@ static char *image_of_file(const char *name)
 static bool is_known(const struct agent *a, const char *file, const char *mark)
 {
     for (size_t k = 0; k < a->image_count; k++)
-        if (str_eq(a->images[k]->origin, file) && str_eq(a->images[k]->origin_mark, mark))
+        if (!a->images[k]->missing && str_eq(a->images[k]->origin, file) && str_eq(a->images[k]->origin_mark, mark))
             return true;
     return false;
 }

@@ -29,6 +29,7 @@ static const struct json_field fields[] = {
     I(INT, created_at),
     I(INT, last_used_at),
     I(BOOL, cached),
+    I(BOOL, removing),
 };
 JSON_TABLE(image_table, "image", fields);
 
@@ -93,6 +94,9 @@ json_t *image_to_json(const struct agent *a, const struct image *i)
         json_object_set_new(j, times[k], ms > 0 ? json_string(str_time(ms, text)) : json_null());
     }
     json_object_del(j, "origin_mark");
+    json_object_del(j, "removing");
+    if (i->missing)
+        json_object_set_new(j, "missing", json_true());
     json_object_set_new(j, "containers", json_integer((json_int_t)image_references(a, i)));
     return j;
 }
@@ -158,6 +162,7 @@ struct image *image_imported(struct agent *a, struct store_tx *tx, const json_t 
     str_set(&i->source, from->source);
     str_set(&i->origin, from->origin);
     str_set(&i->origin_mark, from->origin_mark);
+    i->missing = false;
     i->cached = i->cached && from->cached; /* who imports it on purpose wants to keep it */
     image_give_aliases(a, tx, i, from->aliases);
     record_put_image(tx, i);
@@ -171,11 +176,8 @@ struct deletion {
     agent_done_fn *done;
 };
 
-static void on_removed(void *owner, struct err *e, json_t *result)
+static void end_deletion(struct deletion *d, struct err *e)
 {
-    struct deletion *d = owner;
-
-    json_decref(result);
     d->done(d->owner, e);
     free(d->fingerprint);
     free(d);
@@ -185,29 +187,57 @@ static void on_row_gone(void *owner, struct err *e)
 {
     struct deletion *d = owner;
     struct image *i = image_find(d->agent, d->fingerprint);
+
+    if (e)
+        i->busy = false;
+    else
+        forget(d->agent, i);
+    end_deletion(d, e);
+}
+
+static void on_removed(void *owner, struct err *e, json_t *result)
+{
+    struct deletion *d = owner;
+    struct store_tx *tx;
+
+    json_decref(result);
+    if (e) { /* the mark stays: the next start goes on */
+        image_find(d->agent, d->fingerprint)->busy = false;
+        end_deletion(d, e);
+        return;
+    }
+    tx = store_tx_new();
+    store_tx_add(tx, STORE_IMAGE_DELETE, json_pack("[s]", d->fingerprint));
+    event_add_for(d->agent, tx, "image.deleted", "image", d->fingerprint, NULL, NULL,
+                  json_pack("{s:s}", "fingerprint", d->fingerprint));
+    agent_commit(d->agent, tx, d, on_row_gone);
+}
+
+static void on_marked(void *owner, struct err *e)
+{
+    struct deletion *d = owner;
+    struct image *i = image_find(d->agent, d->fingerprint);
     const struct job_image args = {.fingerprint = d->fingerprint};
 
     if (e) {
-        i->busy = false;
-        on_removed(d, e, NULL);
+        i->busy = i->removing = false;
+        end_deletion(d, e);
         return;
     }
-    forget(d->agent, i);
-    /* A crash from here on leaves a subvolume without a row: the next start removes it. */
     agent_job(d->agent, JOB_IMAGE_REMOVE, 0, &args, 0, d, on_removed);
 }
 
+/* The row says that it goes, then the subvolume goes, then the row: whatever interrupts that, the next start goes on,
+ * and never takes a subvolume without a row for one that nobody wants. */
 void image_delete(struct agent *a, struct image *i, void *owner, agent_done_fn *done)
 {
     struct deletion *d = mem_new(struct deletion);
     struct store_tx *tx = store_tx_new();
 
     *d = (struct deletion){.agent = a, .fingerprint = str_dup(i->fingerprint), .owner = owner, .done = done};
-    i->busy = true;
-    store_tx_add(tx, STORE_IMAGE_DELETE, json_pack("[s]", i->fingerprint));
-    event_add_for(a, tx, "image.deleted", "image", i->fingerprint, NULL, NULL,
-                  json_pack("{s:s}", "fingerprint", i->fingerprint));
-    agent_commit(a, tx, d, on_row_gone);
+    i->busy = i->removing = true;
+    record_put_image(tx, i);
+    agent_commit(a, tx, d, on_marked);
 }
 
 static void on_pruned(void *owner, struct err *e)

@@ -16,6 +16,8 @@ struct image {
     char *origin_mark; /* tells that the origin is another one by now; or NULL */
     int64_t size_bytes, archive_bytes, created_at, last_used_at; /* times in ms; last_used_at 0: never */
     bool cached;    /* fetched because somebody asked for it by name: goes when nobody has used it for a while */
+    bool removing;  /* its removal has begun: the subvolume goes, then the row */
+    bool missing;   /* not recorded: the pool has not got it, so it has no name to others */
     bool busy;      /* not recorded: it is being removed, or read */
     int64_t bases;  /* not recorded: see base.h */
     bool base_busy; /* not recorded: one is being made or removed */
@@ -61,7 +63,7 @@ json_t *images_remember(const struct agent *a, const struct image *i, const json
 void images_recall(const struct agent *a, const json_t *before);
 void record_put_image(struct store_tx *tx, const struct image *i);
 
-/* Removes the row, then the subvolume. i is gone when done is called; it must not be busy. */
+/* Marks the row, removes the subvolume, then the row. i is gone when done is called; it must not be busy. */
 void image_delete(struct agent *a, struct image *i, void *owner, agent_done_fn *done);
 /* Removes what nobody uses: images that are cached or have no name any more, and that no container was made from; only
  * those that were not used for `days` (0: all). Returns an array of their fingerprints. */

@@ -7,12 +7,15 @@
 #include <sys/socket.h>
 
 #include "agent/operations/steps.h"
+#include "agent/recovery/records.h"
 #include "agent/transfer/archive.h"
 
 static void on_read(void *owner, struct err *e, json_t *result)
 {
     struct operation *op = owner;
 
+    if (!e)
+        records_write_container(op->agent, op->container);
     if (!e)
         e = archive_check(json_object_get(result, "header"));
     json_decref(op->result);

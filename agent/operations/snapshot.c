@@ -15,7 +15,7 @@ static char *newest(const struct container *c)
     const struct snapshot *s = NULL;
 
     for (size_t i = 0; i < c->snapshot_count; i++)
-        if (!s || c->snapshots[i]->created_at > s->created_at)
+        if (!c->snapshots[i]->missing && (!s || c->snapshots[i]->created_at > s->created_at))
             s = c->snapshots[i];
     return s ? s->name : NULL;
 }

@@ -6,6 +6,7 @@
 #include "agent/containers/watch.h"
 #include "agent/kits/watch.h"
 #include "agent/network/relay.h"
+#include "agent/recovery/records.h"
 #include "agent/transfer/peer.h"
 #include "base/clock.h"
 #include "base/str.h"
@@ -78,6 +79,15 @@ json_t *seed_of(const struct agent *a, const struct container *c)
                      NET_GATEWAY6, "dns", dns, "kits", r->kits);
 }
 
+static void on_rootfs(void *owner, struct err *e, json_t *result)
+{
+    struct operation *op = owner;
+
+    if (!e)
+        records_write_container(op->agent, op->container);
+    on_job(owner, e, result);
+}
+
 void step_rootfs(struct operation *op)
 {
     const struct container *c = op->container;
@@ -99,7 +109,7 @@ void step_rootfs(struct operation *op)
     if (op_arg(op, "server"))
         peer_fetch(op, JOB_PEER_COPY);
     else
-        step_job(op, JOB_CREATE, &args);
+        agent_job(op->agent, JOB_CREATE, c->record.slot, &args, bounded(op, JOB_CREATE), op, on_rootfs);
 }
 
 void step_destroy(struct operation *op)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/stats/metrics.h"
+#include "agent/storage/space.h"
 
 #include <stdio.h>
-#include <sys/statvfs.h>
 #include <sys/sysinfo.h>
 
 #include "base/clock.h"
@@ -69,7 +69,7 @@ static json_t *read_figures(const struct metrics *m, const struct cpu_time *now)
     if (!e)
         e = fd_read_file("/proc/meminfo", 65536, &memory, NULL);
     if (e || sscanf(uptime, "%lf", &up) != 1 || sscanf(load, "%lf %lf %lf", &l[0], &l[1], &l[2]) != 3 ||
-        statvfs(m->agent->config->pool, &fs) < 0) {
+        !space_pool(m->agent, &fs)) {
         err_free(e);
         return NULL;
     }

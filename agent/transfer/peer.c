@@ -3,6 +3,7 @@
 
 #include "agent/containers/snapshots.h"
 #include "agent/operations/steps.h"
+#include "agent/recovery/records.h"
 #include "agent/transfer/peer_internal.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -195,6 +196,8 @@ static void on_fetched(void *owner, struct err *e, json_t *result)
         op->result = result;
     }
     transfer_end(t);
+    if (!e)
+        records_write_container(op->agent, op->container);
     op_step_done(op, e);
 }
 

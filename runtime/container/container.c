@@ -164,16 +164,31 @@ struct err *job_do_destroy(const struct job *job, UNUSED void *args, UNUSED json
     return e ? e : remove_tree(job->dir, RUN_DEPTH);
 }
 
+static struct err *has_snapshots(const char *dir, bool *ret)
+{
+    auto_(names_free) struct names *names = NULL;
+    struct err *e = names_list(dir, &names);
+
+    *ret = false;
+    for (size_t i = 0; !e && i < names->count; i++)
+        *ret = *ret || strncmp(names->name[i], LAYOUT_TEMPORARY, strlen(LAYOUT_TEMPORARY)) != 0;
+    return e;
+}
+
 struct err *job_do_tidy(const struct job *job, UNUSED void *args, json_t **ret)
 {
     autofree char *slot = layout_slot(job->target.pool, job->target.slot);
     autofree char *rootfs = layout_rootfs(job->target.pool, job->target.slot);
     autofree char *snapshots = layout_snapshots(job->target.pool, job->target.slot);
     struct presence p;
-    struct err *e = NULL;
+    struct err *e;
+    bool kept;
 
-    /* A half-made or half-removed container. */
-    if (!subvolume_exists(rootfs))
+    e = has_snapshots(snapshots, &kept);
+    if (e)
+        return e;
+    /* A half-made or half-removed container. Snapshots are data: what has some is never removed for lack of a root. */
+    if (!subvolume_exists(rootfs) && !kept)
         return job_do_destroy(job, NULL, ret);
     presence_look(job, &p);
     if (!p.alive)

@@ -10,7 +10,7 @@ import sys
 import time
 
 OK = {
-    "pool.open": {"total_bytes": 1, "free_bytes": 1, "loop_device": None},
+    "pool.open": {"total_bytes": 1, "free_bytes": 1, "loop_device": None}, "pool.prepare": {"quota": False},
     "node.inventory": {"slots": [], "images": ["debian/13"], "kits": []},
     "container.create": {"seeded": True}, "container.start": {"init_pid": 1}, "snapshot.create": {"size_bytes": 7},
     "container.settle": {"running": False, "init_pid": 0},
@@ -33,6 +33,8 @@ def main():
     with open(os.environ["NODED_FAKE_PLAN"], encoding="utf-8") as f:
         plan = json.load(f)
     what = plan.get(request["job"], "ok")
+    if request["job"] == "pool.open":
+        os.makedirs(request["target"]["pool"], exist_ok=True)  # the daemon locks a file in it
 
     def send(value):
         text = json.dumps(value).encode()

@@ -93,7 +93,8 @@ class Node:
         return self.begin(kind, slot, args, failpoint).result()
 
     def open(self):
-        return self.job("pool.open", args={"loop_file": self.loop_file, "loop_bytes": self.loop_bytes})
+        opened = self.job("pool.open", args={"loop_file": self.loop_file, "loop_bytes": self.loop_bytes})
+        return {**opened, **self.job("pool.prepare", args={"loop_file": self.loop_file})}
 
     # Arguments of jobs.
 
