@@ -50,7 +50,8 @@ struct starter {
     json_t *intents, *inventory;
     json_t *imports; /* [{"file"}]: what is new in the kits directory */
     size_t next_import;
-    char *accepted; /* see load_open */
+    char *accepted;    /* see load_open */
+    struct err *error; /* that ends the start when it has been undone */
     bool rebooted;
 };
 
@@ -322,10 +323,20 @@ static void on_inventory(void *owner, struct err *e, json_t *result)
         agent_job(a, JOB_POOL_PREPARE, 0, &args, 0, s, on_prepared);
 }
 
+static void on_pool_closed(void *owner, struct err *e, json_t *result)
+{
+    struct starter *s = owner;
+
+    json_decref(result);
+    log_err(NULL, LOG_LEVEL_WARNING, e, "the pool stays mounted");
+    end(s, s->error);
+}
+
 static void on_pool(void *owner, struct err *e, json_t *result)
 {
     struct starter *s = owner;
     struct agent *a = s->agent;
+    bool mounted = json_is_true(json_object_get(result, "mounted"));
 
     json_decref(result);
     e = err_wrap(e, "storage pool");
@@ -336,10 +347,15 @@ static void on_pool(void *owner, struct err *e, json_t *result)
         hold(s);
         return;
     }
-    if (!e)
-        e = locks_take_pool(a->config, &a->locks);
-    if (e)
+    if (e) {
         end(s, e);
+        return;
+    }
+    s->error = locks_take_pool(a->config, &a->locks);
+    if (s->error && mounted) /* a second mount of a pool that another daemon has */
+        agent_job(a, JOB_POOL_CLOSE, 0, NULL, 0, s, on_pool_closed);
+    else if (s->error)
+        end(s, s->error);
     else
         agent_job(a, JOB_INVENTORY, 0, NULL, 0, s, on_inventory);
 }

@@ -22,7 +22,7 @@ struct job_target {
 };
 extern const struct json_table job_target_table;
 
-/* pool.open -> {"total_bytes", "free_bytes", "loop_device": string|null}
+/* pool.open -> {"total_bytes", "free_bytes", "loop_device": string|null, "mounted": bool, by this job}
  * Mounts the pool: uses `pool` when it is a btrfs mount already; otherwise makes, formats and mounts `loop_file`
  * (direct-io, autoclear). Changes nothing in a pool that exists. pool.grow lets loop_file grow to loop_bytes and
  * answers the same. pool.prepare -> {"quota": bool, simple quotas are on}: directories, quotas, and what interrupted

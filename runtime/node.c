@@ -52,9 +52,14 @@ static void sweep_installs(const char *pool)
 struct err *job_do_pool_open(const struct job *job, void *args, json_t **ret)
 {
     const struct job_pool_open *a = args;
-    struct err *e = pool_open(job->target.pool, a->loop_file, a->loop_bytes, a->must_exist);
+    bool mounted = false;
+    struct err *e = pool_open(job->target.pool, a->loop_file, a->loop_bytes, a->must_exist, &mounted);
 
-    return e ? e : describe_pool(job->target.pool, ret);
+    if (!e)
+        e = describe_pool(job->target.pool, ret);
+    if (!e)
+        json_object_set_new(*ret, "mounted", json_boolean(mounted));
+    return e;
 }
 
 struct err *job_do_pool_prepare(const struct job *job, void *args, json_t **ret)

@@ -159,18 +159,20 @@ struct err *pool_prepare(const char *pool)
     return NULL;
 }
 
-struct err *pool_open(const char *pool, const char *loop_file, int64_t loop_bytes, bool must_exist)
+struct err *pool_open(const char *pool, const char *loop_file, int64_t loop_bytes, bool must_exist, bool *ret_mounted)
 {
     struct err *e = fd_mkdirs(pool, 0711);
+    bool mounted;
 
+    *ret_mounted = false;
     if (e)
         return e;
-    if (is_btrfs(pool) && (!loop_file || is_mount_root(pool)))
-        e = NULL;
-    else if (loop_file)
+    mounted = is_btrfs(pool) && (!loop_file || is_mount_root(pool));
+    if (!mounted && loop_file)
         e = mount_file(pool, loop_file, loop_bytes, must_exist);
-    else
+    else if (!mounted)
         e = err_new(ERR_INVALID, "'%s' is not on btrfs and no loop file is configured", pool);
+    *ret_mounted = !e && loop_file && !mounted;
     if (!e && chmod(pool, 0711) < 0)
         e = err_errno(errno, "'%s'", pool);
     return e;

@@ -14,8 +14,9 @@ struct pool_info {
 
 /* Mounts when needed. loop_file NULL: `pool` must be on btrfs already. A loop file that is smaller than loop_bytes is
  * grown, never shrunk. An absent one is made and formatted; with must_exist that is ERR_NOT_FOUND instead. Nothing in a
- * file system that exists is changed. Repeatable. */
-MUST_USE struct err *pool_open(const char *pool, const char *loop_file, int64_t loop_bytes, bool must_exist);
+ * file system that exists is changed. *ret_mounted: it was not mounted before. Repeatable. */
+MUST_USE struct err *pool_open(const char *pool, const char *loop_file, int64_t loop_bytes, bool must_exist,
+                               bool *ret_mounted);
 /* Makes the directories of an open pool. Repeatable. */
 MUST_USE struct err *pool_prepare(const char *pool);
 /* Lets the file and the file system in it grow to so many bytes, while it is in use. ERR_INVALID, field "size_bytes":

@@ -187,10 +187,10 @@ struct err *job_do_tidy(const struct job *job, UNUSED void *args, json_t **ret)
     e = has_snapshots(snapshots, &kept);
     if (e)
         return e;
-    /* A half-made or half-removed container. Snapshots are data: what has some is never removed for lack of a root. */
-    if (!subvolume_exists(rootfs) && !kept)
-        return job_do_destroy(job, NULL, ret);
     presence_look(job, &p);
+    /* A half-made or half-removed container. What has snapshots or processes is never removed for lack of a root. */
+    if (!subvolume_exists(rootfs) && !kept && !p.alive)
+        return job_do_destroy(job, NULL, ret);
     if (!p.alive)
         e = stop_container(job, 0);
     if (!e)
