@@ -111,6 +111,8 @@ static const struct ini_row rows[] = {
         "Accounts whose connections to containers count as the proxy's; absent ones are skipped."),
     ROW("containers", "stop_timeout", INI_INT, stop_timeout_s, "30", "Seconds a stop waits before it kills.", .min = 1,
         .max = 600),
+    ROW("containers", "subvolumes", INI_BOOL, subvolumes, "no",
+        "May processes in containers make btrfs subvolumes? The kernel deletes them one after the other, for all."),
     ROW("containers", "ramdisk_size", INI_SIZE, ramdisk_size, "512M", "Size of /ramdisk; at most half the memory.",
         .min = 1048576, .max = INT64_MAX),
     ROW("warm", "pools", INI_LIST, warm_pools, "",

@@ -18,10 +18,12 @@ static void show_reclaim(const json_t *reclaim)
     const char *oldest = json_string_value(json_object_get(reclaim, "oldest_at"));
     char room[16];
     const char *bytes = bytes_of(reclaim, "bytes", room);
-    autofree char *text = str_fmt(
-        "%lld wait%s%s, %lld are being reclaimed%s%s", (long long)json_integer_value(json_object_get(reclaim, "trash")),
-        oldest ? " since " : "", oldest ? oldest : "",
-        (long long)json_integer_value(json_object_get(reclaim, "subvolumes")), bytes ? ", " : "", bytes ? bytes : "");
+    autofree char *text =
+        str_fmt("%lld wait%s%s, %lld are being reclaimed, %lld of containers' own%s%s",
+                (long long)json_integer_value(json_object_get(reclaim, "trash")), oldest ? " since " : "",
+                oldest ? oldest : "", (long long)json_integer_value(json_object_get(reclaim, "subvolumes")),
+                (long long)json_integer_value(json_object_get(reclaim, "of_containers")), bytes ? ", " : "",
+                bytes ? bytes : "");
 
     output_line("Deleted", text);
 }

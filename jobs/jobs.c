@@ -21,6 +21,7 @@ JSON_TABLE(job_pool_open_table, "pool.open", pool_open_fields);
 
 static const struct json_field reclaim_fields[] = {
     F_INT(struct job_reclaim, most, .required = true, .min = 0, .max = INT64_MAX),
+    F_JSON(struct job_reclaim, ours, .nullable = true, .has_type = true, .type = JSON_ARRAY),
 };
 JSON_TABLE(job_reclaim_table, "node.reclaim", reclaim_fields);
 
@@ -116,6 +117,7 @@ static const struct json_field start_fields[] = {
     F_STRING(struct job_start, gateway4, .required = true),
     F_STRING(struct job_start, gateway6, .required = true),
     F_JSON(struct job_start, environment, .required = true, .has_type = true, .type = JSON_OBJECT),
+    F_BOOL(struct job_start, subvolumes),
     F_INT(struct job_start, ramdisk_bytes),
     F_STRING(struct job_start, ramdisk_project, .nullable = true, .valid = str_is_object_id),
     F_JSON(struct job_start, kits, .required = true, .has_type = true, .type = JSON_ARRAY),

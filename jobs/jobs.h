@@ -35,15 +35,17 @@ struct job_pool_open {
 };
 extern const struct json_table job_pool_open_table;
 
-/* node.usage -> {"slots": {"<slot>": {"disk": bytes, "ramdisk": bytes}}, "projects": {"<id>": bytes},
- * "pool": {"reclaim": {"subvolumes", "trash", "bytes", "oldest_ms"}, "device_errors": {...}}}: what each slot's root
- * has written, what is in its ramdisk, and in those that projects share; null where that is not known. */
+/* node.usage -> {"slots": {"<slot>": {"disk": bytes, "ramdisk": bytes, "deleted": subvolumes}}, "projects": {"<id>":
+ * bytes}, "pool": {"reclaim": {"subvolumes", "trash", "bytes", "oldest_ms"}, "device_errors": {...}}}: what each slot's
+ * root has written, what is in its ramdisk, and in those that projects share; null where that is not known. "deleted":
+ * subvolumes that it has made and deleted inside and that the kernel is still at. */
 
-/* node.reclaim -> {"subvolumes", "trash", "bytes", "oldest_ms", "problem": what could not be destroyed, or null}: what
- * is deleted and still takes room, see storage/reclaim.h, after some of it was destroyed: while the kernel is at fewer
- * than `most` subvolumes. */
+/* node.reclaim -> {"subvolumes", "trash", "bytes", "oldest_ms", "ours": [ids], "problem": what could not be destroyed,
+ * or null}: what is deleted and still takes room, see storage/reclaim.h, after some of it was destroyed: while the
+ * kernel is at fewer than `most` of ours. "subvolumes" are all that the kernel is at. */
 struct job_reclaim {
     int64_t most;
+    json_t *ours; /* of the job before; NULL: none */
 };
 extern const struct json_table job_reclaim_table;
 
@@ -229,6 +231,7 @@ struct job_start {
     char *ipv4, *ipv6; /* plain addresses, /32 and /128 are implied */
     char *gateway4, *gateway6;
     json_t *environment;   /* object: environment of PID 1 */
+    bool subvolumes;       /* processes inside may make btrfs subvolumes */
     int64_t ramdisk_bytes; /* 0: none */
     char *ramdisk_project; /* whose shared ramdisk it has too; NULL: none */
     json_t *kits;          /* array of {"name", "version"}: bind-mounted read-only */

@@ -104,7 +104,7 @@ static struct err *look_at_snapshots(const char *dir, json_t *array, bool *lefto
     return e;
 }
 
-static struct err *look_at_slot(const struct job *node, int64_t slot, json_t *slots)
+static struct err *look_at_slot(const struct job *node, int64_t slot, void *slots)
 {
     struct job job = {.target = node->target};
     autofree char *name = str_fmt("c%lld", (long long)slot), *run = str_fmt("%s/%s", job.target.run_dir, name);
@@ -137,8 +137,8 @@ static struct err *look_at_slot(const struct job *node, int64_t slot, json_t *sl
 }
 
 /* Calls look for all slots that have a directory in the pool or a run directory. */
-static struct err *each_slot(const struct job *job, struct err *(*look)(const struct job *, int64_t, json_t *),
-                             json_t *slots)
+static struct err *each_slot(const struct job *job, struct err *(*look)(const struct job *, int64_t, void *),
+                             void *slots)
 {
     autofree char *dir = layout_slots(job->target.pool);
     auto_(names_free) struct names *pool = NULL, *run = NULL;
@@ -181,15 +181,33 @@ static json_t *bytes_or_null(int64_t bytes)
     return bytes < 0 ? json_null() : json_integer(bytes);
 }
 
-static struct err *measure(const struct job *node, int64_t slot, json_t *slots)
+struct measured {
+    json_t *slots;
+    uint64_t *accounts; /* of what containers have deleted inside; NULL: not known */
+    size_t count;
+};
+
+static json_t *charged_to(const struct measured *m, uint64_t account)
+{
+    json_int_t n = 0;
+
+    for (size_t i = 0; account && i < m->count; i++)
+        n += m->accounts[i] == account;
+    return account ? json_integer(n) : json_null();
+}
+
+static struct err *measure(const struct job *node, int64_t slot, void *owner)
 {
     autofree char *rootfs = layout_rootfs(node->target.pool, slot), *key = str_fmt("%lld", (long long)slot);
     autofree char *ramdisk = ramdisk_path(node->target.run_dir, slot);
+    const struct measured *m = owner;
+    uint64_t account = m->accounts ? quota_account(rootfs) : 0;
     int64_t disk = -1, held = ramdisk_used(ramdisk);
 
     err_ignore(quota_usage(rootfs, &disk)); /* it may have no root, or lose it this moment */
-    json_object_set_new(slots, key,
-                        json_pack("{s:o, s:o}", "disk", bytes_or_null(disk), "ramdisk", bytes_or_null(held)));
+    json_object_set_new(m->slots, key,
+                        json_pack("{s:o, s:o, s:o}", "disk", bytes_or_null(disk), "ramdisk", bytes_or_null(held),
+                                  "deleted", charged_to(m, account)));
     return NULL;
 }
 
@@ -220,18 +238,24 @@ static json_t *reclaim_json(const struct reclaim_state *r)
 
 struct err *job_do_usage(const struct job *job, UNUSED void *args, json_t **ret)
 {
-    json_t *slots = json_object(), *projects = json_object();
-    struct err *e = each_slot(job, measure, slots);
+    json_t *projects = json_object();
+    struct measured m = {.slots = json_object()};
+    struct err *e = NULL;
     struct reclaim_state r = {0};
     struct pool_state p = {0};
 
+    if (quota_is_on(job->target.pool))
+        e = reclaim_accounts(job->target.pool, &m.accounts, &m.count);
+    if (!e)
+        e = each_slot(job, measure, &m);
+    free(m.accounts);
     if (!e)
         e = measure_projects(job, projects);
     if (!e)
         e = pool_state_read(job->target.pool, &p);
     if (!e)
         e = reclaim_read(job->target.pool, &r);
-    *ret = json_pack("{s:o, s:o, s:{s:o, s:{s:I, s:I, s:I, s:I, s:I}}}", "slots", slots, "projects", projects, "pool",
+    *ret = json_pack("{s:o, s:o, s:{s:o, s:{s:I, s:I, s:I, s:I, s:I}}}", "slots", m.slots, "projects", projects, "pool",
                      "reclaim", reclaim_json(&r), "device_errors", "write", (json_int_t)p.write_errors, "read",
                      (json_int_t)p.read_errors, "flush", (json_int_t)p.flush_errors, "corruption",
                      (json_int_t)p.corruption_errors, "generation", (json_int_t)p.generation_errors);
@@ -241,12 +265,21 @@ struct err *job_do_usage(const struct job *job, UNUSED void *args, json_t **ret)
 struct err *job_do_reclaim(const struct job *job, void *args, json_t **ret)
 {
     const struct job_reclaim *a = args;
-    struct err *problem = reclaim_run(job->target.pool, a->most), *e;
+    struct reclaim_ids ours = {.id = mem_new_array(uint64_t, json_array_size(a->ours) + 1)};
+    json_t *left = json_array();
+    struct err *problem, *e;
     struct reclaim_state r = {0};
 
+    for (size_t i = 0; i < json_array_size(a->ours); i++)
+        ours.id[ours.count++] = (uint64_t)json_integer_value(json_array_get(a->ours, i));
+    problem = reclaim_run(job->target.pool, a->most, &ours);
+    for (size_t i = 0; i < ours.count; i++)
+        json_array_append_new(left, json_integer((json_int_t)ours.id[i]));
+    reclaim_ids_clear(&ours);
     quota_account_sweep(job->target.pool);
     e = reclaim_read(job->target.pool, &r);
     *ret = reclaim_json(&r);
+    json_object_set_new(*ret, "ours", left);
     json_object_set_new(*ret, "problem", problem ? json_string(err_message(problem)) : json_null());
     err_free(problem);
     return e;
@@ -267,7 +300,7 @@ struct err *job_do_scrub(const struct job *job, void *args, json_t **ret)
     return e;
 }
 
-static struct err *let_go(const struct job *node, int64_t slot, UNUSED json_t *slots)
+static struct err *let_go(const struct job *node, int64_t slot, UNUSED void *owner)
 {
     struct job job = {.target = node->target};
     autofree char *name = str_fmt("c%lld", (long long)slot), *run = str_fmt("%s/%s", job.target.run_dir, name);

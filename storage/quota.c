@@ -84,17 +84,25 @@ struct err *quota_enable(const char *pool)
                : err_errno(errno, "cannot switch on simple quotas of '%s'", pool);
 }
 
+uint64_t quota_account_of_id(int pool_fd, uint64_t id)
+{
+    const struct btrfs_ioctl_search_key key = {.min_objectid = id,
+                                               .min_type = BTRFS_QGROUP_RELATION_KEY,
+                                               .min_offset = ACCOUNT(0),
+                                               .max_offset = ACCOUNTS_END - 1};
+    uint64_t account = 0;
+
+    (void)find_item(pool_fd, &key, &account, NULL, 0);
+    return account;
+}
+
 /* *ret_account = the group that the subvolume belongs to; 0: none. */
 static struct err *find_account(int fd, const char *subvolume, uint64_t *ret_id, uint64_t *ret_account)
 {
-    struct btrfs_ioctl_search_key key = {
-        .min_type = BTRFS_QGROUP_RELATION_KEY, .min_offset = ACCOUNT(0), .max_offset = ACCOUNTS_END - 1};
-
     *ret_account = 0;
     if (btrfs_util_subvolume_id_fd(fd, ret_id) != BTRFS_UTIL_OK)
         return err_errno(errno, "'%s'", subvolume);
-    key.min_objectid = *ret_id;
-    (void)find_item(fd, &key, ret_account, NULL, 0);
+    *ret_account = quota_account_of_id(fd, *ret_id);
     return NULL;
 }
 
@@ -109,6 +117,18 @@ int64_t quota_of_id(int pool_fd, uint64_t id)
     struct btrfs_qgroup_info_item item;
 
     return read_item(pool_fd, BTRFS_QGROUP_INFO_KEY, id, &item, sizeof(item)) ? (int64_t)le64toh(item.rfer) : -1;
+}
+
+uint64_t quota_account(const char *subvolume)
+{
+    uint64_t id = 0, account = 0;
+    autofd int fd = -1;
+    struct err *e = open_subvolume(subvolume, &fd);
+
+    if (!e)
+        e = find_account(fd, subvolume, &id, &account);
+    err_free(e);
+    return account;
 }
 
 int64_t quota_own(const char *subvolume)

@@ -22,6 +22,9 @@ MUST_USE struct err *quota_usage(const char *subvolume, int64_t *ret_bytes);
  */
 int64_t quota_own(const char *subvolume);
 int64_t quota_of_id(int pool_fd, uint64_t id);
+/* The account of a subvolume, by its path or its id; 0: it has none, or simple quotas are off. */
+uint64_t quota_account(const char *subvolume);
+uint64_t quota_account_of_id(int pool_fd, uint64_t id);
 
 /*
  * An account is a group, of a level that only we use, that the roots of one container belong to, the present one and

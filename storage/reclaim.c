@@ -65,13 +65,51 @@ static struct listing list(const char *dir)
     return l;
 }
 
+void reclaim_ids_clear(struct reclaim_ids *ids)
+{
+    free(ids->id);
+    *ids = (struct reclaim_ids){0};
+}
+
+static void ids_add(struct reclaim_ids *ids, uint64_t id)
+{
+    ids->id = mem_grow(ids->id, ids->count + 1, sizeof(*ids->id));
+    ids->id[ids->count++] = id;
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+/* Those that are in the kernel's queue stay. */
+static void ids_keep(struct reclaim_ids *ids, uint64_t *queue, size_t count)
+{
+    size_t n = 0;
+
+    qsort(queue, count, sizeof(*queue), compare_ids);
+    for (size_t i = 0; i < ids->count; i++)
+        if (count && bsearch(&ids->id[i], queue, count, sizeof(*queue), compare_ids))
+            ids->id[n++] = ids->id[i];
+    ids->count = n;
+}
+
 /* A subvolume with all in it, a directory of subvolumes, or a file. */
-static struct err *destroy(const char *path, int depth)
+static struct err *destroy(const char *path, int depth, struct reclaim_ids *ours)
 {
     struct err *e = NULL;
+    uint64_t id = 0;
 
-    if (subvolume_exists(path))
-        return nested_destroy(path);
+    if (subvolume_exists(path)) {
+        bool known = btrfs_util_subvolume_id(path, &id) == BTRFS_UTIL_OK;
+
+        e = nested_destroy(path);
+        if (!e && known)
+            ids_add(ours, id);
+        return e;
+    }
     if (unlink(path) == 0 || errno == ENOENT)
         return NULL;
     if (errno == EISDIR && depth > 0) {
@@ -80,7 +118,7 @@ static struct err *destroy(const char *path, int depth)
         for (int i = 0; i < l.count; i++) {
             autofree char *child = str_fmt("%s/%s", path, l.entries[i]->d_name);
 
-            e = err_first(e, destroy(child, depth - 1));
+            e = err_first(e, destroy(child, depth - 1, ours));
         }
         if (e || rmdir(path) == 0 || errno == ENOENT)
             return e;
@@ -101,7 +139,7 @@ static struct err *open_pool(const char *pool, int *ret_fd)
     return *ret_fd < 0 ? err_errno(errno, "'%s'", pool) : NULL;
 }
 
-struct err *reclaim_run(const char *pool, int64_t most)
+struct err *reclaim_run(const char *pool, int64_t most, struct reclaim_ids *ours)
 {
     autofree char *trash = layout_trash(pool);
     AUTO_LISTING l = list(trash);
@@ -110,18 +148,20 @@ struct err *reclaim_run(const char *pool, int64_t most)
 
     if (!e && l.count < 0)
         e = err_errno(errno, "cannot list '%s'", trash);
-    for (int i = 0; !e && i < l.count; i++) {
-        autofree char *path = str_fmt("%s/%s", trash, l.entries[i]->d_name);
+    for (int i = 0; !e && i < MAX(l.count, 1); i++) {
+        autofree char *path = i < l.count ? str_fmt("%s/%s", trash, l.entries[i]->d_name) : NULL;
         autofree uint64_t *ids = NULL;
         size_t count = 0;
 
         e = count_reclaimed(fd, pool, &ids, &count);
-        if (!e && (int64_t)count >= most)
+        if (e)
             break;
+        ids_keep(ours, ids, count);
+        if (!path || (int64_t)ours->count >= most)
+            break;
+        e = failpoint("reclaim.destroy");
         if (!e)
-            e = failpoint("reclaim.destroy");
-        if (!e)
-            first = err_first(first, destroy(path, DEPTH));
+            first = err_first(first, destroy(path, DEPTH, ours));
     }
     return err_first(e, first);
 }
@@ -166,5 +206,24 @@ struct err *reclaim_read(const char *pool, struct reclaim_state *ret)
     ret->bytes = bytes_below(trash, DEPTH);
     for (size_t i = 0; i < count; i++)
         ret->bytes += MAX(quota_of_id(fd, ids[i]), (int64_t)0);
+    return NULL;
+}
+
+struct err *reclaim_accounts(const char *pool, uint64_t **ret, size_t *ret_count)
+{
+    autofree uint64_t *ids = NULL;
+    autofd int fd = -1;
+    size_t count = 0;
+    struct err *e = open_pool(pool, &fd);
+
+    if (!e)
+        e = count_reclaimed(fd, pool, &ids, &count);
+    if (e)
+        return e;
+    count = MIN(count, (size_t)RECLAIM_CHARGED_MAX);
+    for (size_t i = 0; i < count; i++)
+        ids[i] = quota_account_of_id(fd, ids[i]);
+    *ret = steal(&ids);
+    *ret_count = count;
     return NULL;
 }

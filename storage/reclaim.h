@@ -10,16 +10,29 @@
 
 #include "base/err.h"
 
+/* Ids of subvolumes that reclaim_run has destroyed and that the kernel is still at. What containers delete inside is in
+ * the kernel's queue as well and is not counted as ours: it must not hold up what the node deletes. Those nested in one
+ * of ours are not counted apart. */
+struct reclaim_ids {
+    uint64_t *id;
+    size_t count;
+};
+void reclaim_ids_clear(struct reclaim_ids *ids);
+
 struct reclaim_state {
     int64_t waiting;   /* in the trash: containers, snapshots, roots, images */
-    int64_t reclaimed; /* subvolumes that the kernel is at */
+    int64_t reclaimed; /* all subvolumes that the kernel is at, those that containers deleted included */
     int64_t oldest_ms; /* when the oldest in the trash got there, since 1970; 0: it is empty */
     int64_t bytes;     /* what they have written and still hold, of both; -1: not known without simple quotas */
 };
 
 /* Where something that is to be deleted is renamed to; the caller frees it. */
 char *reclaim_place(const char *pool);
-/* Destroys what is in the trash as long as the kernel is at fewer than `most` subvolumes. What cannot be destroyed
- * stays and does not keep the rest; the first of these errors is reported after all were tried. */
-MUST_USE struct err *reclaim_run(const char *pool, int64_t most);
+/* Destroys what is in the trash as long as the kernel is at fewer than `most` of ours. `ours`: of earlier runs, and
+ * afterwards of all; those that the kernel has finished are taken out. What cannot be destroyed stays and does not keep
+ * the rest; the first of these errors is reported after all were tried. */
+MUST_USE struct err *reclaim_run(const char *pool, int64_t most, struct reclaim_ids *ours);
 MUST_USE struct err *reclaim_read(const char *pool, struct reclaim_state *ret);
+/* The accounts (quota.h) that the first `max` subvolumes of the kernel's queue belong to; *ret is the caller's. */
+enum { RECLAIM_CHARGED_MAX = 10000 };
+MUST_USE struct err *reclaim_accounts(const char *pool, uint64_t **ret, size_t *ret_count);

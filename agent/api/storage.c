@@ -3,6 +3,7 @@
  */
 #include "agent/api/api.h"
 #include "agent/stats/usage.h"
+#include "agent/storage/reclaim.h"
 #include "agent/storage/scrub.h"
 #include "agent/storage/space.h"
 #include "base/str.h"
@@ -18,17 +19,18 @@ static json_t *containers(const struct agent *a, const json_t *usage)
 
     for (size_t i = 0; i < a->container_count; i++) {
         const struct container *c = a->containers[i];
-        const json_t *disk = json_object_get(usage_of_slot(usage, c->record.slot), "disk");
+        const json_t *used = usage_of_slot(usage, c->record.slot);
+        const json_t *disk = json_object_get(used, "disk"), *deleted = json_object_get(used, "deleted");
         int64_t bytes = 0;
 
         if (c->record.spare)
             continue;
         for (size_t k = 0; k < c->snapshot_count; k++)
             bytes += MAX(c->snapshots[k]->size, (int64_t)0);
-        json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:I, s:I}", "container_id", c->record.id, "name",
-                                              c->record.name, "disk_bytes",
-                                              disk ? json_incref((json_t *)(uintptr_t)disk) : json_null(), "snapshots",
-                                              (json_int_t)c->snapshot_count, "snapshot_bytes", (json_int_t)bytes));
+        json_array_append_new(list,
+                              json_pack("{s:s, s:s, s:O?, s:I, s:I, s:O?}", "container_id", c->record.id, "name",
+                                        c->record.name, "disk_bytes", disk, "snapshots", (json_int_t)c->snapshot_count,
+                                        "snapshot_bytes", (json_int_t)bytes, "deleted_subvolumes", deleted));
     }
     return list;
 }
@@ -37,6 +39,7 @@ static json_t *reclaim(const struct agent *a, const json_t *pool)
 {
     const json_t *seen = json_object_get(pool, "reclaim"), *oldest = json_object_get(seen, "oldest_ms");
     char time[STR_TIME_SIZE];
+    int64_t total;
     json_t *j;
 
     if (!seen)
@@ -45,6 +48,9 @@ static json_t *reclaim(const struct agent *a, const json_t *pool)
         str_time(json_integer_value(oldest), time);
     j = json_copy((json_t *)(uintptr_t)seen);
     json_object_del(j, "oldest_ms");
+    total = json_integer_value(json_object_get(j, "subvolumes"));
+    json_object_set_new(j, "subvolumes", json_integer(MIN(reclaim_destroyed(a), total)));
+    json_object_set_new(j, "of_containers", json_integer(MAX(total - reclaim_destroyed(a), INT64_C(0))));
     json_object_set_new(j, "oldest_at", json_is_integer(oldest) ? json_string(time) : json_null());
     json_object_set_new(j, "limit", json_integer(a->config->reclaim_max));
     return j;

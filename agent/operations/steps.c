@@ -178,6 +178,7 @@ void step_start(struct operation *op)
         .gateway4 = (char *)(uintptr_t)NET_GATEWAY4,
         .gateway6 = (char *)(uintptr_t)NET_GATEWAY6,
         .environment = environment,
+        .subvolumes = config->subvolumes,
         .ramdisk_bytes = c->record.ramdisk ? config->ramdisk_size : 0,
         .ramdisk_project = guest_ramdisk_project(c),
         .kits = c->record.kits,

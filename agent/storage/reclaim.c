@@ -12,7 +12,8 @@
 struct reclaim {
     struct agent *agent;
     struct ticker ticker;
-    int64_t waiting; /* subvolumes and things in the trash, as last seen */
+    int64_t waiting; /* what the node deleted: in the trash, and being destroyed, as last seen */
+    json_t *ours;    /* ids of the latter */
     bool working, failed;
 };
 
@@ -33,9 +34,11 @@ static void on_done(void *owner, struct err *e, json_t *result)
     if (problem && !r->failed) /* once: it is tried every two seconds */
         log_warning(NULL, "something deleted cannot be destroyed yet: %s", problem);
     r->failed = problem != NULL;
-    if (!e)
-        r->waiting = json_integer_value(json_object_get(result, "subvolumes")) +
-                     json_integer_value(json_object_get(result, "trash"));
+    if (!e) {
+        json_decref(r->ours);
+        r->ours = json_incref(json_object_get(result, "ours"));
+        r->waiting = (int64_t)json_array_size(r->ours) + json_integer_value(json_object_get(result, "trash"));
+    }
     err_free(e);
     json_decref(result);
     if (r->waiting || r->failed)
@@ -45,7 +48,8 @@ static void on_done(void *owner, struct err *e, json_t *result)
 static void on_timer(uv_timer_t *timer)
 {
     struct reclaim *r = timer->data;
-    const struct job_reclaim args = {.most = space_state(r->agent) == SPACE_OK ? AT_A_TIME : INT64_MAX};
+    const struct job_reclaim args = {.most = space_state(r->agent) == SPACE_OK ? AT_A_TIME : INT64_MAX,
+                                     .ours = r->ours};
 
     if (r->agent->stopping)
         return;
@@ -70,6 +74,19 @@ struct err *reclaim_check(const struct agent *a)
                       "CONTAINER_HOST_COMMAND_FAILED");
 }
 
+int64_t reclaim_destroyed(const struct agent *a)
+{
+    return a->reclaim ? (int64_t)json_array_size(a->reclaim->ours) : 0;
+}
+
+static void reclaim_free(void *p)
+{
+    struct reclaim *r = p;
+
+    json_decref(r->ours);
+    free(r);
+}
+
 struct reclaim *reclaim_start(struct agent *a)
 {
     struct reclaim *r = mem_new(struct reclaim);
@@ -82,5 +99,5 @@ struct reclaim *reclaim_start(struct agent *a)
 
 void reclaim_close(struct reclaim *r, void *owner, void (*closed)(void *owner))
 {
-    ticker_close(&r->ticker, free, owner, closed);
+    ticker_close(&r->ticker, reclaim_free, owner, closed);
 }

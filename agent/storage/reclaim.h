@@ -12,4 +12,6 @@ struct reclaim *reclaim_start(struct agent *a);
 void reclaim_job_ended(struct reclaim *r, enum job_kind kind);
 /* ERR_HOST when more waits than storage.reclaim_max: nothing is begun that would be deleted again. */
 MUST_USE struct err *reclaim_check(const struct agent *a);
+/* Subvolumes that the node destroyed and that the kernel is still at. */
+int64_t reclaim_destroyed(const struct agent *a);
 void reclaim_close(struct reclaim *r, void *owner, void (*closed)(void *owner));

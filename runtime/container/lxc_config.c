@@ -82,9 +82,19 @@ static struct err *set_new(struct lxc_container *c, const char *key, char *value
     return e;
 }
 
+/* The profile without the calls that make btrfs subvolumes, or "<the same>-subvolumes.profile" with them. NODED_SECCOMP
+ * names the first for a tree that is not installed. */
+static char *seccomp_profile(bool subvolumes)
+{
+    static const char end[] = ".profile";
+    const char *named = getenv("NODED_SECCOMP"), *profile = named ? named : NODED_SECCOMP_PROFILE;
+    int stem = (int)(strlen(profile) - strlen(end));
+
+    return subvolumes && stem > 0 ? str_fmt("%.*s-subvolumes%s", stem, profile, end) : str_dup(profile);
+}
+
 static struct err *fill_place(struct lxc_container *c, const struct job *job, const struct job_start *args)
 {
-    const char *seccomp = getenv("NODED_SECCOMP");
     long long slot = job->target.slot;
     struct err *e = NULL;
 
@@ -107,7 +117,7 @@ static struct err *fill_place(struct lxc_container *c, const struct job *job, co
     if (!e)
         e = set_new(c, "lxc.idmap", str_fmt("g 0 %" PRId64 " %d", args->id_base, ID_COUNT));
     if (!e)
-        e = set(c, "lxc.seccomp.profile", seccomp ? seccomp : NODED_SECCOMP_PROFILE);
+        e = set_new(c, "lxc.seccomp.profile", seccomp_profile(args->subvolumes));
     /* A liblxc without AppArmor refuses the key; then there is nothing to switch off. */
     if (!e)
         (void)c->set_config_item(c, "lxc.apparmor.profile", "unconfined");

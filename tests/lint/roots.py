@@ -11,7 +11,7 @@ TEMPORARY = r"layout_temporary"  # of containers only below runtime/
 WHOLE = {
     # subvolumes and mounts as a whole
     "subvolume_create", "subvolume_delete", "subvolume_exchange", "subvolume_exists", "subvolume_root", "subvolume_snapshot",
-    "rootfs_replace", "quota_account_limit", "quota_account_pass_on", "quota_usage", "change_bytes", "nested_exist", "send_name",
+    "rootfs_replace", "quota_account_limit", "quota_account", "quota_account_pass_on", "quota_usage", "change_bytes", "nested_exist", "send_name",
     "rename", "rmdir", "umount2", "move_mount", "open_tree", "idmap_is_mount_point", "fd_mkdirs",
     # functions of the same file, whose argument is such a path too
     "hold", "sync_make", "carry_host_keys", "take_over", "unpack", "send_set", "open_subvolume", "open_dir", "image_publish",
