@@ -5,6 +5,7 @@
 
 #include "agent/events/event.h"
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "images/image.h"
@@ -201,6 +202,8 @@ static void on_removed(void *owner, struct err *e, json_t *result)
     struct store_tx *tx;
 
     json_decref(result);
+    if (!e)
+        e = failpoint("image.delete.removed");
     if (e) { /* the mark stays: the next start goes on */
         image_find(d->agent, d->fingerprint)->busy = false;
         end_deletion(d, e);
@@ -219,6 +222,8 @@ static void on_marked(void *owner, struct err *e)
     struct image *i = image_find(d->agent, d->fingerprint);
     const struct job_image args = {.fingerprint = d->fingerprint};
 
+    if (!e)
+        e = failpoint("image.delete.marked");
     if (e) {
         i->busy = i->removing = false;
         end_deletion(d, e);

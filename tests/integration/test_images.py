@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node's images: every form that can be imported, names, references, removal: tests/run tests/integration/test_images.py"""
+import contextlib
 import hashlib
+import http.client
 import json
 import os
 import socket
@@ -201,13 +203,45 @@ def test_a_crash_leaves_nothing(node):
         assert digest not in listed(node)
     node.restart()
     assert [n for n in os.listdir(node.pool + "/images") if n.startswith(".")] == []
-    # In the pool, not yet recorded: the start removes it.
+    # In the pool, not yet recorded: nothing is deleted for lack of a row, the start makes one without a name.
     node.job("image.import", args={"file": _file(node, data)})
     assert os.path.exists(tree(node, digest))
     node.restart()
-    wait_for(lambda: not os.path.exists(tree(node, digest)), 60, what="the removal")
-    assert upload(node, data, aliases="crash/1").status == 201
+    assert os.path.exists(tree(node, digest))
+    found = node.get(f"/api/v1/node/images/{digest}").data
+    assert found["source"] == "recovered" and found["aliases"] == []
+    assert upload(node, data, aliases="crash/1").status in (200, 201)
+    assert node.get(f"/api/v1/node/images/{digest}").data["aliases"] == ["crash/1"]
     assert [n for n in os.listdir(node.pool + "/images") if n.startswith(".")] == []
+
+
+@pytest.mark.parametrize("point", ["image.delete.marked", "image.delete.removed"])
+def test_a_removal_that_is_interrupted_goes_on(node, point):
+    data = tar(system() + [entry("removed", point.encode())])
+    digest = hashlib.sha256(data).hexdigest()
+    assert upload(node, data, aliases="removed/1").status == 201
+    node.restart(point + "=kill")
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        node.call("DELETE", f"/api/v1/node/images/{digest}")
+    node.wait_dead()
+    node.start()
+    wait_for(lambda: not os.path.exists(tree(node, digest)) and digest not in listed(node), 60, 0.1, "the end of the removal")
+
+
+def test_an_image_that_the_pool_has_lost_keeps_its_row(node):
+    data = tar(system() + [entry("lost", b"l" * 1000)])
+    digest = hashlib.sha256(data).hexdigest()
+    assert upload(node, data, aliases="lost/1").status == 201
+    node.stop()
+    os.rename(tree(node, digest), node.pool + "/images/put-away")
+    node.start()
+    assert node.get(f"/api/v1/node/images/{digest}").data["missing"] is True
+    assert "lost/1" not in node.get("/api/v1/node").data["images"]
+    node.stop()
+    os.rename(node.pool + "/images/put-away", tree(node, digest))
+    node.start()
+    assert "missing" not in node.get(f"/api/v1/node/images/{digest}").data
+    assert "lost/1" in node.get("/api/v1/node").data["images"]
 
 
 def _file(node, data):
