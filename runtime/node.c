@@ -72,6 +72,7 @@ struct err *job_do_pool_prepare(const struct job *job, void *args, json_t **ret)
     if (e)
         return e;
     sweep_installs(job->target.pool);
+    quota_account_sweep(job->target.pool);
     *ret = json_pack("{s:b}", "quota", quota_is_on(job->target.pool));
     return NULL;
 }

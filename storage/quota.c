@@ -9,6 +9,7 @@
 #include <linux/btrfs_tree.h>
 #include <stddef.h>
 #include <sys/ioctl.h>
+#include <time.h>
 
 #include "base/fd.h"
 
@@ -22,9 +23,10 @@ enum { CTL_ENABLE_SIMPLE = 4 };
 #define ACCOUNT(id) (LEVEL << LEVEL_SHIFT | (id))
 #define ACCOUNTS_END ((LEVEL + 1) << LEVEL_SHIFT)
 
-/* The first item of the quota tree between two keys that differ in the offset only; ret: its first `size` bytes, may be
- * NULL. False when there is none, or no quota tree. */
-static bool find_item(int fd, const struct btrfs_ioctl_search_key *key, uint64_t *ret_offset, void *ret, size_t size)
+/* The first item of a tree between two keys that differ in the offset only; ret: its first `size` bytes, may be
+ * NULL. False when there is none, or no such tree. */
+static bool find_in(int fd, uint64_t tree, const struct btrfs_ioctl_search_key *key, uint64_t *ret_offset, void *ret,
+                    size_t size)
 {
     union {
         struct btrfs_ioctl_search_args args;
@@ -32,7 +34,7 @@ static bool find_item(int fd, const struct btrfs_ioctl_search_key *key, uint64_t
     } u = {.args.key = *key};
     struct btrfs_ioctl_search_header h;
 
-    u.args.key.tree_id = BTRFS_QUOTA_TREE_OBJECTID;
+    u.args.key.tree_id = tree;
     u.args.key.max_objectid = key->min_objectid;
     u.args.key.max_type = key->min_type;
     u.args.key.max_transid = UINT64_MAX;
@@ -47,6 +49,11 @@ static bool find_item(int fd, const struct btrfs_ioctl_search_key *key, uint64_t
     if (ret)
         memcpy(ret, u.args.buf + sizeof(h), size);
     return true;
+}
+
+static bool find_item(int fd, const struct btrfs_ioctl_search_key *key, uint64_t *ret_offset, void *ret, size_t size)
+{
+    return find_in(fd, BTRFS_QUOTA_TREE_OBJECTID, key, ret_offset, ret, size);
 }
 
 static bool read_item(int fd, uint32_t type, uint64_t offset, void *ret, size_t size)
@@ -217,6 +224,61 @@ struct err *quota_account_limit(const char *root, int64_t bytes)
     return e;
 }
 
+/* One that is deleted and that the kernel is still at exists. */
+static bool subvolume_is_there(int fd, uint64_t id)
+{
+    const struct btrfs_ioctl_search_key key = {
+        .min_objectid = id, .min_type = BTRFS_ROOT_ITEM_KEY, .max_offset = UINT64_MAX};
+
+    return find_in(fd, BTRFS_ROOT_TREE_OBJECTID, &key, NULL, NULL, 0);
+}
+
+static void remove_group(int fd, uint64_t id)
+{
+    struct btrfs_ioctl_qgroup_create_args remove = {.create = 0, .qgroupid = id};
+
+    (void)ioctl(fd, BTRFS_IOC_QGROUP_CREATE, &remove); /* busy as long as it has members */
+}
+
+enum { SWEEP_MAX = 1024, BEING_MADE_MS = 100 };
+
+static size_t find_left(int fd, uint64_t *ids)
+{
+    struct btrfs_ioctl_search_key key = {.min_type = BTRFS_QGROUP_INFO_KEY,
+                                         .min_offset = BTRFS_FIRST_FREE_OBJECTID,
+                                         .max_offset = (UINT64_C(1) << LEVEL_SHIFT) - 1};
+    size_t n = 0;
+    uint64_t id;
+
+    for (; n < SWEEP_MAX && find_item(fd, &key, &id, NULL, 0); key.min_offset = id + 1)
+        if (!subvolume_is_there(fd, id) && quota_of_id(fd, id) == 0)
+            ids[n++] = id;
+    return n;
+}
+
+/* A subvolume whose extents others share leaves its group behind, with nothing in it once those are gone, too; as a
+ * member it keeps its account from going. The kernel makes the group of a new subvolume some moments before the
+ * subvolume, so what is found is looked at again after a while. */
+static void sweep_subvolumes(int fd)
+{
+    const struct timespec moment = {.tv_nsec = BEING_MADE_MS * 1000000L};
+    autofree uint64_t *ids = mem_new_array(uint64_t, SWEEP_MAX);
+    size_t n = find_left(fd, ids);
+
+    if (n > 0)
+        (void)nanosleep(&moment, NULL);
+    for (size_t i = 0; i < n; i++) {
+        struct btrfs_ioctl_qgroup_assign_args leave = {.assign = 0, .src = ids[i]};
+
+        if (subvolume_is_there(fd, ids[i]))
+            continue;
+        leave.dst = quota_account_of_id(fd, ids[i]);
+        if (leave.dst)
+            (void)ioctl(fd, BTRFS_IOC_QGROUP_ASSIGN, &leave);
+        remove_group(fd, ids[i]);
+    }
+}
+
 void quota_account_sweep(const char *pool)
 {
     struct btrfs_ioctl_search_key key = {
@@ -226,9 +288,7 @@ void quota_account_sweep(const char *pool)
 
     if (fd < 0 || !is_on(fd))
         return;
-    for (; find_item(fd, &key, &account, NULL, 0); key.min_offset = account + 1) {
-        struct btrfs_ioctl_qgroup_create_args remove = {.create = 0, .qgroupid = account};
-
-        (void)ioctl(fd, BTRFS_IOC_QGROUP_CREATE, &remove); /* busy as long as it has members */
-    }
+    sweep_subvolumes(fd);
+    for (; find_item(fd, &key, &account, NULL, 0); key.min_offset = account + 1)
+        remove_group(fd, account);
 }

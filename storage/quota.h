@@ -37,5 +37,5 @@ MUST_USE struct err *quota_account_open(const char *root); /* idempotent */
 MUST_USE struct err *quota_account_pass_on(const char *from, const char *to);
 /* Who would write more gets EDQUOT; deleting still works. 0: no limit. ERR_HOST without simple quotas. */
 MUST_USE struct err *quota_account_limit(const char *root, int64_t bytes);
-/* Accounts that no subvolume is left of go. */
+/* Accounts that no subvolume is left of go, and so do groups of subvolumes that are gone with all that they wrote. */
 void quota_account_sweep(const char *pool);

@@ -157,3 +157,36 @@ def test_without_quotas_it_is_refused():
         assert usage(d, box) == {"total": 0, "usage": None}
     finally:
         d.close()
+
+
+def groups(node):
+    """Ids of the file system's quota groups, by level."""
+    names = [line.split()[0] for line in run("btrfs", "qgroup", "show", "--raw", node.pool).splitlines()[2:]]
+    return {n for n in names if n.startswith("0/")}, {n for n in names if not n.startswith("0/")}
+
+
+def subvolumes(node):
+    return {"0/" + line.split()[1] for line in run("btrfs", "subvolume", "list", node.pool).splitlines()} | {"0/5"}
+
+
+def test_groups_of_deleted_containers_go(node):
+    """Also of those whose extents a snapshot shared for a while; at a start, too."""
+    boxes = [node.create(f"group-{n}", hoody_kit=False)["id"] for n in range(4)]
+    for b in boxes:
+        write(node, b, "/root/a", 4)
+        node.post(at(b, "/snapshots"))
+    copy = node.post(at(boxes[0], "/copy"), {"name": "group-copy", "target_project_id": PROJECT}).data["id"]
+    wait_for(lambda: node.container(copy)["status"] == "running", 60, what="the copy")
+    run("sync", "-f", node.pool)
+    for b in boxes:
+        assert node.delete(b).status == 200
+    node.wait_reclaimed()
+    node.delete(copy)
+    node.wait_reclaimed()
+
+    def left():
+        run("btrfs", "filesystem", "sync", node.pool)
+        return groups(node)[0] - subvolumes(node)
+    node.restart()  # what was shared until the last moment is found by the next look, at the latest at a start
+    wait_for(lambda: not left(), 60, 1, "the end of the groups")
+    assert len(groups(node)[1]) <= len(node.list())
