@@ -120,6 +120,7 @@ struct commit {
     struct agent *agent;
     struct store_tx *tx;
     json_t *files; /* of records.h; NULL: none */
+    int64_t generation;
     void *owner;
     agent_done_fn *done;
 };
@@ -138,6 +139,7 @@ static void commit_done(void *arg, struct err *e)
     if (e) {
         json_decref(c->files);
     } else {
+        c->agent->generation_on_disk = MAX(c->agent->generation_on_disk, c->generation);
         records_write(c->agent, c->files);
         events_show(c->agent, c->tx);
     }
@@ -151,6 +153,7 @@ void agent_commit(struct agent *a, struct store_tx *tx, void *owner, agent_done_
     struct commit *c = mem_new(struct commit);
 
     *c = (struct commit){.agent = a, .tx = tx, .files = records_plan(a, tx), .owner = owner, .done = done};
+    c->generation = c->files ? a->generation : 0;
     events_number(a, tx);
     lane_submit(a->store_lane, commit_work, c, commit_done);
 }

@@ -47,8 +47,9 @@ struct agent {
     uv_loop_t *loop;
     struct config *config;
     char node_id[25];
-    char pool_id[25];   /* of the pool that the database belongs to; "": not known yet */
-    int64_t generation; /* of the last commit that changed what records.h keeps in the pool */
+    char pool_id[25]; /* of the pool that the database belongs to; "": not known yet */
+    /* Of the last commit that changes what records.h keeps in the pool, and of the last one that is on disk. */
+    int64_t generation, generation_on_disk;
     char *node_name;
     struct locks locks;
     struct records *records;

@@ -258,7 +258,7 @@ struct err *judge_agree(struct agent *a, const struct judgement *j)
         snprintf(a->pool_id, sizeof(a->pool_id), "%s", j->pool.pool_id);
     else if (!a->pool_id[0] || j->accepted) /* the pool that was known may come back: this is another one */
         id_object(a->pool_id);
-    a->generation = MAX(a->generation, j->pool.generation);
+    a->generation = a->generation_on_disk = MAX(a->generation, j->pool.generation);
     text = str_fmt("%lld", (long long)a->generation);
     store_tx_add(tx, STORE_META_PUT, json_pack("[s, s]", "pool_id", a->pool_id));
     store_tx_add(tx, STORE_META_PUT, json_pack("[s, s]", "generation", text));

@@ -73,7 +73,7 @@ static void next(struct records *r)
         return;
     r->writing = r->pending;
     r->pending = json_object();
-    mirror_plan_node(r->agent->pool_id, r->agent->node_id, r->agent->generation, r->writing);
+    mirror_plan_node(r->agent->pool_id, r->agent->node_id, r->agent->generation_on_disk, r->writing);
     lane_submit(r->lane, write_files, r, on_written);
 }
 
@@ -118,7 +118,7 @@ static void plan_container(struct agent *a, const struct container *c, json_t *f
         egress_put(tx, c);
     for (size_t i = 0; i < c->snapshot_count; i++)
         record_put_snapshot(tx, c, c->snapshots[i]);
-    mirror_plan(tx, a->generation, slot_of, a, files);
+    mirror_plan(tx, a->generation_on_disk, slot_of, a, files);
 }
 
 void records_write_container(struct agent *a, const struct container *c)
@@ -139,7 +139,7 @@ static void plan_rest(struct agent *a, json_t *files)
         record_put_image(tx, a->images[i]);
     for (size_t i = 0; i < a->share_count; i++)
         record_put_share(tx, a->shares[i]);
-    mirror_plan(tx, a->generation, slot_of, a, files);
+    mirror_plan(tx, a->generation_on_disk, slot_of, a, files);
 }
 
 struct refresh {

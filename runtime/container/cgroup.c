@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fts.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@
 
 #define REMOVE_MS 10000 /* a killed process may still wait for a slow disk */
 #define PAUSE_MS 2
+#define THAW_MAX 100000 /* entries below one container; its root may make more, which then go with the next round */
 
 #define autoplaces __attribute__((cleanup(cgroup_places_done))) struct cgroup_places
 
@@ -93,6 +95,33 @@ void cgroup_leave(const char *cgroup, const char *name)
 
         (void)mkdir(to, 0755);
         err_ignore(write_at(to, "cgroup.procs", "0"));
+    }
+}
+
+/* Changes directory as it goes, so the depth has no limit; a worker does one job and has no use for its own. */
+static void thaw_below(const char *path)
+{
+    char *roots[] = {(char *)(uintptr_t)path, NULL};
+    FTS *fts = fts_open(roots, FTS_PHYSICAL | FTS_NOSTAT, NULL);
+    const FTSENT *entry;
+
+    for (int left = THAW_MAX; fts && left > 0 && (entry = fts_read(fts)); left--)
+        if (entry->fts_info == FTS_D)
+            err_ignore(write_at(entry->fts_accpath, "freezer.state", "THAWED"));
+    if (fts)
+        fts_close(fts);
+}
+
+void cgroup_thaw_inside(const char *cgroup, const char *name)
+{
+    autoplaces p;
+
+    find_places(cgroup, name, &p);
+    for (size_t i = 0; i < p.count; i++) {
+        autofree char *state = str_fmt("%s/freezer.state", p.path[i]);
+
+        if (!p.v2[i] && access(state, F_OK) == 0)
+            thaw_below(p.path[i]);
     }
 }
 

@@ -17,6 +17,10 @@ pid_t *cgroup_pids(const char *cgroup, const char *name);
 /* Takes the calling process out of <cgroup>/<name>, to a place beside or above it. */
 void cgroup_leave(const char *cgroup, const char *name);
 
+/* Thaws every cgroup below the container's in the version 1 freezer, where a frozen process dies of no signal. Its root
+ * freezes and thaws there as it likes (docker pause does), and thawing the container's own leaves those as they are. In
+ * version 2 a frozen process can be killed. */
+void cgroup_thaw_inside(const char *cgroup, const char *name);
 /* SIGKILL for all processes in it; in version 2 also for all below. None is fine. */
 void cgroup_kill(const char *cgroup, const char *name);
 

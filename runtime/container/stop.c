@@ -32,8 +32,11 @@ static int halt_signal(void)
 struct err *stop_clean(const struct job *job)
 {
     autofree char *monitor = str_fmt("m%lld", (long long)job->target.slot);
-    struct err *e = cgroup_remove(job->target.cgroup, job->name);
+    struct err *e;
 
+    cgroup_kill(job->target.cgroup, job->name);
+    cgroup_thaw_inside(job->target.cgroup, job->name);
+    e = cgroup_remove(job->target.cgroup, job->name);
     e = err_first(e, cgroup_remove(job->target.cgroup, monitor));
     e = err_first(e, shares_close(job));
     return err_first(e, rootfs_unmount(job));
@@ -88,6 +91,7 @@ static struct err *kill_all(const struct job *job)
         if (init >= 0)
             (void)pidfd_send_signal(init, SIGKILL, NULL, 0);
         cgroup_kill(job->target.cgroup, job->name);
+        cgroup_thaw_inside(job->target.cgroup, job->name); /* after the signal: nothing of it runs again */
         if (p.monitor && clock_mono_ms() - begin > MONITOR_MS)
             (void)kill(p.monitor, SIGKILL);
         if (presence_wait_end(job, ROUND_MS))

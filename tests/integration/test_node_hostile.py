@@ -120,3 +120,35 @@ def test_bundle_that_somebody_changed(tmp_path):
         wait_for(lambda: d.container(cid)["status"] == "running", 60, what="running")
     finally:
         d.close()
+
+
+FREEZE = """
+set -e
+if [ -d /sys/fs/cgroup/freezer ]; then d=/sys/fs/cgroup/freezer/ice procs=tasks; else d=/sys/fs/cgroup/ice procs=cgroup.procs; fi
+mkdir -p $d/deep/er
+for c in $d $d/deep/er; do
+    sleep 1000 > /dev/null 2>&1 & p=$!
+    echo $p > $c/$procs || continue
+    [ -e $c/freezer.state ] && echo FROZEN > $c/freezer.state || echo 1 > $c/cgroup.freeze
+done
+"""
+
+
+@pytest.mark.parametrize("how", ["force-stop", "stop", "restart", "delete", "restore"])
+def test_what_is_frozen_inside_ends(node, how):
+    """A process in a frozen version 1 cgroup dies of no signal until it is thawed; in version 2 it does."""
+    cid = node.create(f"ice-{how}")["id"]
+    node.wait_booted(cid)
+    name = node.post(f"/api/v1/containers/{cid}/snapshots").data["snapshot"]["name"]
+    node.inside(cid, "sh", "-c", f"cat > /root/freeze <<'EOT'\n{FREEZE}\nEOT")
+    node.inside(cid, "systemd-run", "-q", "--wait", "-p", "KillMode=none", "bash", "/root/freeze")
+    if how == "delete":
+        r = node.delete(cid)
+    elif how == "restore":
+        r = node.call("PUT", f"/api/v1/containers/{cid}/snapshots/{name}")
+    else:
+        r = node.op(cid, how, {"timeout": 5} if how == "stop" else None)
+    assert r.status == 200, r
+    if how != "delete":
+        assert node.delete(cid).status == 200
+    node.assert_consistent()
