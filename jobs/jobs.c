@@ -118,6 +118,7 @@ static const struct json_field start_fields[] = {
     F_STRING(struct job_start, gateway6, .required = true),
     F_JSON(struct job_start, environment, .required = true, .has_type = true, .type = JSON_OBJECT),
     F_BOOL(struct job_start, subvolumes),
+    F_INT(struct job_start, disk_bytes, .min = 0, .max = INT64_MAX),
     F_INT(struct job_start, ramdisk_bytes),
     F_STRING(struct job_start, ramdisk_project, .nullable = true, .valid = str_is_object_id),
     F_JSON(struct job_start, kits, .required = true, .has_type = true, .type = JSON_ARRAY),
@@ -215,12 +216,14 @@ JSON_TABLE(job_snapshot_table, "snapshot", snapshot_fields);
 
 static const struct json_field env_fields[] = {
     F_JSON(struct job_env, environment, .required = true, .has_type = true, .type = JSON_OBJECT),
+    F_INT(struct job_env, disk_bytes, .min = 0, .max = INT64_MAX),
 };
 JSON_TABLE(job_env_table, "env.write", env_fields);
 
 static const struct json_field ssh_fields[] = {
     F_STRING(struct job_ssh, ssh_public_key, .required = true, .nullable = true),
     F_JSON(struct job_ssh, removed, .required = true, .has_type = true, .type = JSON_ARRAY),
+    F_INT(struct job_ssh, disk_bytes, .min = 0, .max = INT64_MAX),
 };
 JSON_TABLE(job_ssh_table, "ssh.write", ssh_fields);
 

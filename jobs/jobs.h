@@ -222,8 +222,8 @@ extern const struct json_table job_peer_fetch_table;
 /* container.start -> {"init_pid", "environment_error": CODE|null, "ssh_written": bool, "kits_written": bool,
  * "ramdisk_error": text|null}:
  * writes what `files` has into the root, mounts the ramdisk when wanted, starts by liblxc, and reads the environment
- * back from inside. Already running: only init_pid. What could not be written does not keep the container from
- * starting. */
+ * back from inside. Already running: only init_pid. An environment or kits that could not be written do not keep the
+ * container from starting; an ssh key does: the one before would still let somebody in. */
 struct job_start {
     char *hostname;
     int64_t id_base;   /* first host uid and gid of the slot's range of 65536 */
@@ -235,6 +235,7 @@ struct job_start {
     int64_t ramdisk_bytes; /* 0: none */
     char *ramdisk_project; /* whose shared ramdisk it has too; NULL: none */
     json_t *kits;          /* array of {"name", "version"}: bind-mounted read-only */
+    int64_t disk_bytes;    /* limit of its disk, see container.disk; lifted while `files` are written */
     json_t *files;  /* {"environment": object, "ssh_public_key": string|null, "kits": array}, all optional; NULL */
     json_t *shares; /* array of struct share_mount, or NULL */
 };
@@ -296,6 +297,7 @@ extern const struct json_table job_snapshot_table;
  * is told to read its configuration again. The error's reason says what is wrong: provisioning/env.h. */
 struct job_env {
     json_t *environment; /* the whole set, string values */
+    int64_t disk_bytes;  /* as of container.start */
 };
 extern const struct json_table job_env_table;
 
@@ -304,6 +306,7 @@ extern const struct json_table job_env_table;
 struct job_ssh {
     char *ssh_public_key; /* NULL: none */
     json_t *removed;      /* array of authorized_keys lines that are valid no more */
+    int64_t disk_bytes;   /* as of container.start */
 };
 extern const struct json_table job_ssh_table;
 

@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "base/fd.h"
+#include "base/str.h"
 
 /* From linux/btrfs.h and linux/btrfs_tree.h of 6.7; the headers may be older than the kernel. */
 enum { CTL_ENABLE_SIMPLE = 4 };
@@ -208,18 +209,23 @@ struct err *quota_account_limit(const char *root, int64_t bytes)
 {
     struct btrfs_ioctl_qgroup_limit_args args = {
         .lim = {.flags = BTRFS_QGROUP_LIMIT_MAX_RFER, .max_rfer = bytes ? (uint64_t)bytes : UINT64_MAX}};
+    /* By the pool's own subvolume: the kernel charges the call to the subvolume that it is made by, and refuses it
+     * there when that one is at its limit. */
+    autofree char *above = str_fmt("%s/..", root);
     uint64_t id = 0, account = 0;
-    autofd int fd = -1;
+    autofd int fd = -1, pool = -1;
     struct err *e = quota_account_open(root);
 
     if (!e)
         e = open_subvolume(root, &fd);
+    if (!e)
+        e = open_subvolume(above, &pool);
     if (!e && !is_on(fd))
         return bytes ? err_new(ERR_HOST, "the pool has no simple quotas of btrfs, so it keeps no limit") : NULL;
     if (!e)
         e = find_account(fd, root, &id, &account);
     args.qgroupid = account;
-    if (!e && ioctl(fd, BTRFS_IOC_QGROUP_LIMIT, &args) < 0)
+    if (!e && ioctl(pool, BTRFS_IOC_QGROUP_LIMIT, &args) < 0)
         e = err_errno(errno, "cannot limit '%s'", root);
     return e;
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/containers/guest.h"
 
+#include "agent/containers/limits.h"
+
 #include "agent/events/event.h"
 #include "agent/operations/operation.h"
 #include "base/clock.h"
@@ -209,8 +211,9 @@ static void run_job(struct guest_apply *ap, const struct container *c)
 {
     const struct container_record *r = &c->record;
     const struct config *config = ap->agent->config;
-    const struct job_env env = {.environment = r->environment};
-    const struct job_ssh ssh = {.ssh_public_key = r->ssh_public_key, .removed = r->ssh_removed};
+    const struct job_env env = {.environment = r->environment, .disk_bytes = limits_disk(c)};
+    const struct job_ssh ssh = {
+        .ssh_public_key = r->ssh_public_key, .removed = r->ssh_removed, .disk_bytes = limits_disk(c)};
     const struct job_ramdisk ramdisk = {.bytes = r->ramdisk ? config->ramdisk_size : 0,
                                         .project = guest_ramdisk_project(c),
                                         .id_base = container_id_base(config, c)};

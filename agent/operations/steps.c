@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/operations/steps.h"
 
+#include "agent/containers/limits.h"
 #include "agent/containers/share.h"
 #include "agent/containers/snapshots.h"
 #include "agent/containers/watch.h"
@@ -179,6 +180,7 @@ void step_start(struct operation *op)
         .gateway6 = (char *)(uintptr_t)NET_GATEWAY6,
         .environment = environment,
         .subvolumes = config->subvolumes,
+        .disk_bytes = limits_disk(c),
         .ramdisk_bytes = c->record.ramdisk ? config->ramdisk_size : 0,
         .ramdisk_project = guest_ramdisk_project(c),
         .kits = c->record.kits,

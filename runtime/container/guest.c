@@ -12,6 +12,7 @@
 #include "runtime/container/presence.h"
 #include "runtime/container/sessions.h"
 #include "storage/layout.h"
+#include "storage/quota.h"
 
 #define COMM_MAX 64
 
@@ -69,6 +70,13 @@ static struct err *verify(const struct job *job, const json_t *environment, pid_
     return e ? e : env_verify(live.root, environment);
 }
 
+struct err *guest_lift_limit(const struct job *job, int64_t disk_bytes, bool lifted)
+{
+    autofree char *rootfs = layout_rootfs(job->target.pool, job->target.slot);
+
+    return disk_bytes ? quota_account_limit(rootfs, lifted ? 0 : disk_bytes) : NULL;
+}
+
 struct err *job_do_env_write(const struct job *job, void *args, UNUSED json_t **ret)
 {
     const struct job_env *a = args;
@@ -77,7 +85,11 @@ struct err *job_do_env_write(const struct job *job, void *args, UNUSED json_t **
     struct err *e = open_rootfs(job, &fd);
 
     if (!e)
+        e = guest_lift_limit(job, a->disk_bytes, true);
+    if (!e) {
         e = env_write(fd, NULL, a->environment);
+        e = err_first(e, guest_lift_limit(job, a->disk_bytes, false));
+    }
     if (!e)
         e = failpoint("env.written");
     if (!e)
@@ -98,10 +110,14 @@ static struct err *write_key(const struct job *job, const char *key)
 struct err *job_do_ssh_write(const struct job *job, void *args, json_t **ret)
 {
     const struct job_ssh *a = args;
-    struct err *e = write_key(job, a->ssh_public_key);
+    struct err *e = guest_lift_limit(job, a->disk_bytes, true);
     autolive live = LIVE_NONE;
     int ended = 0;
 
+    if (!e) {
+        e = write_key(job, a->ssh_public_key);
+        e = err_first(e, guest_lift_limit(job, a->disk_bytes, false));
+    }
     if (!e)
         e = failpoint("ssh.written");
     if (!e && json_array_size(a->removed) > 0) {
@@ -123,7 +139,7 @@ static json_t *environment_error(struct err *e)
     return code;
 }
 
-void guest_write_files(const struct job *job, const json_t *files, json_t *ret)
+struct err *guest_write_files(const struct job *job, const json_t *files, json_t *ret)
 {
     const json_t *environment = json_object_get(files, "environment"), *key = json_object_get(files, "ssh_public_key");
     autofd int fd = -1;
@@ -132,14 +148,18 @@ void guest_write_files(const struct job *job, const json_t *files, json_t *ret)
     if (!e && environment)
         json_object_set_new(ret, "environment_error", environment_error(env_write(fd, NULL, environment)));
     if (!e && key) {
-        e = seed_ssh_key(fd, json_string_value(key));
+        e = err_wrap(seed_ssh_key(fd, json_string_value(key)),
+                     "the ssh key cannot be written, and the one before would "
+                     "still open the container");
         json_object_set_new(ret, "ssh_written", json_boolean(!e));
     }
     if (!e && json_object_get(files, "kits")) {
-        e = seed_kit_links(fd, json_object_get(files, "kits"), job->target.pool);
-        json_object_set_new(ret, "kits_written", json_boolean(!e));
+        struct err *kits = seed_kit_links(fd, json_object_get(files, "kits"), job->target.pool);
+
+        json_object_set_new(ret, "kits_written", json_boolean(!kits));
+        err_ignore(kits);
     }
-    err_ignore(e); /* without a root there is no start either */
+    return e;
 }
 
 void guest_verify_files(const struct job *job, const json_t *files, json_t *ret)

@@ -8,9 +8,12 @@
 /* live_open of the container's init. ERR_WRONG_STATE when it does not run. */
 MUST_USE struct err *guest_open_live(const struct job *job, struct live *ret);
 
-/* For a start: writes what `files` of the start has; *ret gets members of the result. Cannot fail: what is not written
- * stands there. */
-void guest_write_files(const struct job *job, const json_t *files, json_t *ret);
+/* For a start: writes what `files` of the start has; *ret gets members of the result. An error when an ssh key cannot
+ * be written; what else is not written stands in *ret only. */
+MUST_USE struct err *guest_write_files(const struct job *job, const json_t *files, json_t *ret);
+/* Lifts the limit of the container's disk (bytes; 0: it has none), or puts it back, around what the node itself writes.
+ */
+MUST_USE struct err *guest_lift_limit(const struct job *job, int64_t disk_bytes, bool lifted);
 /* For a start: what liblxc mounts over are directories. It opens a FIFO in the place of one, and waits for its
  * writer. */
 MUST_USE struct err *guest_make_mount_points(const struct job *job, bool ramdisk, bool kits);

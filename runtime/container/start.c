@@ -150,16 +150,29 @@ static struct err *set_ramdisk(const struct job *job, const struct job_start *a)
     return ramdisk_mount(job->target.run_dir, job->target.slot, a->ramdisk_bytes, (uid_t)a->id_base);
 }
 
+/* A container whose disk is at its limit gets its key, its environment and its mount points all the same: what the
+ * limit keeps out is the owner's, and a removed key must go. A crash in between is followed by another start. */
+static struct err *write_files(const struct job *job, const struct job_start *a, json_t *written)
+{
+    struct err *e = guest_lift_limit(job, a->disk_bytes, true);
+
+    if (!e)
+        e = failpoint("start.lifted");
+    if (!e && written)
+        e = guest_write_files(job, a->files, written);
+    if (!e)
+        e = guest_make_mount_points(job, a->ramdisk_bytes > 0, json_array_size(a->kits) > 0);
+    return err_first(e, guest_lift_limit(job, a->disk_bytes, false));
+}
+
 static struct err *launch(struct lxc_container *c, const struct job *job, struct job_start *a, json_t *written)
 {
     struct err *e = stop_clean(job);
 
     if (!e)
         e = set_ramdisk(job, a);
-    if (!e && written)
-        guest_write_files(job, a->files, written);
     if (!e)
-        e = guest_make_mount_points(job, a->ramdisk_bytes > 0, json_array_size(a->kits) > 0);
+        e = write_files(job, a, written);
     if (!e)
         e = shares_open(job);
     if (!e && a->shares)

@@ -159,6 +159,65 @@ def test_without_quotas_it_is_refused():
         d.close()
 
 
+KEYS = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYV6oFMzHwYHCkWQUcJXGwmGzfYyFq1YpNlB0uBCsbe first@test",
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILBq5cQJnWUZgQzUE2WfX8Nw2S6y4S9nZk5zq5kF1c1k second@test"]
+
+
+def fill(node, box, mib):
+    """Up to its limit, to the last byte."""
+    node.inside(box, "sh", "-c", f"dd if=/dev/urandom of=/root/fill bs=1M count={mib} conv=fsync; sync", check=False)
+    for n in range(40):
+        node.inside(box, "sh", "-c", f"head -c 4096 /dev/urandom > /root/f{n}; sync", check=False)
+
+
+def keys_inside(node, box):
+    with open(f"{rootfs(node, box)}/root/.ssh/authorized_keys", encoding="utf-8") as f:
+        return f.read()
+
+
+@pytest.mark.parametrize("how", ["running", "restore", "start"])
+def test_a_key_that_was_removed_goes_from_a_full_disk(node, box, how):
+    """A restore brings the old key back, and with the disk at its limit nothing new could be written: the node's own files do not
+    count there."""
+    assert node.call("PATCH", at(box, ""), {"ssh_public_key": KEYS[0]}).status == 200
+    name = node.post(at(box, "/snapshots")).data["snapshot"]["name"]
+    assert "first@test" in keys_inside(node, box)
+    if how != "running":
+        assert node.call("PATCH", at(box, ""), {"ssh_public_key": KEYS[1]}).status == 200
+    limit(node, box, 48)
+    fill(node, box, 64)
+    if how == "running":
+        assert node.call("PATCH", at(box, ""), {"ssh_public_key": KEYS[1]}).status == 200
+        assert node.call("PUT", at(box, "/env/COLOUR"), {"value": "red"}).data["env_sync"]["pending"] is False
+    elif how == "restore":
+        assert node.call("PUT", at(box, f"/snapshots/{name}")).status == 200
+    else:
+        node.op(box, "force-stop")
+        assert node.call("PATCH", at(box, ""), {"ssh_public_key": None}).status == 200
+        assert node.op(box, "start").status == 200
+    there = keys_inside(node, box)
+    assert "first@test" not in there and ("second@test" in there) == (how != "start"), there
+    assert write(node, box, "/root/more", 64) == "Disk quota exceeded", "the limit holds again"
+
+
+def test_a_key_that_cannot_be_written_keeps_the_container_closed(node, box):
+    """Its owner has made the directory unchangeable."""
+    assert node.call("PATCH", at(box, ""), {"ssh_public_key": KEYS[0]}).status == 200
+    node.op(box, "force-stop")
+    directory = f"{rootfs(node, box)}/root/.ssh"
+    run("chattr", "+i", directory)
+    try:
+        r = node.call("PATCH", at(box, ""), {"ssh_public_key": KEYS[1]})
+        assert r.status == 502 and "not in effect" in r.json["message"], r
+        r = node.op(box, "start")
+        assert r.status == 502 and "ssh key" in r.json["message"], r
+        assert node.container(box)["status"] == "stopped"
+    finally:
+        run("chattr", "-i", directory)
+    assert node.op(box, "start").status == 200
+    assert "second@test" in keys_inside(node, box)
+
+
 def groups(node):
     """Ids of the file system's quota groups, by level."""
     names = [line.split()[0] for line in run("btrfs", "qgroup", "show", "--raw", node.pool).splitlines()[2:]]
