@@ -104,7 +104,7 @@ def test_a_container_moves(node, box, archive):
     assert "Received UUID: \t\t-" in run("btrfs", "subvolume", "show", slot + "/snapshots/first"), "what a file calls it is no name here"
     snapshots = node.get(f"/api/v1/containers/{c['id']}/snapshots").data["snapshots"]
     assert [s["name"] for s in snapshots] == ["second", "first"]
-    assert sorted(os.listdir(slot)) == ["rootfs", "snapshots"] and sorted(os.listdir(slot + "/snapshots")) == ["first", "second"]
+    assert sorted(os.listdir(slot)) == ["records", "rootfs", "snapshots"] and sorted(os.listdir(slot + "/snapshots")) == ["first", "second"]
     with open(slot + "/rootfs/etc/machine-id", encoding="ascii") as a, open(node.pool + "/slots/1/rootfs/etc/machine-id", encoding="ascii") as b:
         assert a.read() != b.read(), "an identity of its own"
     assert node.op(c["id"], "start").status == 200
