@@ -192,6 +192,8 @@ void set_container(const struct build *b, enum set_change change, const struct s
     element(b, change, SET_ADDRESSES4, key, IFNAMSIZ + 4, NULL);
     memcpy(key + IFNAMSIZ, &n->addr6, sizeof(n->addr6));
     element(b, change, SET_ADDRESSES6, key, IFNAMSIZ + 16, NULL);
+    memcpy(key + IFNAMSIZ, &n->link_local, sizeof(n->link_local));
+    element(b, change, SET_ADDRESSES6, key, IFNAMSIZ + 16, NULL);
 }
 
 void set_lists(const struct build *b, enum set_change change, const struct slot_net *n, const char *ingress_chain,

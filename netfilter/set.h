@@ -10,7 +10,7 @@ struct nf_forward;
 #define SET_READY "ready"                   /* interfaces of containers that new traffic may go to */
 #define SET_HARDWARE "hardware_addresses"   /* interface . MAC */
 #define SET_ADDRESSES4 "addresses4"         /* interface . IPv4 */
-#define SET_ADDRESSES6 "addresses6"         /* interface . IPv6 */
+#define SET_ADDRESSES6 "addresses6"         /* interface . IPv6, the link-local address too */
 #define SET_KIT_PORTS "kit_ports"           /* interface . TCP port that only a proxy may reach */
 #define SET_PROXY_UIDS "proxy_uids"         /* users whose traffic counts as proxied */
 #define MAP_TO_CONTAINER "to_container"     /* interface : jump to its ingress chain */

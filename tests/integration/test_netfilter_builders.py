@@ -106,7 +106,7 @@ RULES = {
 SETS = {
     "set_add_uid": {"proxy_uids": [33]},
     "set_container": {"hardware_addresses": [{"concat": ["nd1", "02:6e:65:00:00:01"]}],
-                      "addresses4": [{"concat": ["nd1", "10.96.0.1"]}], "addresses6": [{"concat": ["nd1", "fd6e:6f64:6564::1"]}]},
+                      "addresses4": [{"concat": ["nd1", "10.96.0.1"]}], "addresses6": [{"concat": ["nd1", "fd6e:6f64:6564::1"]}, {"concat": ["nd1", "fe80::6e:65ff:fe00:1"]}]},
     "set_lists": {"to_container": [["nd1", {"jump": {"target": "in_1"}}]], "from_container": [["nd1", {"jump": {"target": "out_1"}}]]},
     "set_kit_port": {"kit_ports": [{"concat": ["nd1", 7681]}]},
     "set_confined": {"confined": ["nd1"]},
