@@ -74,6 +74,13 @@ static bool is_translated(const struct nlmsghdr *h)
     return status && ntohl(mnl_attr_get_u32(status)) & IPS_NAT_MASK;
 }
 
+static bool is_answered(const struct nlmsghdr *h)
+{
+    const struct nlattr *status = nl_attr(h, sizeof(struct nfgenmsg), CTA_STATUS);
+
+    return status && ntohl(mnl_attr_get_u32(status)) & IPS_SEEN_REPLY;
+}
+
 /* The tuple's source is any container's address. */
 static bool is_from_any(const struct nlmsghdr *h, uint16_t tuple, const struct net_plan *plan)
 {
@@ -109,6 +116,8 @@ static bool is_doomed(const struct nlmsghdr *h, const struct doomed *d)
         return !is_translated(h) && is_to_forward(h, d);
     case CONNTRACK_PROXIED:
         return is_proxied(h, d->n);
+    case CONNTRACK_SILENT:
+        return (begun || answers) && !is_answered(h);
     }
     abort();
 }

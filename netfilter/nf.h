@@ -20,6 +20,11 @@ struct known {
 #define NF_LISTS 8
 #define NF_LISTS_NAME_MAX 80
 
+/* A number of connections, counted in parts, see counted.c. */
+struct nf_parts {
+    uint32_t count, each;
+};
+
 struct nf {
     char *table, *uplink;
     char lists[NF_LISTS][NF_LISTS_NAME_MAX]; /* names of tables, see lists.c */
@@ -31,6 +36,10 @@ struct nf {
     size_t host_udp_port_count;
     uint32_t *proxy_uids;
     size_t proxy_uid_count;
+    int share_percent, reserve_percent;
+    int64_t table_max; /* of the connection table, when `share` and `all` were made of it; 0: not known */
+    struct nf_parts share, all;
+    char share_set[32], all_set[32];   /* with these numbers in their names: counts of others do not go on in them */
     struct known *known;               /* by slot; NET_SLOT_MAX + 1 of them */
     struct nl rules, route, conntrack; /* one socket for each kernel subsystem, as long as we live */
 };
@@ -66,6 +75,12 @@ void table_drop_to4(const struct build *b, const char *name, uint32_t network, u
 /* arriving.c: chains of the table for what comes out of containers, before it is routed. */
 void arriving_antispoof(const struct nf *nf, const struct build *b);
 void arriving_marks(const struct nf *nf, const struct build *b);
+
+#define NF_FULL_MS 100 /* so long nothing is counted for what is full */
+
+/* counted.c: how many connections containers have. counted_measure: as the table's size is now. */
+void counted_measure(struct nf *nf);
+void counted_chains(const struct nf *nf, const struct build *b);
 
 /* lists.c: the tables with the containers' chains. Those of a slot are in lists_of(): valid as long as nf. */
 void lists_name(char name[NF_LISTS_NAME_MAX], const char *table, int which);
@@ -143,12 +158,13 @@ MUST_USE struct err *drift_repair(struct nf *nf, const struct nf_container *cont
 /* conntrack.c: forgets connections of the container's addresses: every one, those that the container began, those with
  * other containers, those that it opened as a proxy, those that came by one of the forwards. CONNTRACK_UNFORWARDED:
  * those of anybody that are sent to the port of a forward and not translated: the kernel would keep to the way that the
- * first packet went. forwards: NULL but for the last two. */
+ * first packet went. CONNTRACK_SILENT: those that nothing has been answered to. forwards: NULL but for the last two. */
 enum conntrack_which {
     CONNTRACK_ALL,
     CONNTRACK_BEGUN,
     CONNTRACK_PEERS,
     CONNTRACK_PROXIED,
+    CONNTRACK_SILENT,
     CONNTRACK_FORWARDED,
     CONNTRACK_UNFORWARDED
 };

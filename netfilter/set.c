@@ -14,6 +14,7 @@ enum {
     TYPE_PROTOCOL = 12,
     TYPE_PORT = 13,
     TYPE_MARK = 19,
+    TYPE_IFINDEX = 20,
     TYPE_UID = 24,
     TYPE_IFNAME = 41
 };
@@ -27,8 +28,11 @@ struct set_kind {
     uint32_t byteorder;
     uint32_t data_type, data_len; /* of a map; 0: a set */
     uint32_t data_byteorder;      /* 0: as nft(8) supposes, big endian */
+    uint32_t flags, size;         /* of one that packets put elements into: NFT_SET_*, and how many at most */
 };
 
+#define COUNTED_MAX (1u << 22) /* elements; more than all slots can have */
+#define FIRST_COUNTED 500u     /* numbers of sets in the transaction: after `kinds`, before those of the lists */
 #define VERDICT NFT_DATA_VERDICT, 16
 
 static const struct set_kind kinds[] = {
@@ -47,6 +51,7 @@ static const struct set_kind kinds[] = {
     {MAP_FORWARD4, CONCAT(TYPE_PROTOCOL, TYPE_PORT), 8, BYTEORDER_BIG, CONCAT(TYPE_IPV4, TYPE_PORT), 8},
     {MAP_FORWARD6, CONCAT(TYPE_PROTOCOL, TYPE_PORT), 8, BYTEORDER_BIG, CONCAT(TYPE_IPV6, TYPE_PORT), 20},
     {SET_PROXIES, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST},
+    {SET_OWN_LIMIT, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST},
     {MAP_PROXY_MARKS, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST, TYPE_MARK, 4, BYTEORDER_HOST},
 };
 
@@ -54,6 +59,9 @@ static const struct set_kind kinds[] = {
 static const struct set_kind list_kinds[] = {
     {MAP_TO_CONTAINER, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST, VERDICT},
     {MAP_FROM_CONTAINER, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST, VERDICT},
+    {SET_OWN_PARTS, CONCAT(TYPE_MARK, TYPE_MARK), 8, BYTEORDER_HOST, .flags = NFT_SET_EVAL, .size = COUNTED_MAX},
+    {SET_OWN_FULL, CONCAT(TYPE_MARK, TYPE_MARK), 8, BYTEORDER_HOST, .flags = NFT_SET_EVAL | NFT_SET_TIMEOUT,
+     .size = COUNTED_MAX},
 };
 
 static struct nftnl_set *set_named(const struct build *b, const char *name)
@@ -79,7 +87,9 @@ static void create(const struct build *b, const struct set_kind *kind, uint32_t 
     nftnl_set_set_u32(s, NFTNL_SET_ID, id);
     nftnl_set_set_u32(s, NFTNL_SET_KEY_TYPE, kind->type);
     nftnl_set_set_u32(s, NFTNL_SET_KEY_LEN, kind->len);
-    nftnl_set_set_u32(s, NFTNL_SET_FLAGS, kind->data_len ? NFT_SET_MAP : 0);
+    nftnl_set_set_u32(s, NFTNL_SET_FLAGS, kind->flags | (kind->data_len ? NFT_SET_MAP : 0));
+    if (kind->size)
+        nftnl_set_set_u32(s, NFTNL_SET_DESC_SIZE, kind->size);
     if (kind->data_len) {
         nftnl_set_set_u32(s, NFTNL_SET_DATA_TYPE, kind->data_type);
         nftnl_set_set_u32(s, NFTNL_SET_DATA_LEN, kind->data_len);
@@ -117,6 +127,20 @@ void sets_create(const struct build *b)
 {
     for (uint32_t i = 0; i < ARRAY_LEN(kinds); i++)
         create(b, &kinds[i], i + 1);
+}
+
+void sets_create_counted(const struct build *b, const char *share, const char *all)
+{
+    const uint32_t type = CONCAT(TYPE_IFINDEX, TYPE_MARK);
+    const struct set_kind counted[] = {
+        {share, type, 8, BYTEORDER_HOST, .flags = NFT_SET_EVAL, .size = COUNTED_MAX},
+        {all, TYPE_MARK, 4, BYTEORDER_HOST, .flags = NFT_SET_EVAL, .size = COUNTED_MAX},
+        {SET_FULL, type, 8, BYTEORDER_HOST, .flags = NFT_SET_EVAL | NFT_SET_TIMEOUT, .size = COUNTED_MAX},
+        {SET_AT_LIMIT, type, 8, BYTEORDER_HOST, .flags = NFT_SET_EVAL | NFT_SET_TIMEOUT, .size = COUNTED_MAX},
+    };
+
+    for (uint32_t i = 0; i < ARRAY_LEN(counted); i++)
+        create(b, &counted[i], FIRST_COUNTED + i);
 }
 
 void sets_create_lists(const struct build *b, int which)
@@ -258,6 +282,11 @@ void set_forward(const struct build *b, enum set_change change, const struct slo
     memcpy(data6 + sizeof(n->addr6), &port, sizeof(port));
     data_element(b, change, MAP_FORWARD4, key, sizeof(key), data4, sizeof(data4));
     data_element(b, change, MAP_FORWARD6, key, sizeof(key), data6, sizeof(data6));
+}
+
+void set_own_limit(const struct build *b, enum set_change change, const struct slot_net *n)
+{
+    element(b, change, SET_OWN_LIMIT, n->ifname, IFNAMSIZ, NULL);
 }
 
 void set_proxy(const struct build *b, enum set_change change, const struct slot_net *n, uint32_t mark)

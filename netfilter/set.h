@@ -23,11 +23,18 @@ struct nf_forward;
 #define MAP_RELAY6 "relay6"                 /* interface : IPv6 address of its relay's sockets */
 #define MAP_FORWARD4 "forward4"             /* protocol . port of this host : IPv4 address . port of a container */
 #define MAP_FORWARD6 "forward6"             /* the same for IPv6 */
+#define SET_OWN_LIMIT "own_limit"           /* interfaces of containers with a limit of connections of their own */
+#define SET_FULL "full"                     /* interface index . part of its connections that has no room */
+#define SET_AT_LIMIT "at_limit"             /* interface index . NF_BEGUN_*: containers that wanted more */
+#define SET_OWN_PARTS "own_parts"           /* slot and part . limit: connections of a large limit, in lists tables */
+#define SET_OWN_FULL "own_full"             /* the same, without room for a moment */
 #define SET_PROXIES "proxies"               /* interfaces of containers that are proxies */
 #define MAP_PROXY_MARKS "proxy_marks"       /* the same : mark of their connections */
 
 void sets_create(const struct build *b);
-/* Both maps of a table of lists. */
+/* Those that packets put elements into; the names of the two that count are told. */
+void sets_create_counted(const struct build *b, const char *share, const char *all);
+/* The sets and maps of a table of lists. */
 void sets_create_lists(const struct build *b, int which);
 /* Of any set of the table. One that is deleted must not be used by a rule. */
 void set_flush(const struct build *b, const char *name);
@@ -51,6 +58,8 @@ void set_relayed(const struct build *b, enum set_change change, const struct slo
 void set_forward(const struct build *b, enum set_change change, const struct slot_net *n, const struct nf_forward *f);
 /* Its elements of MAP_PROJECT and SET_PEERS. */
 void set_project(const struct build *b, enum set_change change, const struct slot_net *n, uint16_t group);
+/* Its element of SET_OWN_LIMIT. */
+void set_own_limit(const struct build *b, enum set_change change, const struct slot_net *n);
 /* Its elements of SET_PROXIES and MAP_PROXY_MARKS. */
 void set_proxy(const struct build *b, enum set_change change, const struct slot_net *n, uint32_t mark);
 /* Its element of SET_READY. */

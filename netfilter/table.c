@@ -8,6 +8,7 @@
  *   host_input   from containers to this host
  *   host_output  from this host to containers
  *   routed       between containers and the rest
+ *   counted_*    what makes an entry of the connection table, see counted.c
  *   forwarded    prerouting: ports of this host that lead to containers, see forward.c
  *   source_nat   towards the uplink
  */
@@ -280,5 +281,6 @@ void table_create(const struct nf *nf, const struct build *b)
     routed(nf, b);
     forward_chain(b);
     source_nat(nf, b);
+    counted_chains(nf, b);
     lists_create(nf, b);
 }
