@@ -167,6 +167,7 @@ void step_start(struct operation *op)
         .ipv6 = c->net.ipv6,
         .gateway4 = (char *)(uintptr_t)NET_GATEWAY4,
         .gateway6 = (char *)(uintptr_t)NET_GATEWAY6,
+        .gateway_mac = c->net.mac_host,
         .environment = environment,
         .ramdisk_bytes = c->record.ramdisk ? config->ramdisk_size : 0,
         .ramdisk_project = guest_ramdisk_project(c),

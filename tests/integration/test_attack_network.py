@@ -141,6 +141,22 @@ def test_a_proxy_does_not_fill_it_either(node, mallory, others, kind):
         assert node.call("PATCH", path, {"enabled": False}).status == 200
 
 
+def test_the_ends_of_a_link_know_each_other(node, mallory):
+    """By entries that the kernel's limits do not count: with a full table nobody gets a new one."""
+    def of_gateway():
+        return {n["dst"]: n["lladdr"] for n in json.loads(node.inside(mallory, "ip", "-j", "neigh", "show", "nud", "permanent"))}
+    number = int(link_of(node, mallory).removeprefix(node.veth))
+    mac = f"02:6e:64:00:{number >> 8:02x}:{number & 255:02x}"
+    assert of_gateway() == {"169.254.1.1": mac, "fe80::1": mac}
+    assert node.op(mallory, "restart").status == 200
+    node.wait_booted(mallory)
+    assert of_gateway() == {"169.254.1.1": mac, "fe80::1": mac}
+    shown = node.container(mallory)["node"]
+    own = [line.split()[3].split("/")[0] for line in node.inside(mallory, "ip", "-6", "-o", "addr", "show", "eth0", "scope", "link").splitlines()]
+    listed = json.loads(run("ip", "-j", "neigh", "show", "nud", "permanent", "dev", shown["interface"]))
+    assert {n["dst"] for n in listed} == {shown["ipv4"], shown["ipv6"], *own} and len(own) == 1, (listed, own)
+
+
 def test_neighbour_attacks_beside_others(node, mallory, others):
     attack = Attack(node, mallory)
     with others.watched() as seen:
