@@ -4,9 +4,11 @@
  * containers may take of it is counted here, by a packet that is about to make an entry: it has passed all rules, and
  * when it is dropped there is none.
  *
- *   counted_routed, counted_input   base chains behind the lists; only what makes an entry goes on
- *   counted_from, counted_to        the container's share of connections that it begins, and as much of those to it
- *   counted_all                     what all containers have together
+ *   counted_from, counted_to   the container's share of connections that it begins, and as much of those to it
+ *   counted_all                what all containers have together
+ *
+ * These chains are in the last of the tables of lists, whose base chains are behind all others and have to look at new
+ * connections only (lists.c); so the packets of a connection that is there cost nothing.
  *
  * The kernel keeps the connections that it counts in a list, which it walks through to see which of them have ended. A
  * list of ten thousand takes a millisecond. So the count is split into parts by a hash of the addresses and ports, each
@@ -21,7 +23,6 @@
 #include <errno.h>
 #include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nfnetlink.h>
-#include <linux/netfilter_ipv4.h>
 
 #include "base/fd.h"
 #include "base/str.h"
@@ -29,13 +30,13 @@
 #include "netfilter/match.h"
 #include "netfilter/set.h"
 
-#define AFTER_LISTS (NF_IP_PRI_FILTER + 2) /* lists.c: one less */
 #define TABLE_MAX_PATH "/proc/sys/net/netfilter/nf_conntrack_max"
 #define TABLE_COUNT_PATH "/proc/sys/net/netfilter/nf_conntrack_count"
 
 enum {
-    PART_LEAST = 64, /* connections; a smaller part would be filled by chance */
-    SHARE_PARTS_MAX = 64,
+    PART_LEAST = 128, /* connections; a smaller part would be filled by chance */
+    SLACK = 8,        /* and each of a share gets an eighth more, for the same reason */
+    SHARE_PARTS_MAX = 256,
     ALL_PARTS_MAX = 1024,
     AT_LIMIT_MS = 10000,
     TABLE_MAX_UNKNOWN = 65536, /* conntrack is not loaded yet: its rules load it */
@@ -53,7 +54,7 @@ static struct nf_parts split(int64_t connections, uint32_t parts_max)
 {
     int64_t parts = MIN(MAX(connections / PART_LEAST, INT64_C(2)), (int64_t)parts_max);
 
-    return (struct nf_parts){.count = (uint32_t)parts, .each = (uint32_t)MAX(connections / parts, INT64_C(1))};
+    return (struct nf_parts){.count = (uint32_t)parts, .each = (uint32_t)MAX(connections / parts, INT64_C(8))};
 }
 
 void counted_measure(struct nf *nf)
@@ -63,6 +64,7 @@ void counted_measure(struct nf *nf)
     nf->table_max = most;
     most = most > 0 ? most : TABLE_MAX_UNKNOWN;
     nf->share = split(most * nf->share_percent / 100, SHARE_PARTS_MAX);
+    nf->share.each += nf->share.each / SLACK;
     nf->all = split(most * (100 - nf->reserve_percent) / 100, ALL_PARTS_MAX);
     snprintf(nf->share_set, sizeof(nf->share_set), "shares_%ux%u", nf->share.count, nf->share.each);
     snprintf(nf->all_set, sizeof(nf->all_set), "everyone_%ux%u", nf->all.count, nf->all.each);
@@ -97,27 +99,14 @@ static void share(const struct nf *nf, const struct build *b, bool from)
     rule_drop(b, r, words[from]);
 }
 
-static void goes_on(const struct build *b, const char *name, uint32_t key, const char *prefix, const char *chain)
+void counted_begin(const struct nf *nf, const struct build *b, const char *name, bool from)
 {
     struct nftnl_rule *r = rule_begin(b, name);
 
-    match_ct_status(r, IPS_CONFIRMED, false);
-    match_interface_prefix(r, key, prefix, true);
-    expr_verdict(r, NFT_JUMP, chain);
+    match_ct_status(r, IPS_CONFIRMED, false); /* else it has its entry */
+    match_interface_prefix(r, from ? NFT_META_IIFNAME : NFT_META_OIFNAME, nf->plan.prefix, true);
+    expr_verdict(r, NFT_JUMP, from ? "counted_from" : "counted_to");
     rule_end(b, r, NULL);
-}
-
-static void base(const struct nf *nf, const struct build *b, const char *name, uint32_t hook)
-{
-    struct nftnl_rule *r;
-
-    chain_base(b, name, "filter", hook, AFTER_LISTS);
-    r = rule_begin(b, name); /* has an entry */
-    match_ct_status(r, IPS_CONFIRMED, true);
-    rule_pass(b, r);
-    goes_on(b, name, NFT_META_IIFNAME, nf->plan.prefix, "counted_from");
-    if (hook == NF_INET_FORWARD)
-        goes_on(b, name, NFT_META_OIFNAME, nf->plan.prefix, "counted_to");
 }
 
 void counted_chains(const struct nf *nf, const struct build *b)
@@ -141,8 +130,6 @@ void counted_chains(const struct nf *nf, const struct build *b)
     match_interface_prefix(r, NFT_META_IIFNAME, nf->plan.prefix, false); /* else it is counted already */
     expr_verdict(r, NFT_GOTO, "counted_all");
     rule_end(b, r, NULL);
-    base(nf, b, "counted_routed", NF_INET_FORWARD);
-    base(nf, b, "counted_input", NF_INET_LOCAL_IN);
 }
 
 struct at_limit {
@@ -196,7 +183,7 @@ static int list_at_limit(struct nf *nf, struct nf_connections *ret)
 
     g->nfgen_family = NFPROTO_INET;
     g->version = NFNETLINK_V0;
-    mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_TABLE, nf->table);
+    mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_TABLE, nf->lists[NF_COUNTED_LISTS]);
     mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_SET, SET_AT_LIMIT);
     return nl_dump(&nf->conntrack, h, see_elements, &a);
 }

@@ -109,13 +109,14 @@ void limit_begin(const struct nf *nf, const struct build *b, const struct build 
                  const struct nf_limits *limits)
 {
     const struct nf_limits *old = &nf->known[n->slot].limits;
+    const struct build counted = lists_of(nf, b, NF_COUNTED_LISTS);
     struct limit_names names = limit_names(n->slot);
 
     if (limits->up && limits->up != old->up)
         up_begin(b, n, limits->up);
     if (!limits->connections || limits->connections == old->connections)
         return;
-    set_own_limit(b, SET_ADD, n);
+    set_own_limit(&counted, SET_ADD, n);
     connections_begin(lists, names.conns, n->slot, limits->connections);
 }
 
@@ -135,14 +136,15 @@ void limit_end(const struct nf *nf, const struct build *b, const struct build *l
                const struct nf_limits *limits)
 {
     const struct nf_limits *old = &nf->known[n->slot].limits;
+    const struct build counted = lists_of(nf, b, NF_COUNTED_LISTS);
     struct limit_names names = limit_names(n->slot);
 
     if (!limits->up && old->up)
         up_end(b, n);
     if (limits->connections || !old->connections)
         return;
-    set_own_limit(b, SET_ADD, n); /* likewise */
-    set_own_limit(b, SET_DELETE, n);
+    set_own_limit(&counted, SET_ADD, n); /* likewise */
+    set_own_limit(&counted, SET_DELETE, n);
     chain_plain(lists, names.conns); /* so that the deletion cannot fail */
     chain_flush(lists, names.conns);
     chain_delete(lists, names.conns);

@@ -19,6 +19,7 @@ struct known {
 
 #define NF_LISTS 8
 #define NF_LISTS_NAME_MAX 80
+#define NF_COUNTED_LISTS (NF_LISTS - 1) /* the table of lists that counts connections */
 
 /* A number of connections, counted in parts, see counted.c. */
 struct nf_parts {
@@ -52,6 +53,7 @@ struct nf {
 #define NF_CT_PROXIED 0x100u     /* connection of a marked socket */
 #define NF_MARK_CONTAINER 0x300u /* of a proxy in a container: which one is said above the mask */
 #define NF_MARK_ASKED 0x400u     /* the lists of the containers decide, see lists.c */
+#define NF_MARK_COUNTED 0x800u   /* decided, but it counts, see counted.c */
 #define NF_ROUTE_TABLE 100
 #define NF_RULE_PRIORITY 100
 #define NF_ROUTE_PROTOCOL 110 /* who made a route: shown by "ip route" */
@@ -80,7 +82,9 @@ void arriving_marks(const struct nf *nf, const struct build *b);
 
 /* counted.c: how many connections containers have. counted_measure: as the table's size is now. */
 void counted_measure(struct nf *nf);
+/* The sets and chains in the table NF_COUNTED_LISTS, and a base chain's way to them. */
 void counted_chains(const struct nf *nf, const struct build *b);
+void counted_begin(const struct nf *nf, const struct build *b, const char *name, bool from);
 
 /* lists.c: the tables with the containers' chains. Those of a slot are in lists_of(): valid as long as nf. */
 void lists_name(char name[NF_LISTS_NAME_MAX], const char *table, int which);

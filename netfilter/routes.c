@@ -47,8 +47,8 @@ static struct err *route(struct nf *nf, int family, unsigned index, const void *
     return nl_do(&nf->route, h, 0, "cannot set the route to a container");
 }
 
-/* Written down, so that a container can neither be late to answer nor answer for another address, and so that its entries
- * take no room in the part of the table that the kernel keeps small. */
+/* Written down, so that a container can neither be late to answer nor answer for another address, and so that its
+ * entries take no room in the part of the table that the kernel keeps small. */
 static struct err *neighbour(struct nf *nf, int family, unsigned index, const void *ip, const uint8_t hw[6])
 {
     char buf[NL_MESSAGE_MAX];

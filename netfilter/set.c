@@ -51,7 +51,6 @@ static const struct set_kind kinds[] = {
     {MAP_FORWARD4, CONCAT(TYPE_PROTOCOL, TYPE_PORT), 8, BYTEORDER_BIG, CONCAT(TYPE_IPV4, TYPE_PORT), 8},
     {MAP_FORWARD6, CONCAT(TYPE_PROTOCOL, TYPE_PORT), 8, BYTEORDER_BIG, CONCAT(TYPE_IPV6, TYPE_PORT), 20},
     {SET_PROXIES, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST},
-    {SET_OWN_LIMIT, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST},
     {MAP_PROXY_MARKS, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST, TYPE_MARK, 4, BYTEORDER_HOST},
 };
 
@@ -133,6 +132,7 @@ void sets_create_counted(const struct build *b, const char *share, const char *a
 {
     const uint32_t type = CONCAT(TYPE_IFINDEX, TYPE_MARK);
     const struct set_kind counted[] = {
+        {SET_OWN_LIMIT, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST},
         {share, type, 8, BYTEORDER_HOST, .flags = NFT_SET_EVAL, .size = COUNTED_MAX},
         {all, TYPE_MARK, 4, BYTEORDER_HOST, .flags = NFT_SET_EVAL, .size = COUNTED_MAX},
         {SET_FULL, type, 8, BYTEORDER_HOST, .flags = NFT_SET_EVAL | NFT_SET_TIMEOUT, .size = COUNTED_MAX},

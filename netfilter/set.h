@@ -32,7 +32,7 @@ struct nf_forward;
 #define MAP_PROXY_MARKS "proxy_marks"       /* the same : mark of their connections */
 
 void sets_create(const struct build *b);
-/* Those that packets put elements into; the names of the two that count are told. */
+/* Those of the table that counts connections; `share` and `all` are the names of the two that count. */
 void sets_create_counted(const struct build *b, const char *share, const char *all);
 /* The sets and maps of a table of lists. */
 void sets_create_lists(const struct build *b, int which);
