@@ -132,6 +132,22 @@ void counted_chains(const struct nf *nf, const struct build *b)
     rule_end(b, r, NULL);
 }
 
+void counted_forget(const struct nf *nf, const struct build *b, const struct slot_net *n)
+{
+    const struct build of = lists_of(nf, b, NF_COUNTED_LISTS);
+    const struct {
+        const char *set;
+        uint32_t first, last;
+    } rows[] = {{nf->share_set, 0, 2 * nf->share.count - 1},
+                {SET_FULL, 0, 2 * nf->share.count - 1},
+                {SET_AT_LIMIT, NF_BEGUN_BY_IT, NF_BEGUN_TO_IT}};
+    unsigned index = if_nametoindex(n->ifname);
+
+    for (size_t i = 0; index && i < ARRAY_LEN(rows); i++)
+        for (int change = SET_ADD; change <= SET_DELETE; change++) /* added, so that the deletion cannot fail */
+            set_counted(&of, (enum set_change)change, rows[i].set, index, rows[i].first, rows[i].last);
+}
+
 struct at_limit {
     const struct nf *nf;
     struct nf_connections *ret;

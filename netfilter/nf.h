@@ -84,6 +84,8 @@ void arriving_marks(const struct nf *nf, const struct build *b);
 void counted_measure(struct nf *nf);
 /* The sets and chains in the table NF_COUNTED_LISTS, and a base chain's way to them. */
 void counted_chains(const struct nf *nf, const struct build *b);
+/* Nothing is left of a link that is still there. */
+void counted_forget(const struct nf *nf, const struct build *b, const struct slot_net *n);
 void counted_begin(const struct nf *nf, const struct build *b, const char *name, bool from);
 
 /* lists.c: the tables with the containers' chains. Those of a slot are in lists_of(): valid as long as nf. */

@@ -32,7 +32,8 @@ struct set_kind {
 };
 
 #define COUNTED_MAX (1u << 22) /* elements; more than all slots can have */
-#define FIRST_COUNTED 500u     /* numbers of sets in the transaction: after `kinds`, before those of the lists */
+#define ELEMENTS_A_MESSAGE 256u
+#define FIRST_COUNTED 500u /* numbers of sets in the transaction: after `kinds`, before those of the lists */
 #define VERDICT NFT_DATA_VERDICT, 16
 
 static const struct set_kind kinds[] = {
@@ -282,6 +283,26 @@ void set_forward(const struct build *b, enum set_change change, const struct slo
     memcpy(data6 + sizeof(n->addr6), &port, sizeof(port));
     data_element(b, change, MAP_FORWARD4, key, sizeof(key), data4, sizeof(data4));
     data_element(b, change, MAP_FORWARD6, key, sizeof(key), data6, sizeof(data6));
+}
+
+void set_counted(const struct build *b, enum set_change change, const char *set, uint32_t index, uint32_t first,
+                 uint32_t last)
+{
+    bool add = change == SET_ADD;
+
+    while (first <= last) {
+        uint32_t end = MIN(first + ELEMENTS_A_MESSAGE - 1, last);
+        struct nftnl_set *s = set_named(b, set);
+        struct nlmsghdr *h;
+
+        for (; first <= end; first++)
+            nftnl_set_elem_add(s, element_of((const uint32_t[]){index, first}, 8));
+        h = batch_begin(b->batch, add ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM, add ? NLM_F_CREATE : 0,
+                        "elements of a set");
+        nftnl_set_elems_nlmsg_build_payload(h, s);
+        batch_end(b->batch, h);
+        nftnl_set_free(s); /* frees the elements too */
+    }
 }
 
 void set_own_limit(const struct build *b, enum set_change change, const struct slot_net *n)

@@ -58,6 +58,9 @@ void set_relayed(const struct build *b, enum set_change change, const struct slo
 void set_forward(const struct build *b, enum set_change change, const struct slot_net *n, const struct nf_forward *f);
 /* Its elements of MAP_PROJECT and SET_PEERS. */
 void set_project(const struct build *b, enum set_change change, const struct slot_net *n, uint16_t group);
+/* The elements of a set that counts, or was put elements into, with the numbers first to last for an interface. */
+void set_counted(const struct build *b, enum set_change change, const char *set, uint32_t index, uint32_t first,
+                 uint32_t last);
 /* Its element of SET_OWN_LIMIT. */
 void set_own_limit(const struct build *b, enum set_change change, const struct slot_net *n);
 /* Its elements of SET_PROXIES and MAP_PROXY_MARKS. */

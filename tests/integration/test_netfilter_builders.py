@@ -120,7 +120,8 @@ SETS = {
     "set_proxy": {"proxies": ["nd1"], "proxy_marks": [["nd1", 0x10300]]},
     "set_own_limit": {"own_limit": ["nd1"]},
     "set_ready": {"ready": ["nd1"]},
-    "sets_create_counted": {"shares_counted": [], "all_counted": [], "full": [], "at_limit": [], "own_limit": ["nd1"]},
+    "sets_create_counted": {"shares_counted": [], "all_counted": [], "full": [], "own_limit": ["nd1"]},
+    "set_counted": {"at_limit": [{"concat": ["lo", 1]}, {"concat": ["lo", 2]}]},
     "set_limited": {"limited": [["nd1", {"jump": {"target": "expr_counter"}}]]},
 }
 # Of every table of lists; packets put elements into them.

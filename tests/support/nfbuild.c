@@ -193,6 +193,7 @@ static void sets(void)
             set_project(&cases, change, &n, (uint16_t)slot);
             set_proxy(&cases, change, &n, 0x10300);
             set_own_limit(&cases, change, &n);
+            set_counted(&cases, change, SET_AT_LIMIT, (uint32_t)slot, 1, 2);
             set_ready(&cases, change, &n);
             set_limited(&cases, change, &n, "expr_counter");
         }
