@@ -96,6 +96,9 @@ static void show_connections(const json_t *connections)
         printf("network: the connection table has %lld of %lld entries; see who has them with \"conntrack -L\"\n",
                (long long)json_integer_value(json_object_get(connections, "used")),
                (long long)json_integer_value(json_object_get(connections, "max")));
+    if (strcmp(output_member(connections, "state"), "uncounted") == 0)
+        printf("network: the kernel cannot count connections, so containers have no share of the table; let it load "
+               "nft_connlimit and nft_hash\n");
     json_array_foreach(json_object_get(connections, "at_limit"), i, id)
         printf("network: container %s wants more connections than its share, %lld; see noded.conf(5), "
                "network.connections_share\n",

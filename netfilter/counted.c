@@ -24,6 +24,7 @@
 #include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nfnetlink.h>
 
+#include "base/failpoint.h"
 #include "base/fd.h"
 #include "base/str.h"
 #include "netfilter/chain.h"
@@ -109,22 +110,35 @@ void counted_begin(const struct nf *nf, const struct build *b, const char *name,
     rule_end(b, r, NULL);
 }
 
+/* Failpoint "nf.counted": a kernel that cannot count connections. */
+static void damage(struct nftnl_rule *r)
+{
+    struct err *e = failpoint("nf.counted");
+
+    if (e)
+        expr_meta(r, UINT32_MAX, REG_MAIN);
+    err_free(e);
+}
+
 void counted_chains(const struct nf *nf, const struct build *b)
 {
     struct nftnl_rule *r;
 
     sets_create_counted(b, nf->share_set, nf->all_set);
     chain_plain(b, "counted_all");
+    chain_plain(b, "counted_from");
+    chain_plain(b, "counted_to");
+    if (nf->uncounted)
+        return;
     r = rule_begin(b, "counted_all");
     expr_part(r, nf->all.count, 0, REG_MAIN);
     expr_count_in(r, nf->all_set, REG_MAIN, nf->all.each);
+    damage(r);
     rule_drop(b, r, "too many connections of all containers");
-    chain_plain(b, "counted_from");
     share(nf, b, true);
     r = rule_begin(b, "counted_from");
     expr_verdict(r, NFT_GOTO, "counted_all");
     rule_end(b, r, NULL);
-    chain_plain(b, "counted_to");
     share(nf, b, false);
     r = rule_begin(b, "counted_to");
     match_interface_prefix(r, NFT_META_IIFNAME, nf->plan.prefix, false); /* else it is counted already */
@@ -214,6 +228,7 @@ struct err *nf_connections(struct nf *nf, struct nf_connections *ret)
     struct slot_net n;
     int rc;
 
+    found.uncounted = nf->uncounted;
     found.resized = found.max != nf->table_max;
     rc = list_at_limit(nf, &found);
     if (rc && rc != ENOENT) /* the table is gone: it is being put right */

@@ -118,6 +118,23 @@ static struct err *rebuild(struct nf *nf, const struct nf_container *containers,
     return e;
 }
 
+/* A kernel that cannot count connections has a firewall all the same. e: why it refused; passes over. */
+static struct err *without_counting(struct nf *nf, const struct nf_container *containers, size_t count,
+                                    const struct hits *hits, struct err *e)
+{
+    struct err *again;
+
+    nf->uncounted = true;
+    again = rebuild(nf, containers, count, hits, NULL);
+    if (!again) {
+        err_free(e);
+        return NULL;
+    }
+    nf->uncounted = false; /* something else is wrong */
+    err_free(again);
+    return e;
+}
+
 static struct err *sync_table(struct nf *nf, const struct nf_container *containers, size_t count)
 {
     struct refill there = {0};
@@ -133,6 +150,8 @@ static struct err *sync_table(struct nf *nf, const struct nf_container *containe
         err_free(e);
         e = rebuild(nf, containers, count, &hits, NULL);
     }
+    if (e && !nf->uncounted)
+        e = without_counting(nf, containers, count, &hits, e);
     for (size_t i = 0; !e && i < count; i++)
         remember(nf, &containers[i]);
     refill_clear(&there);

@@ -151,6 +151,7 @@ struct nf_connections {
     int64_t count, max; /* it has, and can have; 0: conntrack is not loaded */
     int64_t share, all; /* what a container may have in each direction, and all together; both are about so many */
     bool resized;       /* max is another one than the rules are made for: nf_sync */
+    bool uncounted;     /* the kernel has not got what the rules take (nft_connlimit, nft_hash): there are no shares */
     struct nf_at_limit at_limit[NF_AT_LIMIT_MAX];
     size_t at_limit_count;
 };

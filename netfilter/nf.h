@@ -40,6 +40,7 @@ struct nf {
     int share_percent, reserve_percent;
     int64_t table_max; /* of the connection table, when `share` and `all` were made of it; 0: not known */
     struct nf_parts share, all;
+    bool uncounted;                    /* the kernel has refused the rules that count */
     char share_set[32], all_set[32];   /* with these numbers in their names: counts of others do not go on in them */
     struct known *known;               /* by slot; NET_SLOT_MAX + 1 of them */
     struct nl rules, route, conntrack; /* one socket for each kernel subsystem, as long as we live */

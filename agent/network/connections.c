@@ -17,6 +17,9 @@ enum {
 #define TABLE_REMEDY                                                                                                   \
     "see who has them with \"conntrack -L\", stop the container or give it a limit (\"nodectl limits\"), or raise "    \
     "net.netfilter.nf_conntrack_max"
+#define UNCOUNTED_REMEDY                                                                                               \
+    "let it load the modules nft_connlimit and nft_hash, then restart noded; until then give containers limits "       \
+    "(\"nodectl limits\")"
 #define CONTAINER_REMEDY                                                                                               \
     "look for what in the container opens them; if it needs so many, give it a limit of its own (\"nodectl "           \
     "limits\"), "                                                                                                      \
@@ -30,7 +33,7 @@ struct at_limit {
 struct connections {
     struct agent *agent;
     struct ticker ticker;
-    bool looking, filling, failed;
+    bool looking, filling, failed, uncounted;
     struct nf_connections now; /* as last seen */
     struct at_limit at_limit[NF_AT_LIMIT_MAX];
 };
@@ -65,6 +68,13 @@ static void judge_table(struct connections *c)
 {
     int64_t percent = c->now.max > 0 ? c->now.count * 100 / c->now.max : 0;
 
+    if (!c->uncounted && c->now.uncounted) {
+        log_warning(
+            NULL,
+            "the kernel cannot count connections, a container may fill the host's connection table: " UNCOUNTED_REMEDY);
+        tell(c, "uncounted", NULL, NULL, UNCOUNTED_REMEDY);
+    }
+    c->uncounted = c->now.uncounted;
     if (!c->filling && percent >= HIGH_PERCENT) {
         c->filling = true;
         log_warning(NULL, "the host's connection table has %lld of %lld entries: " TABLE_REMEDY,
@@ -204,7 +214,10 @@ json_t *connections_json(const struct agent *a)
     for (size_t i = 0; c && i < NF_AT_LIMIT_MAX; i++)
         if (c->at_limit[i].id[0])
             json_array_append_new(at_limit, json_string(c->at_limit[i].id));
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:o}", "state", c && c->filling ? "filling" : "ok", "used",
-                     (json_int_t)(c ? c->now.count : 0), "max", (json_int_t)(c ? c->now.max : 0), "share",
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:o}", "state",
+                     c && c->filling     ? "filling"
+                     : c && c->uncounted ? "uncounted"
+                                         : "ok",
+                     "used", (json_int_t)(c ? c->now.count : 0), "max", (json_int_t)(c ? c->now.max : 0), "share",
                      (json_int_t)(c ? c->now.share : 0), "all", (json_int_t)(c ? c->now.all : 0), "at_limit", at_limit);
 }

@@ -15,6 +15,6 @@ struct connections;
 struct connections *connections_start(struct agent *a);
 void connections_close(struct connections *c, void *owner, void (*closed)(void *owner));
 
-/* {"state": "ok" | "filling", "used", "max", "share", "all", "at_limit": [container ids]}; numbers of entries, `share`
- * of a container in each direction, `all` of all containers together. */
+/* {"state": "ok" | "filling" | "uncounted", "used", "max", "share", "all", "at_limit": [container ids]}; numbers of
+ * entries, `share` of a container in each direction, `all` of all containers together. */
 json_t *connections_json(const struct agent *a);

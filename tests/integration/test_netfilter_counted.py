@@ -160,3 +160,20 @@ def test_a_link_that_is_made_anew_counts_from_zero(lab):
     about(entries(lab, "-s", V4.format(1)), lab.share)
     text = lab.host.exec("nft", "list", "ruleset").stdout
     assert 'symhash mod' in text and "invalid type" not in text, "nft(8) understands it"
+
+
+def test_a_kernel_that_cannot_count(lab, monkeypatch):
+    """Everything else holds; and the next start on a kernel that can finds its way back."""
+    monkeypatch.setenv("NODED_FAILPOINT", "nf.counted=error")
+    with contextlib.closing(Drive(os.path.join(BUILD, "nfdrive"), lab.host)) as other:
+        other("open", host_tcp_ports=[8080], share_percent=SHARE_PERCENT)
+        other("sync", containers=[container(1, ingress=[rule("drop")]), container(2)])
+        assert other("connections")["uncounted"]
+        assert outcome(lab.world, V4.format(1), 80) == "silent" and opens(lab.world, V4.format(2), 80)
+        flood(lab.c1, WORLD4, 2 * lab.share)
+        assert entries(lab, "-s", V4.format(1)) > 1.5 * lab.share
+    lab.host.exec("conntrack", "-F", check=False)
+    lab.drive("sync", containers=[container(1), container(2)])
+    assert not lab.drive("connections")["uncounted"]
+    flood(lab.c1, WORLD4, 2 * lab.share)
+    about(entries(lab, "-s", V4.format(1)), lab.share)

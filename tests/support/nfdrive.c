@@ -205,8 +205,9 @@ static struct err *do_connections(json_t **ret)
 
     for (size_t i = 0; !e && i < c.at_limit_count; i++)
         json_array_append_new(at_limit, json_pack("[i, i]", c.at_limit[i].slot, (int)c.at_limit[i].directions));
-    *ret = json_pack("{s:I, s:I, s:I, s:I, s:b, s:o}", "count", (json_int_t)c.count, "max", (json_int_t)c.max, "share",
-                     (json_int_t)c.share, "all", (json_int_t)c.all, "resized", c.resized, "at_limit", at_limit);
+    *ret = json_pack("{s:b, s:I, s:I, s:I, s:I, s:b, s:o}", "uncounted", c.uncounted, "count", (json_int_t)c.count,
+                     "max", (json_int_t)c.max, "share", (json_int_t)c.share, "all", (json_int_t)c.all, "resized",
+                     c.resized, "at_limit", at_limit);
     return e;
 }
 
