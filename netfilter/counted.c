@@ -39,7 +39,7 @@ enum {
     SLACK = 8,        /* and each of a share gets an eighth more, for the same reason */
     SHARE_PARTS_MAX = 256,
     ALL_PARTS_MAX = 1024,
-    AT_LIMIT_MS = 10000,
+    AT_LIMIT_MS = 20000,
     TABLE_MAX_UNKNOWN = 65536, /* conntrack is not loaded yet: its rules load it */
 };
 
@@ -224,8 +224,6 @@ struct err *nf_connections(struct nf *nf, struct nf_connections *ret)
                                    .max = read_number(TABLE_MAX_PATH),
                                    .share = (int64_t)nf->share.count * nf->share.each,
                                    .all = (int64_t)nf->all.count * nf->all.each};
-    struct err *e = NULL;
-    struct slot_net n;
     int rc;
 
     found.uncounted = nf->uncounted;
@@ -233,10 +231,14 @@ struct err *nf_connections(struct nf *nf, struct nf_connections *ret)
     rc = list_at_limit(nf, &found);
     if (rc && rc != ENOENT) /* the table is gone: it is being put right */
         return err_errno(rc, "cannot see which containers have too many connections");
-    for (size_t i = 0; !e && i < found.at_limit_count; i++) {
-        slot_net_init(&nf->plan, found.at_limit[i].slot, &n);
-        e = conntrack_flush(nf, &n, CONNTRACK_SILENT, NULL, 0);
-    }
     *ret = found;
-    return e;
+    return NULL;
+}
+
+struct err *nf_connections_tidy(struct nf *nf, int slot)
+{
+    struct slot_net n;
+
+    slot_net_init(&nf->plan, slot, &n);
+    return conntrack_flush(nf, &n, CONNTRACK_SILENT, NULL, 0);
 }

@@ -138,7 +138,7 @@ MUST_USE struct err *nf_link_delete(struct nf *nf, int slot); /* idempotent */
 /* ERR_NOT_FOUND when there is no link. */
 MUST_USE struct err *nf_link_counters(struct nf *nf, int slot, struct nf_counters *ret);
 
-/* A container that wanted more connections than its share of the host's table within the last ten seconds. */
+/* A container that wanted more connections than its share of the host's table within the last twenty seconds. */
 #define NF_BEGUN_BY_IT 1u
 #define NF_BEGUN_TO_IT 2u
 #define NF_AT_LIMIT_MAX 64
@@ -155,9 +155,10 @@ struct nf_connections {
     struct nf_at_limit at_limit[NF_AT_LIMIT_MAX];
     size_t at_limit_count;
 };
-/* How full it is. Of the containers that are at their limit the entries of connections that were never answered are
- * forgotten, so that those which the container needs can begin. 50 us, and 5 us for each such entry. */
 MUST_USE struct err *nf_connections(struct nf *nf, struct nf_connections *ret);
+/* Forgets the entries of a container's connections that were never answered, so that those which it needs can begin.
+ * Some milliseconds, and some microseconds for each entry. */
+MUST_USE struct err *nf_connections_tidy(struct nf *nf, int slot);
 
 /* Removes the table, ip rules, routes and links. */
 MUST_USE struct err *nf_uninstall(struct nf *nf);

@@ -11,8 +11,11 @@ enum {
     PERIOD_MS = 2000,
     HIGH_PERCENT = 70, /* of the table: it fills; below LOW_PERCENT it does not any more */
     LOW_PERCENT = 60,
-    QUIET_MS =
-        60000, /* so long a container must have kept to its limit, or there would be an event every few seconds */
+    /* So often at most a container's entries that were never answered go. Each makes room for one more neighbour that
+     * the host looks for. */
+    TIDY_MS = 15000,
+    /* So long a container must have kept to its limit, or there would be an event every few seconds. */
+    QUIET_MS = 60000,
 };
 #define TABLE_REMEDY                                                                                                   \
     "see who has them with \"conntrack -L\", stop the container or give it a limit (\"nodectl limits\"), or raise "    \
@@ -30,12 +33,18 @@ struct at_limit {
     int64_t seen_ms;
 };
 
+struct tidied {
+    int slot;
+    int64_t at_ms;
+};
+
 struct connections {
     struct agent *agent;
     struct ticker ticker;
     bool looking, filling, failed, uncounted;
     struct nf_connections now; /* as last seen */
     struct at_limit at_limit[NF_AT_LIMIT_MAX];
+    struct tidied tidied[NF_AT_LIMIT_MAX]; /* of the network lane */
 };
 
 struct look {
@@ -149,11 +158,34 @@ static void on_resized(void *owner, struct err *e)
     log_err(NULL, LOG_LEVEL_ERR, e, "the limits of connections are not fitted to the new size of the table");
 }
 
+/* The slot's last time is now, if that is long enough ago. */
+static bool is_due(struct tidied *list, int slot, int64_t now)
+{
+    struct tidied *oldest = list;
+
+    for (size_t i = 0; i < NF_AT_LIMIT_MAX; i++) {
+        if (list[i].slot == slot) {
+            oldest = &list[i];
+            break;
+        }
+        if (list[i].at_ms < oldest->at_ms)
+            oldest = &list[i];
+    }
+    if (oldest->slot && now - oldest->at_ms < TIDY_MS)
+        return false; /* it, or all that there is place for */
+    *oldest = (struct tidied){slot, now};
+    return true;
+}
+
 static struct err *run(void *arg)
 {
     struct look *l = arg;
+    struct err *e = nf_connections(l->nf, &l->found);
 
-    return nf_connections(l->nf, &l->found);
+    for (size_t i = 0; !e && i < l->found.at_limit_count; i++)
+        if (is_due(l->of->tidied, l->found.at_limit[i].slot, clock_mono_ms()))
+            e = nf_connections_tidy(l->nf, l->found.at_limit[i].slot);
+    return e;
 }
 
 static void on_looked(void *arg, struct err *e)

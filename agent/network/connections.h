@@ -2,8 +2,9 @@
 /*
  * The host's connection table: looked at every two seconds. That it fills, and that a container wants more connections
  * than its share, is an event server.health_changed each, and so is the end of it. A container at its limit loses the
- * entries of connections that were never answered. The limits themselves are rules in the kernel (netfilter/counted.c)
- * and hold without this process; they are made anew when the table gets another size. Loop thread only.
+ * entries of connections that were never answered, every fifteen seconds at most. The limits themselves are rules in
+ * the kernel (netfilter/counted.c) and hold without this process; they are made anew when the table gets another size.
+ * Loop thread only.
  */
 #pragma once
 

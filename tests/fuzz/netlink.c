@@ -184,6 +184,8 @@ static struct err *ask(uint8_t what)
 
     if (what == UINT8_MAX)
         return nf_connections(nf, &connections);
+    if (what == UINT8_MAX - 1)
+        return nf_connections_tidy(nf, 1);
     switch (what % 8) {
     case 0:
         return nf_sync(nf, &c, 1);

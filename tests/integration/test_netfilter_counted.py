@@ -72,6 +72,7 @@ def test_what_it_begins(lab, target):
     assert opens(lab.c2, target, 80) and opens(lab.world, own, 80) and opens(lab.host, target, 80), "nobody else"
     seen = lab.drive("connections")
     assert seen["at_limit"] == [[1, 1]] and abs(seen["share"] - lab.share) < 0.13 * lab.share and seen["max"] == lab.max
+    lab.drive("connections_tidy", slot=1)
     assert entries(lab, "-s", own) < 10, "what was never answered is forgotten"
     assert opens(lab.c1, target, 80)
 
@@ -82,6 +83,7 @@ def test_what_others_begin(lab):
     assert opens(lab.c1, WORLD4, 80), "its own connections have a share of their own"
     assert opens(lab.world, V4.format(2), 80)
     assert lab.drive("connections")["at_limit"] == [[1, 2]]
+    lab.drive("connections_tidy", slot=1)
     assert opens(lab.world, V4.format(1), 80)
 
 

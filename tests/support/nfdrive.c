@@ -282,6 +282,8 @@ static struct err *run(const json_t *j, json_t **ret)
         return do_counters(slot, ret);
     if (str_eq(call, "connections"))
         return do_connections(ret);
+    if (str_eq(call, "connections_tidy"))
+        return nf_connections_tidy(nf, slot);
     if (str_eq(call, "hits"))
         return do_hits(j, ret);
     if (str_eq(call, "uninstall"))
