@@ -19,6 +19,7 @@ struct cascade;
 struct guest_apply;
 struct kit_watch;
 struct conflicts;
+struct connections;
 struct drift;
 struct expiry;
 struct judgement;
@@ -63,6 +64,7 @@ struct agent {
     struct nf *nf;
     struct drift *drift;
     struct conflicts *conflicts;
+    struct connections *connections;
     struct workers *workers;
     struct workers *stream_workers; /* long ones that wait for somebody's bytes: not to hold up the others */
     struct workers *wait_workers;   /* those that wait for something to happen inside a container */

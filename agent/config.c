@@ -102,6 +102,12 @@ static const struct ini_row rows[] = {
         "UDP ports of this server that containers may reach (the proxy's, for QUIC)."),
     ROW("network", "firewall_ipv6", INI_STRING, firewall_ipv6, "follow",
         "IPv6 of a container with rules: rules that name no network hold for it too (follow), or nothing new (drop)."),
+    ROW("network", "connections_share", INI_INT, connections_share, "6",
+        "Percentage of this server's connection table (nf_conntrack_max) for the connections that a container begins, "
+        "and as much again for those to it; a limit of its own counts in their place.",
+        .min = 1, .max = 100),
+    ROW("network", "connections_reserve", INI_INT, connections_reserve, "25",
+        "Percentage of that table which all containers together leave to the server.", .min = 5, .max = 95),
     ROW("network", "dns", INI_LIST, dns, "1.1.1.1, 8.8.8.8", "Name servers of the containers."),
     ROW("network", "relay_user", INI_STRING, relay_user, "noded-relay",
         "Account that relays run as; it needs no rights and no files."),

@@ -31,6 +31,7 @@ struct config {
     int64_t health_timeout_s, create_wait_s;
     char *table, *veth_prefix, *ipv4_pool, *ipv6_pool, *uplink, *firewall_ipv6;
     bool inter_container, quota, subvolumes;
+    int64_t connections_share, connections_reserve;
     char **host_ports, **host_udp_ports, **dns, **proxy_users;
     char *default_image, *unknown_projects;
     bool record_projects; /* of unknown_projects */

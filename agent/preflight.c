@@ -4,6 +4,7 @@
 #include "agent/preflight.h"
 
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/sysinfo.h>
 
 #include "base/fd.h"
@@ -18,9 +19,20 @@ static const struct {
     {"/proc/sys/fs/inotify/max_user_watches", 1048576},
     {"/proc/sys/kernel/keys/maxkeys", 2000},
     {"/proc/sys/kernel/keys/maxbytes", 2000000},
-    {"/proc/sys/net/ipv4/neigh/default/gc_thresh3", 8192},
-    {"/proc/sys/net/ipv6/neigh/default/gc_thresh3", 8192},
+    /* The neighbour tables are the whole host's, its containers' own ends included. Above gc_thresh2 entries go that
+     * are still good, at gc_thresh3 nobody finds a neighbour any more. As many connections as are a container's share
+     * may go to as many addresses of the host's own network, and each of them takes an entry for three seconds. */
+    {"/proc/sys/net/ipv4/neigh/default/gc_thresh3", 262144},
+    {"/proc/sys/net/ipv4/neigh/default/gc_thresh2", 131072},
+    {"/proc/sys/net/ipv4/neigh/default/gc_thresh1", 8192},
+    {"/proc/sys/net/ipv6/neigh/default/gc_thresh3", 262144},
+    {"/proc/sys/net/ipv6/neigh/default/gc_thresh2", 131072},
+    {"/proc/sys/net/ipv6/neigh/default/gc_thresh1", 8192},
 };
+
+/* An entry of the connection table takes 320 bytes; all of them at most a 32nd of the memory. */
+#define CONNECTIONS_PATH "/proc/sys/net/netfilter/nf_conntrack_max"
+enum { CONNECTION_BYTES = 320, CONNECTIONS_MEMORY_PART = 32, CONNECTIONS_LEAST = 65536, CONNECTIONS_MOST = 1048576 };
 
 static void raise_limit(const char *path, int64_t least)
 {
@@ -41,6 +53,25 @@ static void raise_limit(const char *path, int64_t least)
                 "a kernel limit is too low for many containers; set it in sysctl.d, ignoring");
     else
         log_notice(NULL, "raised %s from %lld to %lld", path, (long long)now, (long long)least);
+}
+
+/* In a network namespace of its own the daemon sees the host's limit, and nobody can change it there. */
+static bool may_change(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && st.st_mode & S_IWUSR;
+}
+
+void preflight_connections(void)
+{
+    struct sysinfo info = {0};
+    int64_t fit;
+
+    if (sysinfo(&info) < 0 || !may_change(CONNECTIONS_PATH))
+        return;
+    fit = (int64_t)(info.totalram * info.mem_unit) / CONNECTIONS_MEMORY_PART / CONNECTION_BYTES;
+    raise_limit(CONNECTIONS_PATH, MIN(MAX(fit, (int64_t)CONNECTIONS_LEAST), (int64_t)CONNECTIONS_MOST));
 }
 
 void preflight_limits(void)

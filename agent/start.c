@@ -21,6 +21,7 @@
 #include "agent/kits/rollout.h"
 #include "agent/kits/watch.h"
 #include "agent/load.h"
+#include "agent/network/connections.h"
 #include "agent/network/drift.h"
 #include "agent/network/relay.h"
 #include "agent/preflight.h"
@@ -107,6 +108,7 @@ static void on_synced(void *owner, struct err *e)
         a->expiry = expiry_start(a);
         a->kit_watch = kit_watch_start(a);
         a->space = space_start(a);
+        a->connections = connections_start(a);
         a->reclaim = reclaim_start(a);
         scrub_start(a->scrub);
         a->retention = retention_start(a);
@@ -163,7 +165,9 @@ static struct err *open_network(struct agent *a)
                            .plan = a->plan,
                            .uplink = c->uplink,
                            .inter_container = c->inter_container,
-                           .drop_ipv6 = str_eq(c->firewall_ipv6, "drop")};
+                           .drop_ipv6 = str_eq(c->firewall_ipv6, "drop"),
+                           .share_percent = (int)c->connections_share,
+                           .reserve_percent = (int)c->connections_reserve};
     autofree uint32_t *uids = proxy_uids(c, &nf.proxy_uid_count);
     autofree uint16_t *tcp = NULL, *udp = NULL;
     struct err *e = ports("network.host_ports", c->host_ports, &tcp, &nf.host_tcp_port_count);

@@ -16,6 +16,7 @@
 #include "agent/kits/rollout.h"
 #include "agent/kits/watch.h"
 #include "agent/network/conflict.h"
+#include "agent/network/connections.h"
 #include "agent/network/drift.h"
 #include "agent/network/relay.h"
 #include "agent/recovery/records.h"
@@ -77,6 +78,8 @@ static void close_parts(struct stopper *s)
         kit_watch_close(a->kit_watch, s, on_part_closed);
         s->open++;
         space_close(a->space, s, on_part_closed);
+        s->open++;
+        connections_close(a->connections, s, on_part_closed);
         s->open++;
         reclaim_close(a->reclaim, s, on_part_closed);
         a->reclaim = NULL;

@@ -112,6 +112,24 @@ static void show_storage(const json_t *data)
 }
 
 /* "ready", and a line for each thing that somebody should look after. */
+static void show_connections(const json_t *connections)
+{
+    json_t *id;
+    size_t i;
+
+    if (strcmp(output_member(connections, "state"), "filling") == 0)
+        printf("network: the connection table has %lld of %lld entries; see who has them with \"conntrack -L\"\n",
+               (long long)json_integer_value(json_object_get(connections, "used")),
+               (long long)json_integer_value(json_object_get(connections, "max")));
+    if (strcmp(output_member(connections, "state"), "uncounted") == 0)
+        printf("network: the kernel cannot count connections, so containers have no share of the table; let it load "
+               "nft_connlimit and nft_hash\n");
+    json_array_foreach(json_object_get(connections, "at_limit"), i, id)
+        printf("network: container %s wants more connections than its share, %lld; see noded.conf(5), "
+               "network.connections_share\n",
+               json_string_value(id), (long long)json_integer_value(json_object_get(connections, "share")));
+}
+
 static void show_health(const json_t *data)
 {
     const json_t *network = json_object_get(data, "network");
@@ -131,6 +149,7 @@ static void show_health(const json_t *data)
         printf("network: %s (table %s %s, chain %s) %s; remedy: %s\n", output_member(conflict, "program"),
                output_member(conflict, "family"), output_member(conflict, "table"), output_member(conflict, "chain"),
                output_member(conflict, "effect"), output_member(conflict, "remedy"));
+    show_connections(json_object_get(network, "connections"));
 }
 
 struct err *cmd_health(struct cli *cli)

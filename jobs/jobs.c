@@ -116,6 +116,7 @@ static const struct json_field start_fields[] = {
     F_STRING(struct job_start, ipv6, .required = true),
     F_STRING(struct job_start, gateway4, .required = true),
     F_STRING(struct job_start, gateway6, .required = true),
+    F_STRING(struct job_start, gateway_mac, .nullable = true),
     F_JSON(struct job_start, environment, .required = true, .has_type = true, .type = JSON_OBJECT),
     F_BOOL(struct job_start, subvolumes),
     F_INT(struct job_start, disk_bytes, .min = 0, .max = INT64_MAX),

@@ -230,6 +230,7 @@ struct job_start {
     char *link;        /* veth peer in the host, moved in as eth0 */
     char *ipv4, *ipv6; /* plain addresses, /32 and /128 are implied */
     char *gateway4, *gateway6;
+    char *gateway_mac;     /* of both, "02:6e:64:00:00:01"; NULL: the container has to ask for it */
     json_t *environment;   /* object: environment of PID 1 */
     bool subvolumes;       /* processes inside may make btrfs subvolumes */
     int64_t ramdisk_bytes; /* 0: none */

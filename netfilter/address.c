@@ -76,6 +76,9 @@ void slot_net_init(const struct net_plan *plan, int slot, struct slot_net *ret)
     inet_ntop(AF_INET6, &n.relay_addr6, n.relay6, sizeof(n.relay6));
     hardware_address(n.hw_host, 0x64, slot, n.mac_host);
     hardware_address(n.hw_container, 0x65, slot, n.mac_container);
+    n.link_local =
+        (struct in6_addr){.s6_addr = {0xfe, 0x80, [8] = n.hw_container[0] ^ 0x02, n.hw_container[1], n.hw_container[2],
+                                      0xff, 0xfe, n.hw_container[3], n.hw_container[4], n.hw_container[5]}};
     *ret = n;
 }
 

@@ -39,6 +39,7 @@ struct slot_net {
     char mac_host[18], mac_container[18];
     struct in_addr addr4;
     struct in6_addr addr6;
+    struct in6_addr link_local; /* of the container's end, as the kernel makes it from the MAC (RFC 4291) */
     uint8_t hw_host[6], hw_container[6];
     /* Of its relay's sockets. Nobody has these addresses and no packet carries them: they are names that rules find the
      * sockets by. 127.110.0.0/16, and the discard prefix of RFC 6666. */

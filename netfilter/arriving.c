@@ -2,13 +2,15 @@
 /*
  * What comes out of containers, before it is routed.
  *
- *   antispoof    before conntrack: interface, MAC and source address must belong together
+ *   antispoof    before conntrack: interface, MAC and source address must belong together. That holds for neighbour
+ *                discovery, too: its packets make entries of a table that all links of the host share, by their source
  *   mark         replies to sockets of a transparent proxy get the mark that routes them to this host;
  *                so do packets for a relay, with its socket
  *   mark_proxied output: connections of sockets that a proxy marked itself
  */
 #include "netfilter/nf.h"
 
+#include <arpa/inet.h>
 #include <linux/netfilter/nf_conntrack_tuple_common.h>
 #include <linux/netfilter_ipv4.h>
 #include <linux/rtnetlink.h>
@@ -33,9 +35,25 @@ static void no_relays(const struct build *b, const char *name)
     rule_drop(b, r, "a relay's address");
 }
 
+/* Of the link-local addresses there is one at the host's end of a link: a packet to any other would have the host look
+ * for it, which takes an entry of the neighbour table that all links share. */
+static void only_the_gateway(const struct build *b, const char *name)
+{
+    static const struct in6_addr link_local = {.s6_addr = {0xfe, 0x80}};
+    struct nftnl_rule *r = rule_begin(b, name);
+    struct in6_addr gateway;
+
+    inet_pton(AF_INET6, NET_GATEWAY6, &gateway);
+    match_family(r, NFPROTO_IPV6);
+    match_network6(r, MATCH_DESTINATION, &link_local, 10);
+    expr_payload(r, NFT_PAYLOAD_NETWORK_HEADER, 24, sizeof(gateway), REG_MAIN);
+    expr_cmp(r, REG_MAIN, NFT_CMP_NEQ, &gateway, sizeof(gateway));
+    rule_drop(b, r, "not on its link");
+}
+
 void arriving_antispoof(const struct nf *nf, const struct build *b)
 {
-    static const struct in6_addr link_local = {.s6_addr = {0xfe, 0x80}}, unspecified = {0};
+    static const struct in6_addr unspecified = {0};
     const char *name = "antispoof";
     struct nftnl_rule *r;
 
@@ -47,6 +65,7 @@ void arriving_antispoof(const struct nf *nf, const struct build *b)
     expr_lookup(r, REG_QUARTER(0), SET_HARDWARE, false, true);
     rule_drop(b, r, "not its MAC");
     no_relays(b, name);
+    only_the_gateway(b, name);
     rule_dispatch(b, name, NFT_META_IIFNAME, MAP_LIMITED);
     r = rule_begin(b, name);
     match_family(r, NFPROTO_IPV4);
@@ -55,10 +74,6 @@ void arriving_antispoof(const struct nf *nf, const struct build *b)
     r = rule_begin(b, name);
     match_family(r, NFPROTO_IPV6);
     match_own_source(r, NFPROTO_IPV6, true);
-    rule_pass(b, r);
-    r = rule_begin(b, name);
-    match_family(r, NFPROTO_IPV6);
-    match_network6(r, MATCH_SOURCE, &link_local, 64);
     rule_pass(b, r);
     r = rule_begin(b, name); /* duplicate address detection has no source yet */
     match_family(r, NFPROTO_IPV6);

@@ -74,6 +74,13 @@ static bool is_translated(const struct nlmsghdr *h)
     return status && ntohl(mnl_attr_get_u32(status)) & IPS_NAT_MASK;
 }
 
+static bool is_answered(const struct nlmsghdr *h)
+{
+    const struct nlattr *status = nl_attr(h, sizeof(struct nfgenmsg), CTA_STATUS);
+
+    return status && ntohl(mnl_attr_get_u32(status)) & IPS_SEEN_REPLY;
+}
+
 /* The tuple's source is any container's address. */
 static bool is_from_any(const struct nlmsghdr *h, uint16_t tuple, const struct net_plan *plan)
 {
@@ -109,6 +116,8 @@ static bool is_doomed(const struct nlmsghdr *h, const struct doomed *d)
         return !is_translated(h) && is_to_forward(h, d);
     case CONNTRACK_PROXIED:
         return is_proxied(h, d->n);
+    case CONNTRACK_SILENT:
+        return (begun || answers) && !is_answered(h);
     }
     abort();
 }
@@ -198,13 +207,17 @@ static int find(struct nf *nf, struct doomed *d)
     return rc;
 }
 
+/* So many at a time: a message for each and an answer would take five times as long. */
+enum { DELETIONS_BYTES = 16384 };
+
 static struct err *delete_all(struct nf *nf, const struct doomed *d)
 {
+    autofree char *buf = mem_alloc(1, DELETIONS_BYTES + NL_MESSAGE_MAX);
     struct err *e = NULL;
+    size_t used = 0;
 
     for (size_t at = 0; !e && at < d->len;) {
-        char buf[NL_MESSAGE_MAX];
-        struct nlmsghdr *h = nl_message(&nf->conntrack, buf, CONNTRACK(IPCTNL_MSG_CT_DELETE), 0);
+        struct nlmsghdr *h = nl_message(&nf->conntrack, buf + used, CONNTRACK(IPCTNL_MSG_CT_DELETE), 0);
         struct record record;
 
         memcpy(&record, d->data + at, sizeof(record));
@@ -213,7 +226,12 @@ static struct err *delete_all(struct nf *nf, const struct doomed *d)
         memcpy(mnl_nlmsg_get_payload_tail(h), d->data + at, record.len);
         h->nlmsg_len += record.len;
         at += record.len;
-        e = nl_do(&nf->conntrack, h, ENOENT, "cannot delete a conntrack entry");
+        used += nl_align(h->nlmsg_len);
+        if (used < DELETIONS_BYTES && at < d->len)
+            continue;
+        h->nlmsg_flags |= NLM_F_ACK;
+        e = nl_do_many(&nf->conntrack, buf, used, ENOENT, "cannot delete a conntrack entry");
+        used = 0;
     }
     return e;
 }

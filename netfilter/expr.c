@@ -202,12 +202,54 @@ void expr_limit_over(struct nftnl_rule *r, uint64_t rate, uint32_t burst)
     nftnl_rule_add_expr(r, e);
 }
 
-void expr_connections_over(struct nftnl_rule *r, uint32_t count)
+static struct nftnl_expr *connections_over(uint32_t count)
 {
     struct nftnl_expr *e = expr("connlimit");
 
     nftnl_expr_set_u32(e, NFTNL_EXPR_CONNLIMIT_COUNT, count);
     nftnl_expr_set_u32(e, NFTNL_EXPR_CONNLIMIT_FLAGS, NFT_CONNLIMIT_F_INV);
+    return e;
+}
+
+void expr_connections_over(struct nftnl_rule *r, uint32_t count)
+{
+    nftnl_rule_add_expr(r, connections_over(count));
+}
+
+void expr_part(struct nftnl_rule *r, uint32_t parts, uint32_t first, uint32_t reg)
+{
+    struct nftnl_expr *e = expr("hash");
+
+    nftnl_expr_set_u32(e, NFTNL_EXPR_HASH_TYPE, NFT_HASH_SYM);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_HASH_MODULUS, parts);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_HASH_OFFSET, first);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_HASH_DREG, reg);
+    nftnl_rule_add_expr(r, e);
+}
+
+static struct nftnl_expr *into_set(const char *set, uint32_t key_reg, uint32_t how)
+{
+    struct nftnl_expr *e = expr("dynset");
+
+    nftnl_expr_set_str(e, NFTNL_EXPR_DYNSET_SET_NAME, set);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_DYNSET_SREG_KEY, key_reg);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_DYNSET_OP, how);
+    return e;
+}
+
+void expr_count_in(struct nftnl_rule *r, const char *set, uint32_t key_reg, uint32_t count)
+{
+    struct nftnl_expr *e = into_set(set, key_reg, NFT_DYNSET_OP_ADD);
+
+    nftnl_expr_set(e, NFTNL_EXPR_DYNSET_EXPR, connections_over(count), 0);
+    nftnl_rule_add_expr(r, e);
+}
+
+void expr_put(struct nftnl_rule *r, const char *set, uint32_t key_reg, uint64_t timeout_ms)
+{
+    struct nftnl_expr *e = into_set(set, key_reg, NFT_DYNSET_OP_UPDATE);
+
+    nftnl_expr_set_u64(e, NFTNL_EXPR_DYNSET_TIMEOUT, timeout_ms);
     nftnl_rule_add_expr(r, e);
 }
 

@@ -54,6 +54,14 @@ void expr_socket(struct nftnl_rule *r, uint32_t key, uint32_t reg);
 void expr_limit_over(struct nftnl_rule *r, uint64_t rate, uint32_t burst);
 void expr_connections_over(struct nftnl_rule *r, uint32_t count);
 
+/* The flow's part, 0 to parts - 1 and `first` more, by a hash that is the same in both directions. */
+void expr_part(struct nftnl_rule *r, uint32_t parts, uint32_t first, uint32_t reg);
+/* The packet's connection is counted in the element of a dynamic set that has the key, which is made when there is
+ * none. Matches above `count`. */
+void expr_count_in(struct nftnl_rule *r, const char *set, uint32_t key_reg, uint32_t count);
+/* The key becomes an element of a dynamic set, and stays for so long from now. */
+void expr_put(struct nftnl_rule *r, const char *set, uint32_t key_reg, uint64_t timeout_ms);
+
 /* Statements. */
 void expr_counter(struct nftnl_rule *r);
 void expr_counter_from(struct nftnl_rule *r, uint64_t packets, uint64_t bytes);

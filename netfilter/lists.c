@@ -44,6 +44,32 @@ struct build lists_of(const struct nf *nf, const struct build *b, int slot)
     return of;
 }
 
+static void dispatch(const struct build *b, const char *name, uint32_t key, const char *map)
+{
+    struct nftnl_rule *r = rule_begin(b, name);
+
+    match_mark(r, false, NF_MARK_ASKED, NF_MARK_ASKED);
+    match_interface_set(r, key, map, true, false);
+    rule_end(b, r, NULL);
+}
+
+/* Of the table that is the last and counts what has passed all of them. */
+static void last_base(const struct nf *nf, const struct build *b, const char *name, uint32_t hook, bool to)
+{
+    struct nftnl_rule *r;
+
+    chain_base(b, name, "filter", hook, AFTER_TABLE + 1);
+    r = rule_begin(b, name);
+    match_mark(r, false, 0, NF_MARK_ASKED | NF_MARK_COUNTED);
+    rule_pass(b, r);
+    dispatch(b, name, NFT_META_IIFNAME, MAP_FROM_CONTAINER);
+    if (to)
+        dispatch(b, name, NFT_META_OIFNAME, MAP_TO_CONTAINER);
+    counted_begin(nf, b, name, true);
+    if (to)
+        counted_begin(nf, b, name, false);
+}
+
 static void base(const struct build *b, const char *name, uint32_t hook, bool from, bool to)
 {
     struct nftnl_rule *r;
@@ -51,8 +77,7 @@ static void base(const struct build *b, const char *name, uint32_t hook, bool fr
     chain_base(b, name, "filter", hook, AFTER_TABLE);
     r = rule_begin(b, name);
     match_mark(r, false, 0, NF_MARK_ASKED);
-    expr_verdict(r, NF_ACCEPT, NULL);
-    rule_end(b, r, NULL);
+    rule_pass(b, r);
     if (from)
         rule_dispatch(b, name, NFT_META_IIFNAME, MAP_FROM_CONTAINER);
     if (to)
@@ -66,8 +91,14 @@ void lists_create(const struct nf *nf, const struct build *b)
 
         table_present(&of);
         sets_create_lists(&of, i);
-        base(&of, "lists_input", NF_INET_LOCAL_IN, true, false);
-        base(&of, "lists_routed", NF_INET_FORWARD, true, true);
+        if (i == NF_COUNTED_LISTS) {
+            counted_chains(nf, &of);
+            last_base(nf, &of, "lists_input", NF_INET_LOCAL_IN, false);
+            last_base(nf, &of, "lists_routed", NF_INET_FORWARD, true);
+        } else {
+            base(&of, "lists_input", NF_INET_LOCAL_IN, true, false);
+            base(&of, "lists_routed", NF_INET_FORWARD, true, true);
+        }
         base(&of, "lists_output", NF_INET_LOCAL_OUT, false, true);
     }
 }

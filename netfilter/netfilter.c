@@ -63,6 +63,8 @@ struct err *nf_open(const struct nf_config *config, struct nf **ret)
     nf->host_udp_port_count = config->host_udp_port_count;
     nf->proxy_uids = copy_of(config->proxy_uids, config->proxy_uid_count, sizeof(*nf->proxy_uids));
     nf->proxy_uid_count = config->proxy_uid_count;
+    nf->share_percent = config->share_percent ? config->share_percent : NF_SHARE_PERCENT;
+    nf->reserve_percent = config->reserve_percent ? config->reserve_percent : NF_RESERVE_PERCENT;
     nf->known = mem_new_array(struct known, NET_SLOT_MAX + 1);
     e = nl_open(&nf->rules, NETLINK_NETFILTER);
     if (!e)
@@ -116,12 +118,30 @@ static struct err *rebuild(struct nf *nf, const struct nf_container *containers,
     return e;
 }
 
+/* A kernel that cannot count connections has a firewall all the same. e: why it refused; passes over. */
+static struct err *without_counting(struct nf *nf, const struct nf_container *containers, size_t count,
+                                    const struct hits *hits, struct err *e)
+{
+    struct err *again;
+
+    nf->uncounted = true;
+    again = rebuild(nf, containers, count, hits, NULL);
+    if (!again) {
+        err_free(e);
+        return NULL;
+    }
+    nf->uncounted = false; /* something else is wrong */
+    err_free(again);
+    return e;
+}
+
 static struct err *sync_table(struct nf *nf, const struct nf_container *containers, size_t count)
 {
     struct refill there = {0};
     struct hits hits = {0};
     struct err *e;
 
+    counted_measure(nf);
     (void)hits_collect(nf, 0, &hits); /* without: they count from 0 */
     remember_nothing(nf);
     e = refill_read(nf, &there) == 0 ? rebuild(nf, containers, count, &hits, &there)
@@ -130,6 +150,8 @@ static struct err *sync_table(struct nf *nf, const struct nf_container *containe
         err_free(e);
         e = rebuild(nf, containers, count, &hits, NULL);
     }
+    if (e && !nf->uncounted)
+        e = without_counting(nf, containers, count, &hits, e);
     for (size_t i = 0; !e && i < count; i++)
         remember(nf, &containers[i]);
     refill_clear(&there);

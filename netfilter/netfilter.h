@@ -10,11 +10,14 @@
  *
  * What a packet meets, first match wins:
  *
- * - from a container: anti-spoof (interface, MAC, address), over its rate: drop; relayed: to the relay's socket;
+ * - from a container: anti-spoof (interface, MAC, address, for neighbour discovery too), over its rate: drop; relayed:
+ *   to the relay's socket;
  *   confined: drop; to 169.254.0.0/16: drop; established, too many connections: drop; its egress rules, then out
  * - to a container: established, from one of another group: drop, not ready: drop, proxied: accept, kit port: drop, too
  *   many connections: drop; its ingress rules, accept
  * - to the host: established, relayed: its egress rules, then the relay; ICMP, host_tcp_ports, host_udp_ports, drop
+ * - what has passed all that and makes an entry of the connection table: over the container's share, or over what all
+ *   containers may have: drop
  *
  * Proxied traffic is what leaves this host's own sockets with the mark 0x200/0xff00, or from an address which is not
  * this host's (a transparent socket), or from a uid in proxy_uids; and what a container that is a proxy opens to
@@ -27,6 +30,9 @@
 
 struct nf;
 struct nf_watch;
+
+#define NF_SHARE_PERCENT 6
+#define NF_RESERVE_PERCENT 25
 
 /* Copied by nf_open. */
 struct nf_config {
@@ -41,6 +47,9 @@ struct nf_config {
     size_t host_udp_port_count;
     const uint32_t *proxy_uids;
     size_t proxy_uid_count;
+    /* Of the host's connection table, nf_conntrack_max: what connections that a container begins may take, and as much
+     * again those to it; what all containers leave to the host. 0: NF_SHARE_PERCENT, NF_RESERVE_PERCENT. */
+    int share_percent, reserve_percent;
 };
 
 /* Anything but NF_EGRESS_OPEN is decided before the connection tracking is asked: no packet of the container is
@@ -65,7 +74,8 @@ struct nf_forward {
 /* 0: none. */
 struct nf_limits {
     uint64_t up, down;    /* bytes a second that it sends, that it receives */
-    uint32_t connections; /* that it has at a time, begun by it or to it, those through proxies of this host not */
+    uint32_t connections; /* that it has at a time, begun by it or to it, those through proxies of this host not;
+                             in the place of its share of the host's table */
 };
 
 /* All borrowed for the call. */
@@ -127,6 +137,28 @@ MUST_USE struct err *nf_link_create(struct nf *nf, int slot);
 MUST_USE struct err *nf_link_delete(struct nf *nf, int slot); /* idempotent */
 /* ERR_NOT_FOUND when there is no link. */
 MUST_USE struct err *nf_link_counters(struct nf *nf, int slot, struct nf_counters *ret);
+
+/* A container that wanted more connections than its share of the host's table within the last twenty seconds. */
+#define NF_BEGUN_BY_IT 1u
+#define NF_BEGUN_TO_IT 2u
+#define NF_AT_LIMIT_MAX 64
+struct nf_at_limit {
+    int slot;
+    uint32_t directions; /* NF_BEGUN_*, one or both */
+};
+/* The host's connection table, in entries. */
+struct nf_connections {
+    int64_t count, max; /* it has, and can have; 0: conntrack is not loaded */
+    int64_t share, all; /* what a container may have in each direction, and all together; both are about so many */
+    bool resized;       /* max is another one than the rules are made for: nf_sync */
+    bool uncounted;     /* the kernel has not got what the rules take (nft_connlimit, nft_hash): there are no shares */
+    struct nf_at_limit at_limit[NF_AT_LIMIT_MAX];
+    size_t at_limit_count;
+};
+MUST_USE struct err *nf_connections(struct nf *nf, struct nf_connections *ret);
+/* Forgets the entries of a container's connections that were never answered, so that those which it needs can begin.
+ * Some milliseconds, and some microseconds for each entry. */
+MUST_USE struct err *nf_connections_tidy(struct nf *nf, int slot);
 
 /* Removes the table, ip rules, routes and links. */
 MUST_USE struct err *nf_uninstall(struct nf *nf);

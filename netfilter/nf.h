@@ -19,6 +19,12 @@ struct known {
 
 #define NF_LISTS 8
 #define NF_LISTS_NAME_MAX 80
+#define NF_COUNTED_LISTS (NF_LISTS - 1) /* the table of lists that counts connections */
+
+/* A number of connections, counted in parts, see counted.c. */
+struct nf_parts {
+    uint32_t count, each;
+};
 
 struct nf {
     char *table, *uplink;
@@ -31,6 +37,11 @@ struct nf {
     size_t host_udp_port_count;
     uint32_t *proxy_uids;
     size_t proxy_uid_count;
+    int share_percent, reserve_percent;
+    int64_t table_max; /* of the connection table, when `share` and `all` were made of it; 0: not known */
+    struct nf_parts share, all;
+    bool uncounted;                    /* the kernel has refused the rules that count */
+    char share_set[32], all_set[32];   /* with these numbers in their names: counts of others do not go on in them */
     struct known *known;               /* by slot; NET_SLOT_MAX + 1 of them */
     struct nl rules, route, conntrack; /* one socket for each kernel subsystem, as long as we live */
 };
@@ -43,6 +54,7 @@ struct nf {
 #define NF_CT_PROXIED 0x100u     /* connection of a marked socket */
 #define NF_MARK_CONTAINER 0x300u /* of a proxy in a container: which one is said above the mask */
 #define NF_MARK_ASKED 0x400u     /* the lists of the containers decide, see lists.c */
+#define NF_MARK_COUNTED 0x800u   /* decided, but it counts, see counted.c */
 #define NF_ROUTE_TABLE 100
 #define NF_RULE_PRIORITY 100
 #define NF_ROUTE_PROTOCOL 110 /* who made a route: shown by "ip route" */
@@ -66,6 +78,16 @@ void table_drop_to4(const struct build *b, const char *name, uint32_t network, u
 /* arriving.c: chains of the table for what comes out of containers, before it is routed. */
 void arriving_antispoof(const struct nf *nf, const struct build *b);
 void arriving_marks(const struct nf *nf, const struct build *b);
+
+#define NF_FULL_MS 100 /* so long nothing is counted for what is full */
+
+/* counted.c: how many connections containers have. counted_measure: as the table's size is now. */
+void counted_measure(struct nf *nf);
+/* The sets and chains in the table NF_COUNTED_LISTS, and a base chain's way to them. */
+void counted_chains(const struct nf *nf, const struct build *b);
+/* Nothing is left of a link that is still there. */
+void counted_forget(const struct nf *nf, const struct build *b, const struct slot_net *n);
+void counted_begin(const struct nf *nf, const struct build *b, const char *name, bool from);
 
 /* lists.c: the tables with the containers' chains. Those of a slot are in lists_of(): valid as long as nf. */
 void lists_name(char name[NF_LISTS_NAME_MAX], const char *table, int which);
@@ -143,12 +165,13 @@ MUST_USE struct err *drift_repair(struct nf *nf, const struct nf_container *cont
 /* conntrack.c: forgets connections of the container's addresses: every one, those that the container began, those with
  * other containers, those that it opened as a proxy, those that came by one of the forwards. CONNTRACK_UNFORWARDED:
  * those of anybody that are sent to the port of a forward and not translated: the kernel would keep to the way that the
- * first packet went. forwards: NULL but for the last two. */
+ * first packet went. CONNTRACK_SILENT: those that nothing has been answered to. forwards: NULL but for the last two. */
 enum conntrack_which {
     CONNTRACK_ALL,
     CONNTRACK_BEGUN,
     CONNTRACK_PEERS,
     CONNTRACK_PROXIED,
+    CONNTRACK_SILENT,
     CONNTRACK_FORWARDED,
     CONNTRACK_UNFORWARDED
 };

@@ -2,6 +2,7 @@
 #include "netfilter/nl.h"
 
 #include <errno.h>
+#include <limits.h>
 
 struct err *nl_open(struct nl *nl, int bus)
 {
@@ -85,6 +86,39 @@ struct err *nl_do(struct nl *nl, struct nlmsghdr *message, int tolerated, const 
     int rc = nl_request(nl, message);
 
     return rc == 0 || rc == tolerated ? NULL : err_errno(rc, "%s", what);
+}
+
+/* *ret_error: the first one that is not tolerated. True: the message `last` is answered, so all are. */
+static bool see_answers(const char *answer, int len, uint32_t last, int tolerated, int *ret_error)
+{
+    const struct nlmsghdr *h = (const struct nlmsghdr *)(const void *)answer;
+    bool over = false;
+
+    for (; mnl_nlmsg_ok(h, len); h = mnl_nlmsg_next(h, &len)) {
+        const struct nlmsgerr *code = mnl_nlmsg_get_payload(h);
+
+        over = over || (h->nlmsg_seq == last && (h->nlmsg_type == NLMSG_ERROR || h->nlmsg_type == NLMSG_DONE));
+        if (h->nlmsg_type == NLMSG_ERROR && h->nlmsg_len >= NLMSG_LENGTH(sizeof(int)) && code->error &&
+            code->error != -tolerated && !*ret_error)
+            *ret_error = code->error == INT_MIN ? EIO : -code->error;
+    }
+    return over;
+}
+
+struct err *nl_do_many(struct nl *nl, const void *messages, size_t len, int tolerated, const char *what)
+{
+    char answer[32768];
+    int error = 0;
+    ssize_t n;
+
+    if (mnl_socket_sendto(nl->socket, messages, len) < 0)
+        return err_errno(errno, "%s", what);
+    do {
+        n = mnl_socket_recvfrom(nl->socket, answer, sizeof(answer));
+        if (n < 0 && errno != EINTR)
+            return err_errno(errno, "%s", what);
+    } while (n < 0 || !see_answers(answer, (int)n, nl->seq, tolerated, &error));
+    return error ? err_errno(error, "%s", what) : NULL;
 }
 
 int nl_dump(struct nl *nl, struct nlmsghdr *message, mnl_cb_t each, void *data)

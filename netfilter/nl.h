@@ -23,6 +23,10 @@ struct nlmsghdr *nl_message(struct nl *nl, void *buf, int type, int flags);
 int nl_request(struct nl *nl, struct nlmsghdr *message);
 /* The same, when `tolerated` (0: none) is as good as success. */
 MUST_USE struct err *nl_do(struct nl *nl, struct nlmsghdr *message, int tolerated, const char *what);
+/* Several messages, one behind the other, `len` bytes in all; the last one must ask for NLM_F_ACK and no other. Each of
+ * them takes effect or not, whatever the others do; the first error that is not `tolerated` is returned. The answers to
+ * all must fit into the socket's receive buffer: some hundred messages do. */
+MUST_USE struct err *nl_do_many(struct nl *nl, const void *messages, size_t len, int tolerated, const char *what);
 /* Sends it and hands every answer to `each` until the last; 0 or a positive errno. */
 int nl_dump(struct nl *nl, struct nlmsghdr *message, mnl_cb_t each, void *data);
 

@@ -257,6 +257,7 @@ void plan_remove(const struct nf *nf, const struct build *b, int slot)
     egress(b, &n, NF_EGRESS_OPEN);
     project(nf, b, &n, 0);
     proxy_elements(b, &n, false);
+    counted_forget(nf, b, &n);
     set_container(b, SET_DELETE, &n);
     set_lists(&lists, SET_DELETE, &n, names.in, names.out);
     chain_flush(&lists, names.in);

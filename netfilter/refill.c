@@ -101,6 +101,12 @@ int refill_read(struct nf *nf, struct refill *ret)
     return rc;
 }
 
+/* Its elements are not ours: what they have counted goes on. */
+static bool is_of_packets(const struct nlmsghdr *set)
+{
+    return nl_attr_u32(set, HEADER, NFTA_SET_FLAGS) & htonl(NFT_SET_EVAL);
+}
+
 static void empty_table(const struct build *b)
 {
     table_present(b);
@@ -118,7 +124,7 @@ void refill_begin(const struct nf *nf, const struct refill *r, const struct buil
     }
     for (size_t i = 0; i < r->count; i++) {
         of.table = r->things[i].table;
-        if (!is_chain(r->things[i].message))
+        if (!is_chain(r->things[i].message) && !is_of_packets(r->things[i].message))
             set_flush(&of, r->things[i].name);
     }
 }

@@ -47,7 +47,8 @@ static struct err *route(struct nf *nf, int family, unsigned index, const void *
     return nl_do(&nf->route, h, 0, "cannot set the route to a container");
 }
 
-/* Written down, so that a container can neither be late to answer nor answer for another address. */
+/* Written down, so that a container can neither be late to answer nor answer for another address, and so that its
+ * entries take no room in the part of the table that the kernel keeps small. */
 static struct err *neighbour(struct nf *nf, int family, unsigned index, const void *ip, const uint8_t hw[6])
 {
     char buf[NL_MESSAGE_MAX];
@@ -81,7 +82,7 @@ struct err *routes_of_link(struct nf *nf, const struct slot_net *n, unsigned ind
         e = neighbour(nf, AF_INET, index, &n->addr4, n->hw_container);
     if (!e)
         e = neighbour(nf, AF_INET6, index, &n->addr6, n->hw_container);
-    return e;
+    return e ? e : neighbour(nf, AF_INET6, index, &n->link_local, n->hw_container);
 }
 
 static struct err *reply_rule(struct nf *nf, int family, bool add)

@@ -14,6 +14,7 @@ enum {
     TYPE_PROTOCOL = 12,
     TYPE_PORT = 13,
     TYPE_MARK = 19,
+    TYPE_IFINDEX = 20,
     TYPE_UID = 24,
     TYPE_IFNAME = 41
 };
@@ -27,8 +28,12 @@ struct set_kind {
     uint32_t byteorder;
     uint32_t data_type, data_len; /* of a map; 0: a set */
     uint32_t data_byteorder;      /* 0: as nft(8) supposes, big endian */
+    uint32_t flags, size;         /* of one that packets put elements into: NFT_SET_*, and how many at most */
 };
 
+#define COUNTED_MAX (1u << 22) /* elements; more than all slots can have */
+#define ELEMENTS_A_MESSAGE 256u
+#define FIRST_COUNTED 500u /* numbers of sets in the transaction: after `kinds`, before those of the lists */
 #define VERDICT NFT_DATA_VERDICT, 16
 
 static const struct set_kind kinds[] = {
@@ -54,6 +59,9 @@ static const struct set_kind kinds[] = {
 static const struct set_kind list_kinds[] = {
     {MAP_TO_CONTAINER, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST, VERDICT},
     {MAP_FROM_CONTAINER, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST, VERDICT},
+    {SET_OWN_PARTS, CONCAT(TYPE_MARK, TYPE_MARK), 8, BYTEORDER_HOST, .flags = NFT_SET_EVAL, .size = COUNTED_MAX},
+    {SET_OWN_FULL, CONCAT(TYPE_MARK, TYPE_MARK), 8, BYTEORDER_HOST, .flags = NFT_SET_EVAL | NFT_SET_TIMEOUT,
+     .size = COUNTED_MAX},
 };
 
 static struct nftnl_set *set_named(const struct build *b, const char *name)
@@ -79,7 +87,9 @@ static void create(const struct build *b, const struct set_kind *kind, uint32_t 
     nftnl_set_set_u32(s, NFTNL_SET_ID, id);
     nftnl_set_set_u32(s, NFTNL_SET_KEY_TYPE, kind->type);
     nftnl_set_set_u32(s, NFTNL_SET_KEY_LEN, kind->len);
-    nftnl_set_set_u32(s, NFTNL_SET_FLAGS, kind->data_len ? NFT_SET_MAP : 0);
+    nftnl_set_set_u32(s, NFTNL_SET_FLAGS, kind->flags | (kind->data_len ? NFT_SET_MAP : 0));
+    if (kind->size)
+        nftnl_set_set_u32(s, NFTNL_SET_DESC_SIZE, kind->size);
     if (kind->data_len) {
         nftnl_set_set_u32(s, NFTNL_SET_DATA_TYPE, kind->data_type);
         nftnl_set_set_u32(s, NFTNL_SET_DATA_LEN, kind->data_len);
@@ -117,6 +127,21 @@ void sets_create(const struct build *b)
 {
     for (uint32_t i = 0; i < ARRAY_LEN(kinds); i++)
         create(b, &kinds[i], i + 1);
+}
+
+void sets_create_counted(const struct build *b, const char *share, const char *all)
+{
+    const uint32_t type = CONCAT(TYPE_IFINDEX, TYPE_MARK);
+    const struct set_kind counted[] = {
+        {SET_OWN_LIMIT, TYPE_IFNAME, IFNAMSIZ, BYTEORDER_HOST},
+        {share, type, 8, BYTEORDER_HOST, .flags = NFT_SET_EVAL, .size = COUNTED_MAX},
+        {all, TYPE_MARK, 4, BYTEORDER_HOST, .flags = NFT_SET_EVAL, .size = COUNTED_MAX},
+        {SET_FULL, type, 8, BYTEORDER_HOST, .flags = NFT_SET_EVAL | NFT_SET_TIMEOUT, .size = COUNTED_MAX},
+        {SET_AT_LIMIT, type, 8, BYTEORDER_HOST, .flags = NFT_SET_EVAL | NFT_SET_TIMEOUT, .size = COUNTED_MAX},
+    };
+
+    for (uint32_t i = 0; i < ARRAY_LEN(counted); i++)
+        create(b, &counted[i], FIRST_COUNTED + i);
 }
 
 void sets_create_lists(const struct build *b, int which)
@@ -192,6 +217,8 @@ void set_container(const struct build *b, enum set_change change, const struct s
     element(b, change, SET_ADDRESSES4, key, IFNAMSIZ + 4, NULL);
     memcpy(key + IFNAMSIZ, &n->addr6, sizeof(n->addr6));
     element(b, change, SET_ADDRESSES6, key, IFNAMSIZ + 16, NULL);
+    memcpy(key + IFNAMSIZ, &n->link_local, sizeof(n->link_local));
+    element(b, change, SET_ADDRESSES6, key, IFNAMSIZ + 16, NULL);
 }
 
 void set_lists(const struct build *b, enum set_change change, const struct slot_net *n, const char *ingress_chain,
@@ -256,6 +283,31 @@ void set_forward(const struct build *b, enum set_change change, const struct slo
     memcpy(data6 + sizeof(n->addr6), &port, sizeof(port));
     data_element(b, change, MAP_FORWARD4, key, sizeof(key), data4, sizeof(data4));
     data_element(b, change, MAP_FORWARD6, key, sizeof(key), data6, sizeof(data6));
+}
+
+void set_counted(const struct build *b, enum set_change change, const char *set, uint32_t index, uint32_t first,
+                 uint32_t last)
+{
+    bool add = change == SET_ADD;
+
+    while (first <= last) {
+        uint32_t end = MIN(first + ELEMENTS_A_MESSAGE - 1, last);
+        struct nftnl_set *s = set_named(b, set);
+        struct nlmsghdr *h;
+
+        for (; first <= end; first++)
+            nftnl_set_elem_add(s, element_of((const uint32_t[]){index, first}, 8));
+        h = batch_begin(b->batch, add ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM, add ? NLM_F_CREATE : 0,
+                        "elements of a set");
+        nftnl_set_elems_nlmsg_build_payload(h, s);
+        batch_end(b->batch, h);
+        nftnl_set_free(s); /* frees the elements too */
+    }
+}
+
+void set_own_limit(const struct build *b, enum set_change change, const struct slot_net *n)
+{
+    element(b, change, SET_OWN_LIMIT, n->ifname, IFNAMSIZ, NULL);
 }
 
 void set_proxy(const struct build *b, enum set_change change, const struct slot_net *n, uint32_t mark)

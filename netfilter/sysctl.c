@@ -80,6 +80,7 @@ struct err *sysctl_link(const char *ifname, bool proxy)
     } rows[] = {
         {4, "forwarding", "1"},     {4, "rp_filter", rp_filter(proxy)}, {4, "accept_redirects", "0"},
         {4, "send_redirects", "0"}, {4, "secure_redirects", "0"},       {6, "forwarding", "1"},
+        {4, "arp_filter", "1"}, /* who asks from an address of another link gets no answer, and no neighbour entry */
         {6, "accept_ra", "0"},      {6, "accept_redirects", "0"},       {6, "autoconf", "0"},
         {6, "addr_gen_mode", "1"},
     };

@@ -56,6 +56,15 @@ void table_drop_to4(const struct build *b, const char *name, uint32_t network, u
     rule_drop(b, r, why);
 }
 
+/* What passes here without a list being asked takes an entry of the connection table as well. */
+static void count(const struct build *b, const char *name)
+{
+    struct nftnl_rule *r = rule_begin(b, name);
+
+    set_mark(r, false, NF_MARK_COUNTED, NF_MARK_COUNTED);
+    rule_end(b, r, NULL);
+}
+
 /* What is not decided here is up to the lists of the containers that the packet comes from and goes to. */
 static void ask(const struct build *b, const char *name)
 {
@@ -93,6 +102,7 @@ static void host_input(const struct nf *nf, const struct build *b)
     match_mark(r, false, NF_MARK_REPLY, NF_MARK_MASK);
     expr_verdict(r, NFT_GOTO, "relayed");
     rule_end(b, r, NULL);
+    count(b, name);
     r = rule_begin(b, name);
     match_protocol(r, IPPROTO_ICMP);
     rule_pass(b, r);
@@ -193,6 +203,7 @@ static void routed(const struct nf *nf, const struct build *b)
     chain_plain(b, "proxied");
     by_state(b, "proxied");
     closed_unless_ready(b, "proxied");
+    count(b, "proxied");
     rule_pass(b, rule_begin(b, "proxied"));
     chain_plain(b, "routed_from");
     proxy_routed(nf, b);

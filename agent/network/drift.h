@@ -22,5 +22,5 @@ void drift_link_made(struct drift *d, int slot);
 void drift_tell(struct agent *a, const char *state, const char *container_id, json_t *found, const char *remedy);
 
 /* {"state": "ok" | "contested" | "failed", "repairs", "last_repair_at", "lost_links": [container ids], "conflicts":
- * [{"program", "family", "table", "chain", "hook", "effect", "remedy"}]} */
+ * [{"program", "family", "table", "chain", "hook", "effect", "remedy"}], "connections": connections_json()} */
 json_t *drift_json(const struct agent *a);

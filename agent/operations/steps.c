@@ -178,6 +178,7 @@ void step_start(struct operation *op)
         .ipv6 = c->net.ipv6,
         .gateway4 = (char *)(uintptr_t)NET_GATEWAY4,
         .gateway6 = (char *)(uintptr_t)NET_GATEWAY6,
+        .gateway_mac = c->net.mac_host,
         .environment = environment,
         .subvolumes = config->subvolumes,
         .disk_bytes = limits_disk(c),

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/container/address.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <sched.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -22,6 +26,16 @@ struct address_message {
     struct in6_addr local;
     struct rtattr flags_header;
     uint32_t flags;
+};
+
+/* An IPv4 address is shorter, and last for that reason. */
+struct neighbour_message {
+    struct nlmsghdr header;
+    struct ndmsg body;
+    struct rtattr hardware_header;
+    uint8_t hardware[8]; /* six bytes and what makes them a multiple of four */
+    struct rtattr address_header;
+    uint8_t address[sizeof(struct in6_addr)];
 };
 
 static struct address_message make(uint16_t type, uint16_t flags, unsigned index, const struct in6_addr *address)
@@ -69,28 +83,86 @@ static struct err *take_answer(int s)
     ssize_t n = recv(s, &answer, sizeof(answer), MSG_DONTWAIT);
 
     if (n < (ssize_t)(sizeof(answer.header) + sizeof(answer.body)) || answer.header.nlmsg_type != NLMSG_ERROR)
-        return err_new(ERR_HOST, "no answer about the address of the container");
+        return err_new(ERR_HOST, "no answer about the network interface of the container");
     /* Its init may have taken the address away already; it is put back then. */
     if (answer.body.error && answer.body.error != -EADDRNOTAVAIL)
-        return err_errno(-answer.body.error, "the IPv6 address of the container");
+        return err_errno(-answer.body.error, "the network interface of the container");
+    return NULL;
+}
+
+static struct err *index_inside(int s, int *ret)
+{
+    struct ifreq request = {.ifr_name = ADDRESS_INTERFACE};
+
+    if (ioctl(s, SIOCGIFINDEX, &request) < 0)
+        return err_errno(errno, "'" ADDRESS_INTERFACE "' of the container");
+    *ret = request.ifr_ifindex;
     return NULL;
 }
 
 struct err *address_use_at_once(pid_t init, const struct in6_addr *address)
 {
-    struct ifreq request = {.ifr_name = ADDRESS_INTERFACE};
     struct address_message both[2];
     autofd int s = -1;
+    int index = 0;
     struct err *e = socket_inside(init, &s);
 
+    if (!e)
+        e = index_inside(s, &index);
     if (e)
         return e;
-    if (ioctl(s, SIOCGIFINDEX, &request) < 0)
-        return err_errno(errno, "'" ADDRESS_INTERFACE "' of the container");
-    both[0] = make(RTM_DELADDR, 0, (unsigned)request.ifr_ifindex, address);
-    both[1] = make(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, (unsigned)request.ifr_ifindex, address);
+    both[0] = make(RTM_DELADDR, 0, (unsigned)index, address);
+    both[1] = make(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, (unsigned)index, address);
     if (send(s, both, sizeof(both), 0) != sizeof(both))
         return err_errno(errno, "a message about the address of the container");
     e = take_answer(s);
     return e ? e : take_answer(s);
+}
+
+/* "02:6e:64:00:00:01" */
+static bool hardware_of(const char *text, uint8_t ret[6])
+{
+    unsigned b[6];
+    int end = 0;
+
+    if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5], &end) != 6 || text[end])
+        return false;
+    for (int i = 0; i < 6; i++)
+        ret[i] = (uint8_t)b[i];
+    return true;
+}
+
+static struct err *know(int s, int index, int family, const char *address, const char *mac)
+{
+    size_t len = family == AF_INET ? sizeof(struct in_addr) : sizeof(struct in6_addr);
+    struct neighbour_message m = {
+        .header = {.nlmsg_type = RTM_NEWNEIGH,
+                   .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE,
+                   .nlmsg_seq = RTM_NEWNEIGH},
+        .body = {.ndm_family = (uint8_t)family, .ndm_ifindex = index, .ndm_state = NUD_PERMANENT},
+        .hardware_header = {.rta_len = RTA_LENGTH(6), .rta_type = NDA_LLADDR},
+        .address_header = {.rta_len = (unsigned short)RTA_LENGTH(len), .rta_type = NDA_DST},
+    };
+
+    m.header.nlmsg_len = (uint32_t)(offsetof(struct neighbour_message, address) + len);
+    if (inet_pton(family, address, m.address) != 1)
+        return err_field(family == AF_INET ? "gateway4" : "gateway6", "must be an address");
+    if (!hardware_of(mac, m.hardware))
+        return err_field("gateway_mac", "must be six bytes as 02:6e:64:00:00:01");
+    if (send(s, &m, m.header.nlmsg_len, 0) != (ssize_t)m.header.nlmsg_len)
+        return err_errno(errno, "a message about the gateway of the container");
+    return take_answer(s);
+}
+
+struct err *address_know_gateways(pid_t init, const char *gateway4, const char *gateway6, const char *mac)
+{
+    autofd int s = -1;
+    int index = 0;
+    struct err *e = socket_inside(init, &s);
+
+    if (!e)
+        e = index_inside(s, &index);
+    if (!e)
+        e = know(s, index, AF_INET, gateway4, mac);
+    return e ? e : know(s, index, AF_INET6, gateway6, mac);
 }

@@ -17,3 +17,8 @@
 /* Replaces `address`/128 of the init's ADDRESS_INTERFACE in one message. The calling process returns to its own network
  * namespace. */
 MUST_USE struct err *address_use_at_once(pid_t init, const struct in6_addr *address);
+
+/* Permanent neighbour entries of the gateways, two addresses of one interface: "169.254.1.1", "fe80::1",
+ * "02:6e:64:00:00:01". The kernel's tables of neighbours are of the whole host and all its containers: when another
+ * container has filled them, this one does not need a new entry. ERR_INVALID names the text that is wrong. */
+MUST_USE struct err *address_know_gateways(pid_t init, const char *gateway4, const char *gateway6, const char *mac);

@@ -200,6 +200,9 @@ struct err *job_do_start(const struct job *job, void *args, json_t **ret)
     auto_(container_put) struct lxc_container *c = NULL;
     autojson written = files ? json_object() : NULL;
     autofree char *project = str_dup(((struct job_start *)args)->ramdisk_project);
+    autofree char *gateway4 = str_dup(((struct job_start *)args)->gateway4),
+                  *gateway6 = str_dup(((struct job_start *)args)->gateway6),
+                  *gateway_mac = str_dup(((struct job_start *)args)->gateway_mac);
     const int64_t bytes = ((struct job_start *)args)->ramdisk_bytes, id_base = ((struct job_start *)args)->id_base;
     struct in6_addr ipv6;
     struct err *e;
@@ -229,6 +232,8 @@ struct err *job_do_start(const struct job *job, void *args, json_t **ret)
         return e;
     /* Without it the container works as well, two seconds later. */
     err_ignore(address_use_at_once(c->init_pid(c), &ipv6));
+    if (gateway_mac) /* without them it asks */
+        err_ignore(address_know_gateways(c->init_pid(c), gateway4, gateway6, gateway_mac));
     if (project) {
         e = guest_share_ramdisk(job, project, bytes, id_base, c->init_pid(c));
         json_object_set_new(*ret, "ramdisk_error", e ? json_string(err_message(e)) : json_null());

@@ -179,8 +179,13 @@ static struct err *ask(uint8_t what)
     struct nf_hits in[1], out[1];
     struct nf_drift d = {0};
     struct nf_counters counters;
+    struct nf_connections connections;
     size_t count = 0;
 
+    if (what == UINT8_MAX)
+        return nf_connections(nf, &connections);
+    if (what == UINT8_MAX - 1)
+        return nf_connections_tidy(nf, 1);
     switch (what % 8) {
     case 0:
         return nf_sync(nf, &c, 1);

@@ -75,6 +75,9 @@ RULES = {
     "expr_limit_over": [[{"limit": {"rate": 125000, "burst": 30000, "per": "second", "inv": True, "rate_unit": "bytes",
                                     "burst_unit": "bytes"}}, {"drop": None}]],
     "expr_connections_over": [[{"ct count": {"val": 20, "inv": True}}, {"drop": None}]],
+    "expr_part": [[mangle(meta("mark"), {"symhash": {"mod": 64, "offset": 128}})]],
+    "expr_count_in": [[{"set": {"op": "add", "elem": meta("mark"), "set": "@all_counted", "stmt": [{"ct count": {"val": 20, "inv": True}}]}}, {"drop": None}]],
+    "expr_put": [[{"set": {"op": "update", "elem": {"elem": {"val": {"concat": [meta("iif"), meta("mark")]}, "timeout": 10}}, "set": "@at_limit"}}]],
     "rule_dispatch": [[{"vmap": {"key": meta("iifname"), "data": "@limited"}}]],
     "match_interface": [[match(meta("iifname"), "eth0")], [match(meta("oifname"), "lo", "!=")]],
     "match_interface_prefix": [[match(meta("iifname"), "nd*")], [match(meta("oifname"), "nd*", "!=")]],
@@ -106,7 +109,7 @@ RULES = {
 SETS = {
     "set_add_uid": {"proxy_uids": [33]},
     "set_container": {"hardware_addresses": [{"concat": ["nd1", "02:6e:65:00:00:01"]}],
-                      "addresses4": [{"concat": ["nd1", "10.96.0.1"]}], "addresses6": [{"concat": ["nd1", "fd6e:6f64:6564::1"]}]},
+                      "addresses4": [{"concat": ["nd1", "10.96.0.1"]}], "addresses6": [{"concat": ["nd1", "fd6e:6f64:6564::1"]}, {"concat": ["nd1", "fe80::6e:65ff:fe00:1"]}]},
     "set_lists": {"to_container": [["nd1", {"jump": {"target": "in_1"}}]], "from_container": [["nd1", {"jump": {"target": "out_1"}}]]},
     "set_kit_port": {"kit_ports": [{"concat": ["nd1", 7681]}]},
     "set_confined": {"confined": ["nd1"]},
@@ -115,9 +118,14 @@ SETS = {
                     "forward6": [[{"concat": ["udp", 5354]}, {"concat": ["fd6e:6f64:6564::1", 53]}]]},
     "set_project": {"project_of": [["nd1", 0x10000]], "project_members": [{"concat": [0x10000, "nd1"]}]},
     "set_proxy": {"proxies": ["nd1"], "proxy_marks": [["nd1", 0x10300]]},
+    "set_own_limit": {"own_limit": ["nd1"]},
     "set_ready": {"ready": ["nd1"]},
+    "sets_create_counted": {"shares_counted": [], "all_counted": [], "full": [], "own_limit": ["nd1"]},
+    "set_counted": {"at_limit": [{"concat": ["lo", 1]}, {"concat": ["lo", 2]}]},
     "set_limited": {"limited": [["nd1", {"jump": {"target": "expr_counter"}}]]},
 }
+# Of every table of lists; packets put elements into them.
+OF_LISTS = {"own_parts", "own_full"}
 # Seen in all the rest: without them there is no table, no set, and nothing to be deleted.
 WHOLE = {"table_present", "table_absent", "sets_create", "sets_create_lists", "chain_delete"}
 # What they leave of a table that had two chains with rules and two maps with elements.
@@ -158,7 +166,7 @@ def test_sets(listed, builder):
 def test_an_emptied_table(listed):
     mine = [(kind, item) for kind in ("chain", "rule", "map", "set") for item in objects(listed, kind) if item["table"] == "emptied"]
     assert [(kind, item["name"], item.get("elem")) for kind, item in mine] == [
-        ("chain", "in_1", None), ("chain", "out_1", None), ("map", "to_container", None)]
+        ("chain", "in_1", None), ("chain", "out_1", None), ("map", "to_container", None), ("set", "own_parts", None), ("set", "own_full", None)]
 
 
 def test_the_whole(listed):
@@ -167,7 +175,7 @@ def test_the_whole(listed):
     assert set(chains) == {*RULES, "in_1", "out_1"}, "neither one that was deleted nor one of the table before"
     base = chains["chain_base"]
     assert (base["type"], base["hook"], base["prio"], base["policy"]) == ("filter", "forward", 3, "accept")
-    assert {s["name"] for s in objects(listed, "set", "map")} == {name for sets in SETS.values() for name in sets}
+    assert {s["name"] for s in objects(listed, "set", "map")} == {*OF_LISTS, *(name for sets in SETS.values() for name in sets)}
 
 
 def test_every_public_builder_has_its_case():

@@ -149,6 +149,11 @@ static void limits(void)
 {
     CASE("expr_limit_over", expr_limit_over(r, 125000, 30000), expr_verdict(r, NF_DROP, NULL));
     CASE("expr_connections_over", expr_connections_over(r, 20), expr_verdict(r, NF_DROP, NULL));
+    CASE("expr_part", expr_part(r, 64, 128, REG_MAIN), expr_meta_set(r, NFT_META_MARK, REG_MAIN));
+    CASE("expr_count_in", expr_meta(r, NFT_META_MARK, REG_MAIN), expr_count_in(r, "all_counted", REG_MAIN, 20),
+         expr_verdict(r, NF_DROP, NULL));
+    CASE("expr_put", expr_meta(r, NFT_META_IIF, REG_QUARTER(0)), expr_meta(r, NFT_META_MARK, REG_QUARTER(1)),
+         expr_put(r, SET_AT_LIMIT, REG_QUARTER(0), 10000));
     chain_plain(&cases, "rule_dispatch");
     rule_dispatch(&cases, "rule_dispatch", NFT_META_IIFNAME, MAP_LIMITED);
 }
@@ -187,6 +192,8 @@ static void sets(void)
             set_forward(&cases, change, &n, &f);
             set_project(&cases, change, &n, (uint16_t)slot);
             set_proxy(&cases, change, &n, 0x10300);
+            set_own_limit(&cases, change, &n);
+            set_counted(&cases, change, SET_AT_LIMIT, (uint32_t)slot, 1, 2);
             set_ready(&cases, change, &n);
             set_limited(&cases, change, &n, "expr_counter");
         }
@@ -223,6 +230,7 @@ int main(void)
         table_present(&cases);
         table_present(&lists);
         sets_create(&cases);
+        sets_create_counted(&cases, "shares_counted", "all_counted");
         sets_create_lists(&lists, 1);
         rules();
         expressions();

@@ -131,6 +131,8 @@ static struct err *do_open(const json_t *j)
         .host_tcp_port_count = ports(json_object_get(j, "host_tcp_ports"), tcp_ports),
         .host_udp_ports = udp_ports,
         .host_udp_port_count = ports(json_object_get(j, "host_udp_ports"), udp_ports),
+        .share_percent = (int)json_integer_value(json_object_get(j, "share_percent")),
+        .reserve_percent = (int)json_integer_value(json_object_get(j, "reserve_percent")),
         .proxy_uids = uids,
         .proxy_uid_count = MIN(json_array_size(list), (size_t)LIST_MAX),
     };
@@ -193,6 +195,20 @@ static json_t *hits_json(const struct nf_hits *hits, size_t count)
     for (size_t i = 0; i < count; i++)
         json_array_append_new(list, json_pack("[I, I]", (json_int_t)hits[i].packets, (json_int_t)hits[i].bytes));
     return list;
+}
+
+static struct err *do_connections(json_t **ret)
+{
+    struct nf_connections c;
+    json_t *at_limit = json_array();
+    struct err *e = nf_connections(nf, &c);
+
+    for (size_t i = 0; !e && i < c.at_limit_count; i++)
+        json_array_append_new(at_limit, json_pack("[i, i]", c.at_limit[i].slot, (int)c.at_limit[i].directions));
+    *ret = json_pack("{s:b, s:I, s:I, s:I, s:I, s:b, s:o}", "uncounted", c.uncounted, "count", (json_int_t)c.count,
+                     "max", (json_int_t)c.max, "share", (json_int_t)c.share, "all", (json_int_t)c.all, "resized",
+                     c.resized, "at_limit", at_limit);
+    return e;
 }
 
 static struct err *do_hits(const json_t *j, json_t **ret)
@@ -264,6 +280,10 @@ static struct err *run(const json_t *j, json_t **ret)
         return nf_link_delete(nf, slot);
     if (str_eq(call, "counters"))
         return do_counters(slot, ret);
+    if (str_eq(call, "connections"))
+        return do_connections(ret);
+    if (str_eq(call, "connections_tidy"))
+        return nf_connections_tidy(nf, slot);
     if (str_eq(call, "hits"))
         return do_hits(j, ret);
     if (str_eq(call, "uninstall"))

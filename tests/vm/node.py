@@ -41,9 +41,9 @@ class Connection(http.client.HTTPConnection):
         self.sock.connect(SOCKET)
 
 
-def api(method, path, body=None, expect=(200, 201, 202)):
+def api(method, path, body=None, expect=(200, 201, 202), root="/api/v1"):
     connection = Connection("noded")
-    connection.request(method, "/api/v1" + path, json.dumps(body) if body is not None else None,
+    connection.request(method, root + path, json.dumps(body) if body is not None else None,
                        {"Content-Type": "application/json"})
     reply = connection.getresponse()
     text = reply.read()
