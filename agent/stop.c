@@ -9,6 +9,8 @@
 #include "agent/events/feed.h"
 #include "agent/events/stream.h"
 #include "agent/events/trim.h"
+#include "agent/http/local.h"
+#include "agent/http/memory.h"
 #include "agent/http/sse.h"
 #include "agent/http/tls.h"
 #include "agent/images/set.h"
@@ -26,6 +28,7 @@
 #include "agent/storage/reclaim.h"
 #include "agent/storage/scrub.h"
 #include "agent/storage/space.h"
+#include "agent/tls_watch.h"
 #include "agent/transfer/peer.h"
 #include "agent/warm/warm.h"
 #include "base/log.h"
@@ -92,6 +95,18 @@ static void close_parts(struct stopper *s)
         sse_close(a->sse, s, on_part_closed);
         s->open++;
         feed_close(a->feed, s, on_part_closed);
+    }
+    if (a->tls_watch) {
+        s->open++;
+        tls_watch_close(a->tls_watch, s, on_part_closed);
+    }
+    if (a->memory) {
+        s->open++;
+        memory_close(a->memory, s, on_part_closed);
+    }
+    if (a->local) {
+        s->open++;
+        local_listener_close(a->local, s, on_part_closed);
     }
     if (a->tls) {
         s->open++;
@@ -173,6 +188,7 @@ void agent_free(struct agent *a)
     conflicts_free(a->conflicts);
     images_free(a);
     image_tasks_free(a);
+    memory_free(a->memory);
     rollout_free(a);
     json_decref(a->kits);
     json_decref(a->kits_installed);

@@ -89,7 +89,7 @@ struct err *cmd_routes(struct cli *cli)
 /* "ready", and a line for each thing that somebody should look after. */
 static void show_health(const json_t *data)
 {
-    const json_t *network = json_object_get(data, "network");
+    const json_t *network = json_object_get(data, "network"), *tls = json_object_get(data, "tls");
     const char *state = output_member(network, "state");
     json_t *id, *conflict;
     size_t i;
@@ -99,6 +99,8 @@ static void show_health(const json_t *data)
         printf("network: another program goes on changing it; find it with \"nft monitor\" and \"ip monitor\"\n");
     else if (strcmp(state, "failed") == 0)
         printf("network: another program has changed it and it could not be put right; see the log of noded\n");
+    if (json_is_string(json_object_get(tls, "remedy")))
+        printf("TLS: %s\n", output_member(tls, "remedy"));
     json_array_foreach(json_object_get(network, "lost_links"), i, id)
         printf("network: the interface of container %s is gone; restart the container\n", json_string_value(id));
     json_array_foreach(json_object_get(network, "conflicts"), i, conflict)
@@ -119,5 +121,9 @@ struct err *cmd_health(struct cli *cli)
         output_json(data);
     else if (ready && !cli->quiet)
         show_health(data);
-    return ready ? NULL : err_new(ERR_UNAVAILABLE, "the node is starting: it compares its records with the host");
+    if (!ready)
+        return err_new(ERR_UNAVAILABLE, "the node is starting: it compares its records with the host");
+    if (strcmp(output_member(json_object_get(data, "tls"), "state"), "expired") == 0)
+        return err_new(ERR_HOST, "TLS has expired: clients are refused on the mTLS port");
+    return NULL;
 }
