@@ -52,6 +52,7 @@ struct agent {
 
     struct store *store, *reader;
     struct lane *store_lane, *read_lane, *net_lane; /* store and reader belong to one lane each */
+    struct lane *parse_lane;                        /* large bodies of requests */
     struct nf *nf;
     struct drift *drift;
     struct conflicts *conflicts;

@@ -338,6 +338,8 @@ struct agent *agent_start(uv_loop_t *loop, struct config *config, http_handler_f
     a->store_lane = lane_new(loop, "store");
     a->read_lane = lane_new(loop, "read");
     a->net_lane = lane_new(loop, "network");
+    a->parse_lane = lane_new(loop, "parse");
+    json_object_seed(0); /* before two threads make objects */
     a->usage = usage_new(a);
     a->metrics = metrics_new(a);
     a->runtime = runtime_new(a);

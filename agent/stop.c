@@ -129,7 +129,7 @@ static void on_timer(uv_timer_t *timer)
     struct agent *a = s->agent;
     bool idle = a->operations == 0 && workers_count(a->workers) == 0 && workers_count(a->stream_workers) == 0 &&
                 workers_count(a->wait_workers) == 0 && peers_count(a) == 0 && lane_length(a->store_lane) == 0 &&
-                lane_length(a->read_lane) == 0 && lane_length(a->net_lane) == 0;
+                lane_length(a->read_lane) == 0 && lane_length(a->net_lane) == 0 && lane_length(a->parse_lane) == 0;
 
     if (!idle && uv_now(a->loop) < s->give_up_ms)
         return;
@@ -179,6 +179,7 @@ void agent_free(struct agent *a)
     workers_free(a->wait_workers);
     lane_free(a->store_lane);
     lane_free(a->read_lane);
+    lane_free(a->parse_lane);
     lane_free(a->net_lane);
     store_close(a->reader);
     store_close(a->store);

@@ -67,7 +67,7 @@ struct err *link_confine(const char *empty_dir, int fds[2])
 static void tell_refusal(int inside, const char *alert)
 {
     autofree char *message =
-        str_fmt("the other node refused this node's certificate: %s; its log says more (peers.certificate)", alert);
+        str_fmt("this node's certificate (peers.certificate) was refused: %s; the other node's log says why", alert);
     autojson body = json_pack("{s:s}", "message", message);
     autofree char *text = json_dumps(body, JSON_COMPACT);
     autofree char *answer = str_fmt("HTTP/1.1 %d Refused\r\nContent-Length: %zu\r\n\r\n%s", err_code_status(ERR_HOST),

@@ -29,13 +29,13 @@ void http_body_begin(struct http_request *r)
     pace(r);
 }
 
-static size_t held_by(const struct http_server *s, const struct peer *peer)
+size_t http_held_by(const struct http_server *s, const struct peer *peer)
 {
     size_t sum = 0;
 
     for (const struct http_request *r = s->requests; r; r = r->next)
-        if (r->body_size > 0 && peer_same(r->peer, peer))
-            sum += r->body_size;
+        if (r->body_size + r->reply_held > 0 && peer_same(r->peer, peer))
+            sum += r->body_size + r->reply_held;
     return sum;
 }
 
@@ -62,7 +62,7 @@ static bool grow(struct http_request *r, size_t need)
     struct http_server *s = r->server;
     size_t size = MAX(MIN(MAX(r->body_size * 2, PIECE_MIN), r->body_max), need);
 
-    switch (memory_take(s->config.memory, held_by(s, r->peer), size - r->body_size)) {
+    switch (memory_take(s->config.memory, http_held_by(s, r->peer), size - r->body_size)) {
     case MEMORY_FULL:
         abandon(r, 503, "The bodies of other requests have all the memory that there is for them; ask again", 2);
         return false;
@@ -96,8 +96,24 @@ void http_body_take(struct http_request *r, const char *data, size_t len)
     pace(r);
 }
 
+char *http_body_borrow(struct http_request *r, size_t *ret_len)
+{
+    *ret_len = r->body_len;
+    r->body_borrowed = true;
+    return steal(&r->body);
+}
+
+void http_body_return(struct http_request *r, char *body)
+{
+    r->body = body;
+    r->body_borrowed = false;
+    http_body_free(r);
+}
+
 void http_body_free(struct http_request *r)
 {
+    if (r->body_borrowed)
+        return;
     free(steal(&r->body));
     memory_return(r->server->config.memory, r->body_size);
     r->body_len = r->body_size = 0;

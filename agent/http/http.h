@@ -57,6 +57,9 @@ const char *http_query(const struct http_request *req, const char *name);  /* de
 const char *http_header(const struct http_request *req, const char *name); /* NULL when absent */
 /* Until the handler returns: then the body's memory is given back. */
 const char *http_body(const struct http_request *req, size_t *ret_len);
+/* For longer than that: until http_body_return, which must come before the reply, with what http_body_borrow gave. */
+char *http_body_borrow(struct http_request *req, size_t *ret_len);
+void http_body_return(struct http_request *req, char *body);
 const struct peer *http_peer(const struct http_request *req);
 
 /*

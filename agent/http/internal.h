@@ -26,11 +26,13 @@ struct http_request {
     char *method, *path, *body;
     size_t body_len, body_size, body_max; /* body_max: what was announced, or may come */
     uint64_t body_begun_ms;
+    size_t reply_len, reply_held; /* of a reply that is a text; what of it is taken from the budget of memory */
     struct MHD_Response *response;
     struct http_upgrade *upgrade; /* 101 is the answer, and was not sent yet */
     struct http_stream *stream;   /* the reply's body, when it comes in pieces */
     struct http_upload *upload;   /* the request's body, when it does */
     int status;
+    bool body_borrowed; /* it is given back by http_body_return */
     bool dispatched, suspended, replied, close_after;
     bool client_closes; /* its Connection says so */
     bool abandoned;     /* the connection's last words are an error: what comes is dropped */
@@ -62,6 +64,8 @@ void http_body_begin(struct http_request *r);
 void http_body_take(struct http_request *r, const char *data, size_t len);
 void http_body_late(struct http_request *r);
 void http_body_free(struct http_request *r);
+/* What one client's requests and replies have of the budget. */
+size_t http_held_by(const struct http_server *s, const struct peer *peer);
 /* The callbacks of libmicrohttpd: something of a request has come (the server is cls); it is over. */
 enum MHD_Result http_request_take(void *cls, struct MHD_Connection *conn, const char *url, const char *method,
                                   const char *version, const char *data, size_t *data_len, void **con_cls);

@@ -6,12 +6,14 @@
  */
 #include "agent/http/gate.h"
 #include "agent/http/internal.h"
+#include "agent/http/memory.h"
 #include "agent/http/refusal.h"
 #include "base/json_table.h"
 #include "base/log.h"
+#include "base/pace.h"
 #include "base/str.h"
 
-enum { IDLE_DEADLINE_MS = 60000 };
+enum { IDLE_DEADLINE_MS = 60000, REPLY_FREE = 16384 };
 enum { UPLOAD_DEADLINE_MS = 120000 }; /* for the next bytes of a body that is a stream */
 
 void http_request_free(struct http_request *r)
@@ -27,6 +29,7 @@ void http_request_free(struct http_request *r)
     http_upload_close(r->upload);
     free(r->method);
     free(r->path);
+    memory_return(r->server->config.memory, r->reply_held);
     http_body_free(r);
     free(r);
 }
@@ -81,10 +84,35 @@ void http_send(struct http_request *r)
 static void set_response(struct http_request *r, int status, char *body, size_t len)
 {
     r->status = status;
+    r->reply_len = len;
     r->response = MHD_create_response_from_buffer(len, body, MHD_RESPMEM_MUST_FREE);
     if (!r->response)
         abort();
     http_common_headers(r, "application/json");
+}
+
+static void refuse(struct http_request *r, int status, struct err *e)
+{
+    autojson body = http_envelope(status, err_message(e));
+    char *text = json_dumps(body, JSON_COMPACT);
+
+    r->close_after = true;
+    set_response(r, status, text, text ? strlen(text) : 0);
+    r->replied = true;
+    err_free(e);
+}
+
+/* A reply that the client does not take stays in memory, like a body: it is of the same budget. */
+static bool afford(struct http_request *r, size_t len)
+{
+    struct memory *memory = r->server->config.memory;
+
+    if (len <= REPLY_FREE)
+        return true;
+    if (memory_take(memory, http_held_by(r->server, r->peer), len) != MEMORY_GRANTED)
+        return false;
+    r->reply_held = len;
+    return true;
 }
 
 static void reply(struct http_request *r, int status, char *body, size_t len, const char *name, const char *value)
@@ -98,6 +126,15 @@ static void reply(struct http_request *r, int status, char *body, size_t len, co
     if (!r->conn) {
         free(body);
         http_request_free(r);
+        return;
+    }
+    if (!afford(r, len)) {
+        free(body);
+        refuse(r, 503,
+               err_new(ERR_UNAVAILABLE, "Replies that clients have not taken yet have all the memory that there "
+                                        "is for them; ask again"));
+        (void)MHD_add_response_header(r->response, "Retry-After", "2");
+        http_send(r);
         return;
     }
     set_response(r, status, body, len);
@@ -143,22 +180,13 @@ static struct http_request *request_new(struct http_server *s, struct MHD_Connec
     return r;
 }
 
-static void refuse(struct http_request *r, int status, struct err *e)
-{
-    autojson body = http_envelope(status, err_message(e));
-    char *text = json_dumps(body, JSON_COMPACT);
-
-    r->close_after = true;
-    set_response(r, status, text, text ? strlen(text) : 0);
-    r->replied = true;
-    err_free(e);
-}
-
 /* From here on what libmicrohttpd writes is this reply. */
 static enum MHD_Result queue(struct http_request *r)
 {
     struct connection *c = http_connection_of(r->conn);
 
+    if (c && r->reply_len > 0)
+        http_deadline(c, (uint64_t)pace_allowed_ms(r->reply_len));
     if (c && c->link)
         http_link_reply(c->link, r->close_after || r->client_closes || r->server->closing);
     return MHD_queue_response(r->conn, (unsigned)r->status, r->response);

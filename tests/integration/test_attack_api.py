@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Abuse of the API's door: others are served meanwhile, and afterwards everything is back."""
+import contextlib
 import json
 import socket
-import subprocess
+import ssl
 import time
 
+import neighbours
 import pytest
-from attack import SECONDS, Apart, context_of, open_files, read_all, rss_mib, stutter, tls, visit
+from attack import GET, SECONDS, Apart, context_of, open_files, read_all, rss_mib, stutter, tls, visit
 from daemon import PROJECT, Daemon
 from sse import Stream
 from world import BUILD, run, wait_for
@@ -65,6 +67,24 @@ def test_unfinished_handshakes_lock_nobody_out(node, source, data):
     assert begun > 100 * SECONDS
     assert seen.success >= 0.999 and seen.tried >= 5 * SECONDS, seen
     wait_for(lambda: open_files(node.process.pid) <= before + 2, 15, what="the end of the connections")
+
+
+def hello(context):
+    """The first flight of a client, as bytes."""
+    into, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(into, out, server_hostname="127.0.0.1").do_handshake()
+    return out.read()
+
+
+@pytest.mark.parametrize("source", ["127.0.0.1", "127.0.0.2"], ids=["same address", "another address"])
+def test_hellos_without_a_certificate_lock_nobody_out(node, source):
+    """The server has answered each, and waits."""
+    attacker = Apart(stutter, ADDRESS, "127.0.0.1", SECONDS + 2, 200, hello(context_of(node.pki, None)))
+    time.sleep(1)
+    seen = visit(node.pki, ADDRESS, source, SECONDS)
+    print(f"{attacker.result()} hellos; good client at {source}: {seen}")
+    assert seen.success >= 0.999 and seen.tried >= 5 * SECONDS, seen
 
 
 def test_an_open_connection_goes_on_beside_unfinished_ones(node):
@@ -181,6 +201,31 @@ def test_a_chunked_body_over_the_limit_is_answered_at_once(node):
     assert status == 413 and "2097152" in j["message"]
 
 
+# Replies.
+
+def test_replies_that_are_not_taken_are_bounded(node):
+    """A client that asks for much and reads nothing holds no more than its share of memory, and not for ever."""
+    before, held = rss_mib(node.process.pid), []
+    body = json.dumps({"server_id": "self", "name": "x", "container_image": "y" * 1000000})
+    request = f"POST {CREATE} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+    try:
+        for _ in range(150):
+            s = socket.socket(socket.AF_UNIX)
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            s.settimeout(5)
+            s.connect(node.socket)
+            s.sendall(request)
+            held.append(s)
+        time.sleep(1)
+        during = rss_mib(node.process.pid)
+        print(f"RSS {before:.1f} MiB before, {during:.1f} with 150 replies that nobody takes")
+        assert during - before < 80
+        assert node.get("/healthz").status == 200
+    finally:
+        for s in held:
+            s.close()
+
+
 # Streams.
 
 def test_readers_of_events_have_a_quota_and_take_no_place_from_proxies(node):
@@ -287,6 +332,53 @@ def test_what_fits_is_served(node):
         assert answer.split(b"HTTP/1.1 ")[-1].startswith(b"400") and b'"name' in answer, answer
 
 
+# Beside others.
+
+ATTACKS = {
+    "one byte": lambda node: Apart(stutter, ADDRESS, "127.0.0.1", SECONDS, 200, b"\x16"),
+    "hellos": lambda node: Apart(stutter, ADDRESS, "127.0.0.1", SECONDS, 200, hello(context_of(node.pki, None))),
+    "unfinished bodies": lambda node: Apart(abuse, node.socket, SECONDS, [unfinished(2 * MIB)]),
+    "heads": lambda node: Apart(abuse, node.socket, SECONDS, [BAD["5000 parameters"][0], BAD["many headers"][0]]),
+    "members": lambda node: Apart(abuse, node.socket, SECONDS, [with_body(MEMBERS)]),
+    "lists": lambda node: Apart(abuse, node.socket, SECONDS, [with_body(b"[" + b"[]," * 600000 + b"[]]")]),
+    "a long text": lambda node: Apart(abuse, node.socket, SECONDS, [with_body(b'{"name":"' + b"x" * 2000000 + b'"}')]),
+}
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_the_api_answers_beside(node, name):
+    attacker, times, end = ATTACKS[name](node), [], time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        begun = time.monotonic()
+        assert local(node, GET).startswith(b"HTTP/1.1 200")
+        times.append((time.monotonic() - begun) * 1000)
+        time.sleep(0.02)
+    count = attacker.result()
+    times.sort()
+    print(f"{name}, {count}: API p50 {times[len(times) // 2]:.2f} p99 {times[int(len(times) * 0.99)]:.2f} max {times[-1]:.2f} ms")
+    assert times[int(len(times) * 0.99)] < 200
+
+
+
+def test_others_are_served_beside_all_of_it(node):
+    """Ten containers and the API, while clients without and with a certificate do their worst."""
+    with neighbours.Neighbours(node) as others:
+        pid = node.process.pid
+        before, files = rss_mib(pid), open_files(pid)
+        with others.watched() as seen:
+            attackers = [Apart(stutter, ADDRESS, "127.0.0.1", SECONDS, 200, b"\x16"),
+                         Apart(stutter, ADDRESS, "127.0.0.3", SECONDS, 50, hello(context_of(node.pki, None))),
+                         Apart(abuse, node.socket, SECONDS)]
+            good = visit(node.pki, ADDRESS, "127.0.0.1", SECONDS)
+            for a in attackers:
+                a.result()
+        print(f"{seen}\ngood client: {good}")
+        assert seen.success >= 0.999 and seen.api_failed == 0, seen
+        assert seen.api_p99_ms < 200 and good.success >= 0.999, (str(seen), str(good))
+        wait_for(lambda: rss_mib(pid) < before + 6 and open_files(pid) <= files + 2, 30, 0.5, "everything's return")
+        print(f"RSS {before:.1f} MiB before, {rss_mib(pid):.1f} afterwards")
+
+
 # Afterwards.
 
 def test_after_abuse_the_memory_is_back(node):
@@ -306,13 +398,17 @@ def test_after_abuse_the_memory_is_back(node):
     assert most < before + 120
 
 
-def abuse(path, seconds):
-    """Large bodies of small objects, many parameters, headers: all that costs memory for a moment."""
-    end, n = time.monotonic() + seconds, 0
-    body = b'{"server_id":"self","name":"abc","environment_vars":{' + b",".join(b'"K%d":"x"' % i for i in range(90000)) + b"}}"
-    requests = (b"POST " + CREATE.encode() + b" HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body,
-                BAD["5000 parameters"][0], BAD["many headers"][0], unfinished(2 * MIB))
-    held = []
+def with_body(body):
+    return b"POST " + CREATE.encode() + b" HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+
+MEMBERS = b'{"server_id":"self","name":"abc","environment_vars":{' + b",".join(b'"K%d":"x"' % i for i in range(90000)) + b"}}"
+
+
+def abuse(path, seconds, requests=None):
+    """Large bodies of small objects, many parameters, headers: all that costs memory for a moment. At most 200 at once."""
+    requests = requests or [with_body(MEMBERS), BAD["5000 parameters"][0], BAD["many headers"][0], unfinished(2 * MIB)]
+    end, n, held = time.monotonic() + seconds, 0, []
     while time.monotonic() < end:
         s = socket.socket(socket.AF_UNIX)
         s.settimeout(0.5)
@@ -323,6 +419,7 @@ def abuse(path, seconds):
         except OSError:
             s.close()
         n += 1
+        time.sleep(0.005)
         while len(held) > 200:
             held.pop(0).close()
     return n

@@ -46,7 +46,7 @@ class Authority:
 
     def client(self, name, subject):
         """NAME.crt and NAME.key beside the CA's; subject as openssl takes it, "/OU=operator/CN=x"."""
-        key, request = f"{self.pki}/{name}.key", f"{self.dir}/{name}.csr"
+        key, request = f"{self.pki}/{name}.key", f"{self.dir}/request.csr"
         run("openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key,
             "-out", request, "-subj", subject, "-multivalue-rdn")
         run("openssl", "x509", "-req", "-in", request, "-CA", self.pki + "/ca.crt", "-CAkey", self.pki + "/ca.key",
