@@ -150,7 +150,7 @@ static enum log_level level_of(const char *word)
 static int check_files(struct config *config)
 {
     autofree char *warning = NULL;
-    autoerr e = config->tls_listen ? tls_files_check(config, &warning) : NULL;
+    autoerr e = config->tls_listen || config->tls_crl ? tls_files_check(config, &warning) : NULL;
 
     config_free(config);
     if (e)

@@ -47,7 +47,7 @@ void tls_watch_look(struct tls_watch *w)
     const struct tls_expiry *x = tls_listener_expiry(a->tls);
     int64_t now = clock_wall_ms();
     enum tls_state state = tls_expiry_state(x, now);
-    autofree char *text = tls_expiry_text(x, a->config, now);
+    autofree char *text = tls_expiry_text(x, now);
     bool changed = state != w->state;
 
     if (a->stopping || (!changed && (state == TLS_OK || now - w->told_ms < REMIND_MS)))
@@ -79,5 +79,5 @@ void tls_watch_close(struct tls_watch *w, void *owner, void (*closed)(void *owne
 
 json_t *tls_watch_json(const struct agent *a)
 {
-    return a->tls ? tls_expiry_json(tls_listener_expiry(a->tls), a->config) : json_null();
+    return a->tls ? tls_expiry_json(tls_listener_expiry(a->tls)) : json_null();
 }

@@ -8,7 +8,7 @@
 #include "base/log.h"
 
 /* Connections that are taken before the loop does something else; how long none is when there is no descriptor. */
-enum { TURNS = 32, PAUSE_MS = 100 };
+enum { TURNS = 32, PAUSE_MS = 100, TELL_MS = 10000 };
 
 static void on_accept(uv_poll_t *poll, int status, int events);
 
@@ -22,10 +22,14 @@ static void on_pause_over(uv_timer_t *timer)
 /* A listening socket stays readable, and without a pause the loop would do nothing else. */
 static void be_out_of(struct acceptor *a, int errnum)
 {
+    uint64_t now = uv_now(a->poll.loop);
+
     if (a->spare(a->owner))
         return;
-    log_warning(NULL, "a connection cannot be accepted: %s; the next try is in %d ms", strerrordesc_np(errnum),
-                PAUSE_MS);
+    if (a->told_ms == 0 || now - a->told_ms >= TELL_MS)
+        log_warning(NULL, "connections cannot be accepted: %s; each is tried again after %d ms",
+                    strerrordesc_np(errnum), PAUSE_MS);
+    a->told_ms = now;
     uv_poll_stop(&a->poll);
     uv_timer_start(&a->pause, on_pause_over, PAUSE_MS, 0);
 }

@@ -10,6 +10,7 @@ struct acceptor {
     uv_poll_t poll;
     uv_timer_t pause;
     int fd, open_handles;
+    uint64_t told_ms; /* when the log last said that there is no descriptor */
     void *owner;
     void (*accepted)(void *owner, int fd, const struct sockaddr_storage *from);
     bool (*spare)(void *owner); /* closes something of less use, so that there is a descriptor; false: nothing */

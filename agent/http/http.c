@@ -238,7 +238,7 @@ void http_server_add(struct http_server *s, int fd, const struct peer *peer, str
     s->incoming = peer;
     s->incoming_link = link;
     if (MHD_add_connection(s->daemon, fd, (struct sockaddr *)&unused, sizeof(sa_family_t)) != MHD_YES)
-        log_warning(NULL, "a connection was refused: libmicrohttpd takes no more");
+        link->refuse(link, 503, "The server has no room for the connection; ask again", 1);
     s->incoming = NULL;
     s->incoming_link = NULL;
     http_kick(s);

@@ -8,6 +8,7 @@
 
 /* The heap is looked through after so much quiet, when so much has come and gone: that takes milliseconds. */
 enum { QUIET_MS = 2000, LATEST_MS = 30000, CHURN_CONNECTIONS = 64, CHURN_BYTES = 1 << 20 };
+enum { MAP_FROM = 128 << 10, ARENAS = 2 };
 
 struct memory {
     struct ticker ticker;
@@ -30,6 +31,11 @@ static void on_quiet(uv_timer_t *timer)
 struct memory *memory_start(uv_loop_t *loop, size_t max, size_t client_max)
 {
     struct memory *m = mem_new(struct memory);
+
+    /* Else the first large body that is freed makes glibc put later ones between small things that stay, and arenas of
+     * more threads keep more of them. */
+    (void)mallopt(M_MMAP_THRESHOLD, MAP_FROM);
+    (void)mallopt(M_ARENA_MAX, ARENAS);
 
     m->max = max;
     m->client_max = client_max;

@@ -15,7 +15,7 @@
 #include "agent/http/refusal.h"
 #include "base/log.h"
 
-enum { TURNS = 32, LINGER_MS = 2000, LAST_CALL_MS = 6000, REFUSED_MAX = 64 };
+enum { TURNS = 32, LINGER_MS = 2000, LAST_BYTES_MS = 30000, LAST_CALL_MS = 6000, REFUSED_MAX = 64 };
 
 #define CONTINUE "HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -296,6 +296,8 @@ static void pump_run(struct pump *p)
         finish(p);
         return;
     }
+    if (p->http_eof && !uv_is_active((uv_handle_t *)&p->linger)) /* a client need not take the last bytes for ever */
+        uv_timer_start(&p->linger, on_linger_over, LAST_BYTES_MS, 0);
     net = (p->to_http.len == 0 && !p->net_eof ? UV_READABLE : 0) |
           (p->to_net.len > 0 || p->parting || p->want_write ? UV_WRITABLE : 0);
     http = (p->to_net.len == 0 && !p->http_eof ? UV_READABLE : 0) | (p->to_http.len > 0 ? UV_WRITABLE : 0);
@@ -460,7 +462,7 @@ void pump_set_close(struct pump_set *set, void *owner, void (*closed)(void *owne
     uv_timer_start(&set->last_call, on_last_call, LAST_CALL_MS, 0);
     for (struct pump *p = set->first, *next; p; p = next) {
         next = p->next;
-        if (p->lingering)
+        if (is_idle(p))
             pump_kill(p);
     }
     maybe_closed(set);

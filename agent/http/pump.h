@@ -29,8 +29,8 @@ struct pump_set {
 /* memory must live as long as the set. */
 void pump_set_init(struct pump_set *set, uv_loop_t *loop, struct http_server *http, struct memory *memory, size_t max,
                    size_t client_max);
-/* Nothing is added any more; `closed` runs when the last connection has ended. The HTTP server ends them (it is closed
- * at the same time); what is left after some seconds is cut. */
+/* Nothing is added any more; `closed` runs when the last connection has ended. Idle ones are cut, the HTTP server
+ * (which is closed at the same time) ends the others; what is left after some seconds is cut. */
 void pump_set_close(struct pump_set *set, void *owner, void (*closed)(void *owner));
 /* Takes over the wire, of which the peer is known. One for which there is no room gets an error as its answer. */
 void pump_add(struct pump_set *set, struct wire wire, const struct peer *peer);

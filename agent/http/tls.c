@@ -75,7 +75,7 @@ struct err *tls_listener_start(uv_loop_t *loop, int listen_fd, const struct conf
         return e;
     }
     t->loop = loop;
-    tls_expiry_of(t->ctx, &t->expiry);
+    tls_expiry_of(t->ctx, config, &t->expiry);
     pump_set_init(&t->pumps, loop, http, memory, CONNECTIONS_MAX, CLIENT_MAX);
     t->handshakes = (struct handshake_pool){.loop = loop, .ctx = &t->ctx, .owner = t, .done = on_verified};
     handshake_pool_start(&t->handshakes);
@@ -94,11 +94,11 @@ struct err *tls_files_check(const struct config *config, char **ret_warning)
     *ret_warning = NULL;
     if (e)
         return e;
-    tls_expiry_of(ctx, &expiry);
+    tls_expiry_of(ctx, config, &expiry);
     SSL_CTX_free(ctx);
-    e = tls_expiry_check(&expiry, config);
+    e = tls_expiry_check(&expiry);
     if (!e)
-        *ret_warning = tls_expiry_text(&expiry, config, clock_wall_ms());
+        *ret_warning = tls_expiry_text(&expiry, clock_wall_ms());
     return e;
 }
 
@@ -118,8 +118,8 @@ struct err *tls_listener_reload(struct tls_listener *t, const struct config *con
 
     if (e)
         return e;
-    tls_expiry_of(fresh, &expiry);
-    e = tls_expiry_check(&expiry, config);
+    tls_expiry_of(fresh, config, &expiry);
+    e = tls_expiry_check(&expiry);
     if (e) {
         SSL_CTX_free(fresh);
         return e;

@@ -2,6 +2,7 @@
 #include "agent/http/tls_expiry.h"
 
 #include <openssl/x509.h>
+#include <stdio.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -54,12 +55,16 @@ static void add(struct tls_expiry *x, enum tls_part part, int64_t from, int64_t 
     x->part[part].from_ms = from;
 }
 
-void tls_expiry_of(SSL_CTX *ctx, struct tls_expiry *ret)
+void tls_expiry_of(SSL_CTX *ctx, const struct config *c, struct tls_expiry *ret)
 {
+    const char *const files[] = {
+        [TLS_CERTIFICATE] = c->tls_certificate, [TLS_CA] = c->tls_client_ca, [TLS_CRL] = c->tls_crl};
     STACK_OF(X509_OBJECT) *all = X509_STORE_get0_objects(SSL_CTX_get_cert_store(ctx));
     X509 *own = SSL_CTX_get0_certificate(ctx);
 
     *ret = (struct tls_expiry){0};
+    for (enum tls_part p = 0; p < TLS_PART_MAX; p++)
+        snprintf(ret->part[p].file, sizeof(ret->part[p].file), "%s", files[p] ? files[p] : "");
     if (own)
         add(ret, TLS_CERTIFICATE, time_ms(X509_get0_notBefore(own), 0), time_ms(X509_get0_notAfter(own), INT64_MAX),
             false);
@@ -94,12 +99,7 @@ enum tls_state tls_expiry_state(const struct tls_expiry *x, int64_t now_ms)
     return worst;
 }
 
-static const char *file_of(const struct config *c, enum tls_part part)
-{
-    return part == TLS_CERTIFICATE ? c->tls_certificate : part == TLS_CA ? c->tls_client_ca : c->tls_crl;
-}
-
-char *tls_expiry_text(const struct tls_expiry *x, const struct config *c, int64_t now_ms)
+char *tls_expiry_text(const struct tls_expiry *x, int64_t now_ms)
 {
     enum tls_state state = tls_expiry_state(x, now_ms);
     char time[STR_TIME_SIZE];
@@ -113,32 +113,32 @@ char *tls_expiry_text(const struct tls_expiry *x, const struct config *c, int64_
     p = found;
     if (x->part[p].from_ms > now_ms)
         return str_fmt("%s '%s' is not valid before %s: until then %s; %s or set the clock, then reload noded",
-                       parts[p].key, file_of(c, p), str_time(x->part[p].from_ms, time), parts[p].effect,
+                       parts[p].key, x->part[p].file, str_time(x->part[p].from_ms, time), parts[p].effect,
                        parts[p].remedy);
-    return str_fmt("%s '%s' %s on %s: %s %s; %s, then reload noded", parts[p].key, file_of(c, p),
+    return str_fmt("%s '%s' %s on %s: %s %s; %s, then reload noded", parts[p].key, x->part[p].file,
                    state == TLS_EXPIRED ? "expired" : "expires", str_time(x->part[p].until_ms, time),
                    state == TLS_EXPIRED ? "now" : "from then on", parts[p].effect, parts[p].remedy);
 }
 
-struct err *tls_expiry_check(const struct tls_expiry *x, const struct config *c)
+struct err *tls_expiry_check(const struct tls_expiry *x)
 {
     int64_t now = clock_wall_ms();
-    autofree char *text = tls_expiry_state(x, now) == TLS_EXPIRED ? tls_expiry_text(x, c, now) : NULL;
+    autofree char *text = tls_expiry_state(x, now) == TLS_EXPIRED ? tls_expiry_text(x, now) : NULL;
 
     return text ? err_new(ERR_HOST, "%s", text) : NULL;
 }
 
-json_t *tls_expiry_json(const struct tls_expiry *x, const struct config *c)
+json_t *tls_expiry_json(const struct tls_expiry *x)
 {
     int64_t now = clock_wall_ms();
-    autofree char *text = tls_expiry_text(x, c, now);
+    autofree char *text = tls_expiry_text(x, now);
     json_t *list = json_array();
     char time[STR_TIME_SIZE];
 
     for (enum tls_part p = 0; p < TLS_PART_MAX; p++)
         if (x->part[p].until_ms != 0)
             json_array_append_new(
-                list, json_pack("{s:s, s:s?, s:s?}", "part", parts[p].word, "file", file_of(c, p), "until",
+                list, json_pack("{s:s, s:s, s:s?}", "part", parts[p].word, "file", x->part[p].file, "until",
                                 x->part[p].until_ms == INT64_MAX ? NULL : str_time(x->part[p].until_ms, time)));
     return json_pack("{s:s, s:o, s:s?}", "state", tls_state_word(tls_expiry_state(x, now)), "parts", list, "remedy",
                      text);
