@@ -37,7 +37,7 @@ def context_of(pki, name="operator"):
     return context
 
 
-def tls(context, address, source="127.0.0.1", timeout=5):
+def tls(context, address, source="127.0.0.1", timeout=20):
     raw = socket.create_connection(address, timeout, (source, 0))
     try:
         return context.wrap_socket(raw, server_hostname="127.0.0.1")
