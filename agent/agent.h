@@ -37,12 +37,15 @@ struct command_rates;
 struct feed;
 struct image;
 struct image_task;
+struct local_listener;
+struct memory;
 struct metrics;
 struct runtime;
 struct sse_set;
 struct usage;
 struct warm;
 struct tls_listener;
+struct tls_watch;
 
 struct agent {
     uv_loop_t *loop;
@@ -61,6 +64,7 @@ struct agent {
 
     struct store *store, *reader;
     struct lane *store_lane, *read_lane, *net_lane; /* store and reader belong to one lane each */
+    struct lane *parse_lane;                        /* large bodies of requests */
     struct nf *nf;
     struct drift *drift;
     struct conflicts *conflicts;
@@ -94,7 +98,10 @@ struct agent {
 
     http_handler_fn *handler; /* of every listener; owner is the agent */
     struct http_server *control_http, *tls_http;
+    struct local_listener *local;
     struct tls_listener *tls;
+    struct tls_watch *tls_watch; /* NULL: there is no TLS listener */
+    struct memory *memory;       /* of requests */
     struct expiry *expiry;
     struct space *space;
     struct reclaim *reclaim;

@@ -32,6 +32,9 @@ static const struct ini_row rows[] = {
     ROW("control", "socket", INI_STRING, socket, "", "Unix socket of nodectl; empty: control.sock in run_dir."),
     ROW("control", "group", INI_STRING, socket_group, "noded", "Group that may use the socket besides root."),
     ROW("control", "body_max", INI_SIZE, body_max, "2M", "Largest request body.", .min = 4096, .max = 16777216),
+    ROW("control", "bodies_max", INI_SIZE, bodies_max, "64M",
+        "Memory for bodies of requests, and for large replies that wait, together; one client may have half of it.",
+        .min = 33554432, .max = 4294967296),
     ROW("api", "unknown_projects", INI_STRING, unknown_projects, "record",
         "A new container in a project that this server does not know: record the project, or refuse."),
     ROW("tls", "listen", INI_STRING, tls_listen, "", "Address of the mTLS listener, such as [::]:8443; empty: off."),
@@ -115,6 +118,8 @@ static const struct ini_row rows[] = {
         "Certificates (PEM) that https proxies must be signed by; empty: the system's."),
     ROW("proxy", "users", INI_LIST, proxy_users, "haproxy, www-data, nginx, envoy",
         "Accounts whose connections to containers count as the proxy's; absent ones are skipped."),
+    ROW("proxy", "streams", INI_INT, feed_streams_max, "32",
+        "Readers of the live stream of routes at the same time; one client may be half of them.", .min = 2, .max = 128),
     ROW("containers", "stop_timeout", INI_INT, stop_timeout_s, "30", "Seconds a stop waits before it kills.", .min = 1,
         .max = 600),
     ROW("containers", "subvolumes", INI_BOOL, subvolumes, "no",
@@ -136,8 +141,10 @@ static const struct ini_row rows[] = {
     ROW("events", "stream_buffer", INI_INT, stream_buffer, "256",
         "Events that wait in memory for one reader of the live stream before it has to catch up from the database.",
         .min = 1, .max = 10000),
-    ROW("events", "streams", INI_INT, streams_max, "64", "Readers of live streams at the same time.", .min = 0,
-        .max = 256),
+    ROW("events", "streams", INI_INT, streams_max, "64", "Readers of the live stream of events at the same time.",
+        .min = 0, .max = 256),
+    ROW("events", "client_streams", INI_INT, client_streams_max, "16",
+        "So many of them may be one client's: a certificate's name and role, or a local user.", .min = 0, .max = 256),
 };
 
 static void follow(char **member, const char *dir, const char *name)
@@ -266,6 +273,8 @@ static struct err *check(struct config *c)
         return err_field("api.unknown_projects", "must be record or refuse");
     if (!str_eq(c->firewall_ipv6, "follow") && !str_eq(c->firewall_ipv6, "drop"))
         return err_field("network.firewall_ipv6", "must be follow or drop");
+    if (c->bodies_max < 2 * c->body_max)
+        return err_field("control.bodies_max", "must be at least twice control.body_max");
     if (!str_is_made_of(c->veth_prefix, "abcdefghijklmnopqrstuvwxyz", 6))
         return err_field("network.veth_prefix", "must be 1..6 lower case letters");
     struct err *e = check_peers(c);

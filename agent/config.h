@@ -35,10 +35,10 @@ struct config {
     char **host_ports, **host_udp_ports, **dns, **proxy_users;
     char *default_image, *unknown_projects;
     bool record_projects; /* of unknown_projects */
-    int64_t stop_timeout_s, ramdisk_size, workers, body_max;
+    int64_t stop_timeout_s, ramdisk_size, workers, body_max, bodies_max;
     char **warm_pools;
     int64_t warm_pressure;
-    int64_t events_days, events_max, status_log_days, stream_buffer, streams_max;
+    int64_t events_days, events_max, status_log_days, stream_buffer, streams_max, client_streams_max, feed_streams_max;
 };
 
 /* An entry of warm.pools, "dev_kit:debian/13=2-6"; the caller frees ret->image. */

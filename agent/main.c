@@ -11,6 +11,7 @@
 #include "agent/http/listen.h"
 #include "agent/http/tls.h"
 #include "agent/start.h"
+#include "agent/tls_watch.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -74,6 +75,8 @@ static void reload(struct daemon *d)
         log_err(NULL, LOG_LEVEL_ERR, e, "reload failed; the old certificates stay in use");
     else
         log_notice(NULL, "certificates reloaded");
+    if (d->agent->tls_watch)
+        tls_watch_look(d->agent->tls_watch);
 }
 
 static void on_signal(uv_signal_t *handle, int number)
@@ -161,6 +164,20 @@ static enum log_level level_of(const char *word)
     return LOG_LEVEL_INFO;
 }
 
+/* The rest of --check: what the configuration names for mTLS. */
+static int check_files(struct config *config)
+{
+    autofree char *warning = NULL;
+    autoerr e = config->tls_listen || config->tls_crl ? tls_files_check(config, &warning) : NULL;
+
+    config_free(config);
+    if (e)
+        fprintf(stderr, "noded: %s\n", err_message(e));
+    else if (warning)
+        fprintf(stderr, "noded: warning: %s\n", warning);
+    return e ? 1 : puts("The configuration is valid.") < 0;
+}
+
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
@@ -212,10 +229,8 @@ int main(int argc, char **argv)
         return 1;
     }
     log_open("noded", debug ? LOG_LEVEL_DEBUG : level_of(config->log_level), debug);
-    if (check) {
-        config_free(config);
-        return puts("The configuration is valid.") < 0;
-    }
+    if (check)
+        return check_files(config);
     failpoint_init();
     umask(077);
     return run(config, path, argv);

@@ -14,6 +14,8 @@
 #include "agent/events/stream.h"
 #include "agent/events/trim.h"
 #include "agent/http/listen.h"
+#include "agent/http/local.h"
+#include "agent/http/memory.h"
 #include "agent/http/sse.h"
 #include "agent/http/tls.h"
 #include "agent/images/set.h"
@@ -35,6 +37,7 @@
 #include "agent/storage/reclaim.h"
 #include "agent/storage/scrub.h"
 #include "agent/storage/space.h"
+#include "agent/tls_watch.h"
 #include "agent/transfer/peer.h"
 #include "agent/warm/warm.h"
 #include "base/clock.h"
@@ -74,21 +77,22 @@ static void on_boot_seen(void *owner, struct err *e)
 
 static struct err *serve(struct agent *a)
 {
-    const struct http_config base = {.listen_fd = -1,
-                                     .body_max = (size_t)a->config->body_max,
-                                     .owner = a,
-                                     .handler = a->handler,
-                                     .is_upload = api_is_upload};
-    struct http_config control = base;
-    int tls_fd = -1;
-    struct err *e = listen_open(a->config, &control.listen_fd, &tls_fd);
+    const size_t bodies = (size_t)a->config->bodies_max;
+    struct http_config http = {
+        .body_max = (size_t)a->config->body_max, .owner = a, .handler = a->handler, .is_upload = api_is_upload};
+    int control_fd = -1, tls_fd = -1;
+    struct err *e = listen_open(a->config, &control_fd, &tls_fd);
 
+    if (e)
+        return e;
+    a->memory = http.memory = memory_start(a->loop, bodies, bodies / 2);
+    e = http_server_start(a->loop, &http, &a->control_http);
     if (!e)
-        e = http_server_start(a->loop, &control, &a->control_http);
+        a->local = local_listener_start(a->loop, control_fd, a->control_http, a->memory);
     if (!e && tls_fd >= 0)
-        e = http_server_start(a->loop, &base, &a->tls_http);
+        e = http_server_start(a->loop, &http, &a->tls_http);
     if (!e && tls_fd >= 0)
-        e = tls_listener_start(a->loop, tls_fd, a->config, a->tls_http, &a->tls);
+        e = tls_listener_start(a->loop, tls_fd, a->config, a->tls_http, a->memory, &a->tls);
     return e;
 }
 
@@ -115,6 +119,7 @@ static void on_synced(void *owner, struct err *e)
         a->sse = sse_start(a);
         a->feed = feed_start(a);
         a->event_streams = event_streams_start(a);
+        a->tls_watch = a->tls ? tls_watch_start(a) : NULL;
         a->ready = true;
         a->warm = warm_start(a);
         reconcile_resume(a, s->intents, s->rebooted);
@@ -405,6 +410,8 @@ struct agent *agent_start(uv_loop_t *loop, struct config *config, http_handler_f
     a->store_lane = lane_new(loop, "store");
     a->read_lane = lane_new(loop, "read");
     a->net_lane = lane_new(loop, "network");
+    a->parse_lane = lane_new(loop, "parse");
+    json_object_seed(0); /* before two threads make objects */
     a->usage = usage_new(a);
     a->metrics = metrics_new(a);
     a->runtime = runtime_new(a);

@@ -9,6 +9,8 @@
 #include "agent/events/feed.h"
 #include "agent/events/stream.h"
 #include "agent/events/trim.h"
+#include "agent/http/local.h"
+#include "agent/http/memory.h"
 #include "agent/http/sse.h"
 #include "agent/http/tls.h"
 #include "agent/images/set.h"
@@ -29,6 +31,7 @@
 #include "agent/storage/reclaim.h"
 #include "agent/storage/scrub.h"
 #include "agent/storage/space.h"
+#include "agent/tls_watch.h"
 #include "agent/transfer/peer.h"
 #include "agent/warm/warm.h"
 #include "base/log.h"
@@ -57,6 +60,37 @@ static void on_part_closed(void *owner)
 static void on_handle_closed(uv_handle_t *h)
 {
     on_part_closed(h->data);
+}
+
+/* Listeners, and what they share. */
+static void close_doors(struct stopper *s)
+{
+    struct agent *a = s->agent;
+
+    if (a->tls_watch) {
+        s->open++;
+        tls_watch_close(a->tls_watch, s, on_part_closed);
+    }
+    if (a->memory) {
+        s->open++;
+        memory_close(a->memory, s, on_part_closed);
+    }
+    if (a->local) {
+        s->open++;
+        local_listener_close(a->local, s, on_part_closed);
+    }
+    if (a->tls) {
+        s->open++;
+        tls_listener_close(a->tls, s, on_part_closed);
+    }
+    if (a->tls_http) {
+        s->open++;
+        http_server_close(a->tls_http, s, on_part_closed);
+    }
+    if (a->control_http) {
+        s->open++;
+        http_server_close(a->control_http, s, on_part_closed);
+    }
 }
 
 static void close_parts(struct stopper *s)
@@ -98,18 +132,7 @@ static void close_parts(struct stopper *s)
         s->open++;
         feed_close(a->feed, s, on_part_closed);
     }
-    if (a->tls) {
-        s->open++;
-        tls_listener_close(a->tls, s, on_part_closed);
-    }
-    if (a->tls_http) {
-        s->open++;
-        http_server_close(a->tls_http, s, on_part_closed);
-    }
-    if (a->control_http) {
-        s->open++;
-        http_server_close(a->control_http, s, on_part_closed);
-    }
+    close_doors(s);
     uv_close((uv_handle_t *)&s->timer, on_handle_closed);
 }
 
@@ -119,7 +142,8 @@ static void on_timer(uv_timer_t *timer)
     struct agent *a = s->agent;
     bool idle = a->operations == 0 && workers_count(a->workers) == 0 && workers_count(a->stream_workers) == 0 &&
                 workers_count(a->wait_workers) == 0 && peers_count(a) == 0 && lane_length(a->store_lane) == 0 &&
-                lane_length(a->read_lane) == 0 && lane_length(a->net_lane) == 0 && !records_busy(a->records);
+                lane_length(a->read_lane) == 0 && lane_length(a->net_lane) == 0 && lane_length(a->parse_lane) == 0 &&
+                !records_busy(a->records);
 
     if (!idle && uv_now(a->loop) < s->give_up_ms)
         return;
@@ -169,6 +193,7 @@ void agent_free(struct agent *a)
     workers_free(a->wait_workers);
     lane_free(a->store_lane);
     lane_free(a->read_lane);
+    lane_free(a->parse_lane);
     lane_free(a->net_lane);
     records_free(a->records);
     judgement_clear(a->judgement);
@@ -182,6 +207,7 @@ void agent_free(struct agent *a)
     conflicts_free(a->conflicts);
     images_free(a);
     image_tasks_free(a);
+    memory_free(a->memory);
     rollout_free(a);
     json_decref(a->kits);
     json_decref(a->kits_installed);

@@ -34,6 +34,11 @@ struct err *pace_too_slow(const struct pace *p)
                    (long long)limit_s(p));
 }
 
+int64_t pace_allowed_ms(size_t bytes)
+{
+    return PACE_GRACE_S * INT64_C(1000) + (int64_t)(bytes / (PACE_BYTES / (PACE_S * 1000)));
+}
+
 /* len bytes have passed, which was waited for since then. */
 static struct err *passed(struct pace *p, int64_t since_us, size_t len)
 {

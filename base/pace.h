@@ -11,7 +11,7 @@
 
 #include "base/err.h"
 
-enum { PACE_STALL_S = 120, PACE_S = 300, PACE_BYTES = 4 << 20 };
+enum { PACE_STALL_S = 120, PACE_S = 300, PACE_BYTES = 4 << 20, PACE_GRACE_S = 10 };
 
 struct pace {
     int fd;            /* borrowed, after pace_limits */
@@ -26,5 +26,8 @@ MUST_USE struct err *pace_limits(int fd, int64_t timeout_s);
  * nobody is there to write to. */
 MUST_USE struct err *pace_read(struct pace *p, void *data, size_t len, size_t *ret);
 MUST_USE struct err *pace_write(struct pace *p, const void *data, size_t len);
+/* How long a side may take for so many bytes that are to be had at once, such as the body of a request: PACE_GRACE_S,
+ * and then the rate of PACE_BYTES in PACE_S. */
+int64_t pace_allowed_ms(size_t bytes);
 /* The error of a side that is too slow. */
 MUST_USE struct err *pace_too_slow(const struct pace *p);

@@ -109,12 +109,41 @@ static int on_progress(void *owner, curl_off_t a, curl_off_t b, curl_off_t d, cu
     return 0;
 }
 
+/* The server's TLS alert in libcurl's words, such as "...::sslv3 alert certificate revoked, errno 0"; NULL: none about
+ * the certificate. The caller frees it. */
+static char *refused_certificate(const char *details)
+{
+    static const char *const alerts[] = {"bad certificate",     "unsupported certificate", "certificate revoked",
+                                         "certificate expired", "certificate unknown",     "unknown ca",
+                                         "access denied",       "certificate required"};
+    const char *alert = strcasestr(details, "alert ");
+
+    for (size_t i = 0; alert && i < ARRAY_LEN(alerts); i++)
+        if (strncasecmp(alert + strlen("alert "), alerts[i], strlen(alerts[i])) == 0)
+            return str_dup(alerts[i]);
+    return NULL;
+}
+
+static struct err *no_tls_answer(const struct client *c, CURLcode code, const char *text)
+{
+    autofree char *alert = refused_certificate(text);
+
+    if (alert)
+        return err_new(ERR_FORBIDDEN, "%s: the server refused the certificate: %s; the log of its noded says why",
+                       c->base, alert);
+    if (code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR || code == CURLE_GOT_NOTHING)
+        return err_new(ERR_UNAVAILABLE,
+                       "%s: the server ended the connection (%s); if it refused the certificate, its log says why",
+                       c->base, text);
+    return err_new(ERR_UNAVAILABLE, "%s: %s", c->base, text);
+}
+
 struct err *client_no_answer(const struct client *c, CURLcode code, const char *details)
 {
     const char *text = *details ? details : curl_easy_strerror(code);
 
     if (!c->socket)
-        return err_new(ERR_UNAVAILABLE, "%s: %s", c->base, text);
+        return no_tls_answer(c, code, text);
     if (access(c->socket, F_OK) < 0)
         return err_new(ERR_UNAVAILABLE, "there is no '%s': is noded running? 'systemctl start noded'", c->socket);
     if (access(c->socket, W_OK) < 0)

@@ -111,7 +111,7 @@ static void show_storage(const json_t *data)
     }
 }
 
-/* "ready", and a line for each thing that somebody should look after. */
+/* How full the connection table is, and who wants more of it than its share. */
 static void show_connections(const json_t *connections)
 {
     json_t *id;
@@ -130,9 +130,10 @@ static void show_connections(const json_t *connections)
                json_string_value(id), (long long)json_integer_value(json_object_get(connections, "share")));
 }
 
+/* "ready", and a line for each thing that somebody should look after. */
 static void show_health(const json_t *data)
 {
-    const json_t *network = json_object_get(data, "network");
+    const json_t *network = json_object_get(data, "network"), *tls = json_object_get(data, "tls");
     const char *state = output_member(network, "state");
     json_t *id, *conflict;
     size_t i;
@@ -143,6 +144,8 @@ static void show_health(const json_t *data)
         printf("network: another program goes on changing it; find it with \"nft monitor\" and \"ip monitor\"\n");
     else if (strcmp(state, "failed") == 0)
         printf("network: another program has changed it and it could not be put right; see the log of noded\n");
+    if (json_is_string(json_object_get(tls, "remedy")))
+        printf("TLS: %s\n", output_member(tls, "remedy"));
     json_array_foreach(json_object_get(network, "lost_links"), i, id)
         printf("network: the interface of container %s is gone; restart the container\n", json_string_value(id));
     json_array_foreach(json_object_get(network, "conflicts"), i, conflict)
@@ -165,10 +168,12 @@ struct err *cmd_health(struct cli *cli)
         output_json(data);
     else if (ready && !cli->quiet)
         show_health(data);
-    if (ready)
-        return NULL;
-    if (json_is_object(held))
+    if (!ready && json_is_object(held))
         return err_new(ERR_UNAVAILABLE, "the node is held: %s; %s", output_member(held, "message"),
                        output_member(held, "remedy"));
-    return err_new(ERR_UNAVAILABLE, "the node is starting: it compares its records with the host");
+    if (!ready)
+        return err_new(ERR_UNAVAILABLE, "the node is starting: it compares its records with the host");
+    if (strcmp(output_member(json_object_get(data, "tls"), "state"), "expired") == 0)
+        return err_new(ERR_HOST, "TLS has expired: clients are refused on the mTLS port");
+    return NULL;
 }

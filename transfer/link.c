@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -17,7 +18,7 @@
 #include "base/str.h"
 #include "transfer/link_tls.h"
 
-enum { CONNECT_S = 10 };
+enum { CONNECT_S = 10, TELL_MS = 5000 };
 
 /* A connect stops after SO_SNDTIMEO. */
 static struct err *connect_to(const struct link_settings *s, int *ret)
@@ -60,6 +61,26 @@ struct err *link_confine(const char *empty_dir, int fds[2])
     return e ? e : confine(&nothing);
 }
 
+/* The other node has refused our certificate and will answer nothing. The job waits for an answer to its request: this
+ * is it. What the job still writes is read, else its end of the socket pair would break before it has read the answer.
+ */
+static void tell_refusal(int inside, const char *alert)
+{
+    autofree char *message =
+        str_fmt("this node's certificate (peers.certificate) was refused: %s; the other node's log says why", alert);
+    autojson body = json_pack("{s:s}", "message", message);
+    autofree char *text = json_dumps(body, JSON_COMPACT);
+    autofree char *answer = str_fmt("HTTP/1.1 %d Refused\r\nContent-Length: %zu\r\n\r\n%s", err_code_status(ERR_HOST),
+                                    text ? strlen(text) : 0, text ? text : "");
+    struct pollfd wait = {.fd = inside, .events = POLLIN};
+    char buf[4096];
+
+    err_ignore(fd_write_all(inside, answer, strlen(answer)));
+    (void)shutdown(inside, SHUT_WR);
+    while (poll(&wait, 1, TELL_MS) > 0 && recv(inside, buf, sizeof(buf), 0) > 0)
+        ;
+}
+
 static NORETURN void be_connection(const struct link_settings *s, int inside)
 {
     int fds[2] = {-1, inside};
@@ -75,8 +96,12 @@ static NORETURN void be_connection(const struct link_settings *s, int inside)
         e = link_tls_handshake(ssl, fds[0]);
     status = e ? json_pack("{s:o}", "error", err_to_json(e)) : json_object();
     err_ignore(frame_send(fds[1], status)); /* a job that has gone away wants no answer */
-    if (!e)
-        link_tls_pump(ssl, fds[0], fds[1]);
+    if (!e) {
+        const char *alert = link_tls_pump(ssl, fds[0], fds[1]);
+
+        if (alert)
+            tell_refusal(fds[1], alert);
+    }
     _exit(0);
 }
 

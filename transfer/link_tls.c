@@ -61,12 +61,23 @@ struct err *link_tls_handshake(SSL *ssl, int net)
 struct half {
     char buf[PIECE];
     size_t len, at;
-    bool ended;
+    bool ended, used;  /* used: bytes have come */
+    const char *alert; /* what the other node ended it with */
 };
 
 static bool over(const struct half *h)
 {
     return h->ended && h->len == 0;
+}
+
+/* With TLS 1.3 a certificate is refused after SSL_connect has succeeded: the alert comes with the first read. */
+static const char *alert_of(void)
+{
+    int reason = ERR_GET_REASON(ERR_peek_error());
+
+    if (reason <= SSL_AD_REASON_OFFSET || reason > SSL_AD_REASON_OFFSET + 255)
+        return NULL;
+    return SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET);
 }
 
 static bool again(SSL *ssl, int rc, bool *want_write)
@@ -90,9 +101,10 @@ static bool inwards(SSL *ssl, int inside, struct half *h, bool *want_write)
         if (n > 0) {
             h->len = (size_t)n;
             h->at = 0;
-            moved = true;
+            moved = h->used = true;
         } else {
             h->ended = !again(ssl, n, want_write);
+            h->alert = h->ended && !h->used ? alert_of() : NULL;
         }
     }
     if (h->len > 0) {
@@ -143,7 +155,7 @@ static bool outwards(SSL *ssl, int inside, struct half *h, bool *want_write)
     return moved;
 }
 
-void link_tls_pump(SSL *ssl, int net, int inside)
+const char *link_tls_pump(SSL *ssl, int net, int inside)
 {
     static struct half in, out;
 
@@ -162,5 +174,12 @@ void link_tls_pump(SSL *ssl, int net, int inside)
         if (poll(fds, 2, -1) < 0 && errno != EINTR)
             break;
     }
+    if (!in.ended) {
+        bool want_write = false;
+
+        (void)inwards(ssl, inside, &in, &want_write); /* a write that fails may have an alert behind it */
+    }
+    ERR_clear_error();
     (void)SSL_shutdown(ssl);
+    return in.alert;
 }

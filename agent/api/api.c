@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "agent/api/body.h"
 #include "agent/api/route.h"
 #include "agent/containers/texts.h"
 #include "agent/recovery/recovery.h"
@@ -250,10 +251,14 @@ static struct err *held(const struct agent *a)
                       "NODE_HELD");
 }
 
+static void forget_params(struct api_call *call)
+{
+    for (size_t i = 0; i < ARRAY_LEN(call->params); i++)
+        free(steal(&call->params[i]));
+}
+
 static struct err *prepare(struct api_call *call, const struct route **ret)
 {
-    size_t len;
-    const char *text = http_body(call->req, &len);
     struct err *e = api_elsewhere(http_path(call->req));
 
     if (!e)
@@ -262,25 +267,16 @@ static struct err *prepare(struct api_call *call, const struct route **ret)
         e = err_reason(err_new(ERR_FORBIDDEN, "This certificate may not do that"), "INSUFFICIENT_PERMISSIONS");
     if (!e && call->agent->held && !(*ret)->held)
         e = held(call->agent);
-    if (!e)
-        e = find_container(call, *ret);
-    if (!e && call->verb != GET && len > 0 && !(*ret)->upload)
-        e = json_parse(text, len, "body", &call->body);
-    if (!e && call->body && !json_is_object(call->body) && !json_is_null(call->body))
-        e = err_field("body", "must be a JSON object");
-    return e;
+    return e ? e : find_container(call, *ret);
 }
 
-void api_handle(void *owner, struct http_request *req)
+/* body_error: what was found wrong with the body, after the rest was found right. Both pass over. */
+static void handle(struct agent *a, struct http_request *req, json_t *body, struct err *body_error)
 {
-    struct api_call call = {.agent = owner, .req = req, .verb = verb_of(http_method(req))};
+    struct api_call call = {.agent = a, .req = req, .verb = verb_of(http_method(req)), .body = body};
     const struct route *route = NULL;
-    struct err *e = prepare(&call, &route);
+    struct err *e = err_first(prepare(&call, &route), body_error);
 
-    if (json_is_null(call.body)) {
-        json_decref(call.body);
-        call.body = NULL;
-    }
     if (!e && call.verb != GET &&
         (workers_count(call.agent->workers) > QUEUE_MAX || lane_length(call.agent->store_lane) > QUEUE_MAX ||
          lane_length(call.agent->net_lane) > QUEUE_MAX)) {
@@ -298,8 +294,28 @@ void api_handle(void *owner, struct http_request *req)
     else
         reply_err(req, e);
     json_decref(call.body);
-    for (size_t i = 0; i < ARRAY_LEN(call.params); i++)
-        free(call.params[i]);
+    forget_params(&call);
+}
+
+void api_handle(void *owner, struct http_request *req)
+{
+    struct api_call call = {.agent = owner, .req = req, .verb = verb_of(http_method(req))};
+    const struct route *route = NULL;
+    struct err *e = prepare(&call, &route);
+    bool wanted = !e && call.verb != GET && !route->upload;
+    json_t *body = NULL;
+    const char *text;
+    size_t len;
+
+    err_ignore(e); /* handle finds it again */
+    forget_params(&call);
+    text = http_body(req, &len);
+    if (wanted && len > API_BODY_AT_ONCE) {
+        api_body_parse_later(owner, req, handle);
+        return;
+    }
+    e = wanted && len > 0 ? api_body_parse(text, len, &body) : NULL;
+    handle(owner, req, body, e);
 }
 
 struct err *query_int(const struct api_call *call, const char *name, int64_t min, int64_t max, int64_t otherwise,

@@ -10,6 +10,7 @@
 #include "agent/network/drift.h"
 #include "agent/recovery/recovery.h"
 #include "agent/storage/space.h"
+#include "agent/tls_watch.h"
 #include "agent/transfer/peer.h"
 
 static json_t *counts(const struct agent *a)
@@ -89,9 +90,9 @@ void health_get(struct api_call *call)
     const struct agent *a = call->agent;
 
     reply_ok(call->req, 200, "OK",
-             json_pack("{s:b, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:o}", "ready", a->ready, "held", held_json(a),
+             json_pack("{s:b, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:o, s:o}", "ready", a->ready, "held", held_json(a),
                        "storage", space_health(a), "records", records_json(a), "operations", (json_int_t)a->operations,
                        "workers", (json_int_t)(workers_count(a->workers) + peers_count(a)), "store_lane",
                        (json_int_t)lane_length(a->store_lane), "network_lane", (json_int_t)lane_length(a->net_lane),
-                       "network", drift_json(a)));
+                       "network", drift_json(a), "tls", tls_watch_json(a)));
 }

@@ -201,7 +201,8 @@ void feed_stream(struct feed *f, struct http_request *req)
     struct reader *r = mem_new(struct reader);
 
     *r = (struct reader){.feed = f};
-    r->sse = sse_begin(f->agent->sse, req, &(struct sse_config){.owner = r, .drained = on_drained, .gone = on_gone});
+    r->sse = sse_begin(f->agent->sse, req,
+                       &(struct sse_config){.kind = SSE_ROUTES, .owner = r, .drained = on_drained, .gone = on_gone});
     if (!r->sse) {
         free(r);
         return;

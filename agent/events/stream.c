@@ -167,7 +167,8 @@ void event_stream_begin(struct event_streams *set, struct http_request *req, int
     struct reader *r = mem_new(struct reader);
 
     *r = (struct reader){.set = set, .seq = after, .f = *f, .next = set->first};
-    r->sse = sse_begin(set->agent->sse, req, &(struct sse_config){.owner = r, .drained = on_drained, .gone = on_gone});
+    r->sse = sse_begin(set->agent->sse, req,
+                       &(struct sse_config){.kind = SSE_EVENTS, .owner = r, .drained = on_drained, .gone = on_gone});
     if (!r->sse) {
         event_filter_clear(&r->f);
         free(r);

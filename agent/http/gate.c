@@ -48,7 +48,7 @@ static enum MHD_Result look(void *cls, enum MHD_ValueKind kind, const char *key,
     return MHD_YES;
 }
 
-static struct err *check_framing(const struct head *h, size_t body_max, int *ret_status)
+static struct err *check_framing(const struct head *h, size_t body_max, size_t *ret_body_max, int *ret_status)
 {
     int64_t length;
 
@@ -60,6 +60,7 @@ static struct err *check_framing(const struct head *h, size_t body_max, int *ret
         return err_new(ERR_INVALID, "Content-Length and Transfer-Encoding must be given once and not both");
     if (h->encodings && strcasecmp(h->encoding, "chunked") != 0)
         return err_new(ERR_INVALID, "Transfer-Encoding must be chunked");
+    *ret_body_max = h->encodings ? body_max : 0;
     if (!h->lengths)
         return NULL;
     if (!str_is_made_of(h->length, "0123456789", 19) || !str_to_i64(h->length, &length))
@@ -68,11 +69,12 @@ static struct err *check_framing(const struct head *h, size_t body_max, int *ret
         *ret_status = 413;
         return err_new(ERR_TOO_LARGE, "the body is larger than %zu bytes", body_max);
     }
+    *ret_body_max = (size_t)length;
     return NULL;
 }
 
 struct err *http_gate(struct MHD_Connection *conn, const char *method, const char *url, const char *version,
-                      size_t body_max, int *ret_status)
+                      size_t body_max, size_t *ret_body_max, int *ret_status)
 {
     static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"};
     struct head head = {0};
@@ -92,5 +94,5 @@ struct err *http_gate(struct MHD_Connection *conn, const char *method, const cha
     if (url[0] != '/')
         return err_new(ERR_INVALID, "the path must begin with '/'");
     (void)MHD_get_connection_values_n(conn, MHD_HEADER_KIND, look, &head);
-    return check_framing(&head, body_max, ret_status);
+    return check_framing(&head, body_max, ret_body_max, ret_status);
 }

@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 
-/* NULL, or why the request is refused; *ret_status gets the HTTP status then. */
+/* NULL, or why the request is refused; *ret_status gets the HTTP status then. *ret_body_max gets how long the body can
+ * get: its Content-Length, or body_max when it comes in chunks. */
 MUST_USE struct err *http_gate(struct MHD_Connection *conn, const char *method, const char *url, const char *version,
-                               size_t body_max, int *ret_status);
+                               size_t body_max, size_t *ret_body_max, int *ret_status);

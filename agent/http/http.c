@@ -11,10 +11,12 @@
 #include <unistd.h>
 
 #include "agent/http/internal.h"
+#include "agent/http/refusal.h"
 #include "base/log.h"
 #include "base/str.h"
 
-enum { HEADER_DEADLINE_MS = 10000, CONNECTIONS_MAX = 512, CLOSE_DEADLINE_MS = 5000 };
+/* The listeners have their own bounds of connections, below this one. */
+enum { HEADER_DEADLINE_MS = 10000, CONNECTIONS_MAX = 2048, CLOSE_DEADLINE_MS = 5000 };
 
 static void on_timer(uv_timer_t *t);
 static void continue_close(struct http_server *s);
@@ -42,7 +44,17 @@ static void on_deadline(uv_timer_t *t)
 {
     struct connection *c = t->data;
 
+    if (c->reading) {
+        http_body_late(c->reading);
+        return;
+    }
+    if (c->link && !c->in_request && http_link_asked(c->link)) {
+        c->link->refuse(c->link, 408, "The head of the request did not arrive in time", 0);
+        return;
+    }
     /* MHD sees the end of the stream and closes in its own time. */
+    if (c->link)
+        c->link->last = true;
     (void)shutdown(c->fd, SHUT_RDWR);
 }
 
@@ -83,17 +95,9 @@ void http_kick(struct http_server *s)
     uv_timer_start(&s->timer, on_timer, 0, 0);
 }
 
-static bool peer_of_socket(int fd, struct peer *peer)
+bool peer_same(const struct peer *a, const struct peer *b)
 {
-    struct ucred cred;
-    socklen_t len = sizeof(cred);
-
-    /* The socket's mode and group let in root and group noded only; who gets this far is an operator. */
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
-        return false;
-    peer->role = ROLE_OPERATOR;
-    snprintf(peer->name, sizeof(peer->name), "uid %u", (unsigned)cred.uid);
-    return true;
+    return a->role == b->role && a->local == b->local && strcmp(a->name, b->name) == 0;
 }
 
 static void on_connection(void *cls, struct MHD_Connection *conn, void **socket_context,
@@ -107,6 +111,8 @@ static void on_connection(void *cls, struct MHD_Connection *conn, void **socket_
         c = *socket_context;
         if (c) {
             c->fd = -1;
+            if (c->link)
+                c->link->conn = NULL;
             uv_close((uv_handle_t *)&c->deadline, on_connection_closed);
         }
         return;
@@ -114,10 +120,9 @@ static void on_connection(void *cls, struct MHD_Connection *conn, void **socket_
     c = mem_new(struct connection);
     c->server = s;
     c->fd = info->connect_fd;
-    if (s->incoming)
-        c->peer = *s->incoming;
-    else if (!peer_of_socket(c->fd, &c->peer))
-        (void)shutdown(c->fd, SHUT_RDWR);
+    c->peer = *s->incoming;
+    c->link = s->incoming_link;
+    c->link->conn = c;
     uv_timer_init(s->loop, &c->deadline);
     c->deadline.data = c;
     s->open_handles++;
@@ -163,6 +168,25 @@ static size_t unescape(void *cls, struct MHD_Connection *conn, char *s)
     return (size_t)(out - s);
 }
 
+/* Before the query is taken apart: libmicrohttpd may have no memory for its parameters, and then says nothing. */
+static void *on_uri(void *cls, const char *uri, struct MHD_Connection *conn)
+{
+    struct connection *c = http_connection_of(conn);
+    const char *query = strchr(uri, '?');
+    unsigned long parameters = query ? 1 : 0;
+    char text[96];
+
+    (void)cls;
+    for (; query && *query; query++)
+        parameters += *query == '&';
+    if (parameters <= HTTP_PARAMETERS_MAX || !c || !c->link)
+        return NULL;
+    snprintf(text, sizeof(text), "The query has %lu parameters, and at most %d are taken", parameters,
+             HTTP_PARAMETERS_MAX);
+    c->link->refuse(c->link, 400, text, 0);
+    return NULL;
+}
+
 static PRINTF_LIKE(2, 0) void on_log(void *cls, const char *fmt, va_list ap)
 {
     char text[512];
@@ -177,20 +201,17 @@ static PRINTF_LIKE(2, 0) void on_log(void *cls, const char *fmt, va_list ap)
 struct err *http_server_start(uv_loop_t *loop, const struct http_config *config, struct http_server **ret)
 {
     struct http_server *s = mem_new(struct http_server);
-    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE | MHD_USE_ERROR_LOG;
-    struct MHD_OptionItem listen[] = {{MHD_OPTION_LISTEN_SOCKET, config->listen_fd, NULL}, {MHD_OPTION_END, 0, NULL}};
-    struct MHD_OptionItem nothing[] = {{MHD_OPTION_END, 0, NULL}};
+    const unsigned flags =
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE | MHD_USE_ERROR_LOG | MHD_USE_NO_LISTEN_SOCKET;
 
     s->loop = loop;
     s->config = *config;
-    if (config->listen_fd < 0)
-        flags |= MHD_USE_NO_LISTEN_SOCKET;
-    s->daemon =
-        MHD_start_daemon(flags, 0, NULL, NULL, http_request_take, s, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
-                         MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,
-                         MHD_OPTION_NOTIFY_COMPLETED, http_request_completed, s, MHD_OPTION_CONNECTION_LIMIT,
-                         CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, 0u, MHD_OPTION_STRICT_FOR_CLIENT, 1,
-                         MHD_OPTION_ARRAY, config->listen_fd < 0 ? nothing : listen, MHD_OPTION_END);
+    s->daemon = MHD_start_daemon(flags, 0, NULL, NULL, http_request_take, s, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
+                                 MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_NOTIFY_CONNECTION,
+                                 on_connection, s, MHD_OPTION_NOTIFY_COMPLETED, http_request_completed, s,
+                                 MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
+                                 MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+                                 (size_t)HTTP_HEAD_MAX, MHD_OPTION_URI_LOG_CALLBACK, on_uri, s, MHD_OPTION_END);
     if (!s->daemon) {
         free(s);
         return err_new(ERR_INTERNAL, "the HTTP server cannot start");
@@ -206,19 +227,20 @@ struct err *http_server_start(uv_loop_t *loop, const struct http_config *config,
     return NULL;
 }
 
-void http_server_add(struct http_server *s, int fd, const struct peer *peer)
+void http_server_add(struct http_server *s, int fd, const struct peer *peer, struct http_link *link)
 {
     struct sockaddr_storage unused = {.ss_family = AF_UNIX};
-    struct peer copy = *peer;
 
     if (s->closing) {
         close(fd);
         return;
     }
-    s->incoming = &copy;
+    s->incoming = peer;
+    s->incoming_link = link;
     if (MHD_add_connection(s->daemon, fd, (struct sockaddr *)&unused, sizeof(sa_family_t)) != MHD_YES)
-        log_warning(NULL, "a connection was refused: too many are open");
+        link->refuse(link, 503, "The server has no room for the connection; ask again", 1);
     s->incoming = NULL;
+    s->incoming_link = NULL;
     http_kick(s);
 }
 
@@ -240,14 +262,9 @@ static void continue_close(struct http_server *s)
 
 void http_server_close(struct http_server *s, void *owner, void (*closed)(void *owner))
 {
-    int fd;
-
     s->closing = true;
     s->close_owner = owner;
     s->closed = closed;
     s->close_by_ms = uv_now(s->loop) + CLOSE_DEADLINE_MS;
-    fd = s->config.listen_fd >= 0 ? MHD_quiesce_daemon(s->daemon) : -1;
-    if (fd >= 0)
-        close(fd);
     http_kick(s);
 }

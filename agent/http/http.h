@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * HTTP/1.1 on the loop; the only file pair that knows libmicrohttpd. Connections come from a listening socket or one by
- * one (http_server_add: the TLS side hands over verified ones). A handler gets a request when its body is complete and
- * answers it exactly once with http_reply, at once or later. Everything runs on the loop thread.
+ * HTTP/1.1 on the loop; the only files that know libmicrohttpd. Connections come one by one (http_server_add: local.c
+ * and tls.c hand over those that are let in). A handler gets a request when its body is complete and answers it exactly
+ * once with http_reply, at once or later. Everything runs on the loop thread.
  */
 #pragma once
 
@@ -20,17 +20,23 @@ enum peer_role {
 
 struct peer {
     enum peer_role role;
+    bool local;    /* of the control socket */
     char name[96]; /* "uid 0" or the certificate's common name */
 };
 
+/* Whether quotas count the two as one client: the same uid, or certificates with the same name and role. */
+bool peer_same(const struct peer *a, const struct peer *b);
+
 struct http_server;
+struct http_link;
+struct memory;
 struct http_request;
 
 typedef void http_handler_fn(void *owner, struct http_request *req);
 
 struct http_config {
-    int listen_fd; /* unix listening socket, taken over; -1: connections come by http_server_add */
     size_t body_max;
+    struct memory *memory; /* that bodies are taken from; must live longer */
     void *owner;
     http_handler_fn *handler;
     /* Whether the body of such a request is a stream: its handler is called when the head is there, and says by
@@ -39,8 +45,8 @@ struct http_config {
 };
 
 MUST_USE struct err *http_server_start(uv_loop_t *loop, const struct http_config *config, struct http_server **ret);
-/* Takes over a connected socket whose peer is known. */
-void http_server_add(struct http_server *s, int fd, const struct peer *peer);
+/* Takes over a connected socket whose peer is known. The link lives until http_link_gone. */
+void http_server_add(struct http_server *s, int fd, const struct peer *peer, struct http_link *link);
 /* No new connections. The owner must have answered every request; connections that stay open are cut after a few
  * seconds. `closed` runs when all is gone and memory is freed. */
 void http_server_close(struct http_server *s, void *owner, void (*closed)(void *owner));
@@ -49,7 +55,11 @@ const char *http_method(const struct http_request *req);
 const char *http_path(const struct http_request *req);                     /* percent-decoded, without the query */
 const char *http_query(const struct http_request *req, const char *name);  /* decoded; NULL when absent */
 const char *http_header(const struct http_request *req, const char *name); /* NULL when absent */
+/* Until the handler returns: then the body's memory is given back. */
 const char *http_body(const struct http_request *req, size_t *ret_len);
+/* For longer than that: until http_body_return, which must come before the reply, with what http_body_borrow gave. */
+char *http_body_borrow(struct http_request *req, size_t *ret_len);
+void http_body_return(struct http_request *req, char *body);
 const struct peer *http_peer(const struct http_request *req);
 
 /*

@@ -15,7 +15,7 @@
 #include "base/log.h"
 #include "base/str.h"
 
-enum { BACKLOG = 128 };
+enum { BACKLOG = 1024 };
 
 static int passed(const char *name)
 {

@@ -6,11 +6,14 @@
  */
 #include "agent/http/gate.h"
 #include "agent/http/internal.h"
+#include "agent/http/memory.h"
+#include "agent/http/refusal.h"
 #include "base/json_table.h"
 #include "base/log.h"
+#include "base/pace.h"
 #include "base/str.h"
 
-enum { IDLE_DEADLINE_MS = 60000 };
+enum { IDLE_DEADLINE_MS = 60000, REPLY_FREE = 16384 };
 enum { UPLOAD_DEADLINE_MS = 120000 }; /* for the next bytes of a body that is a stream */
 
 void http_request_free(struct http_request *r)
@@ -26,7 +29,8 @@ void http_request_free(struct http_request *r)
     http_upload_close(r->upload);
     free(r->method);
     free(r->path);
-    free(r->body);
+    memory_return(r->server->config.memory, r->reply_held);
+    http_body_free(r);
     free(r);
 }
 
@@ -37,9 +41,16 @@ void http_request_completed(void *cls, struct MHD_Connection *conn, void **con_c
     struct connection *c = http_connection_of(conn);
 
     (void)cls;
-    (void)code;
     if (c && c->fd >= 0)
         http_deadline(c, IDLE_DEADLINE_MS);
+    if (c && c->link)
+        http_link_replied(c->link);
+    if (c && c->link && code != MHD_REQUEST_TERMINATED_COMPLETED_OK)
+        c->link->last = c->link->last || (r && (r->replied || r->abandoned));
+    if (c) {
+        c->reading = NULL;
+        c->in_request = false;
+    }
     if (!r)
         return;
     *con_cls = NULL;
@@ -73,10 +84,35 @@ void http_send(struct http_request *r)
 static void set_response(struct http_request *r, int status, char *body, size_t len)
 {
     r->status = status;
+    r->reply_len = len;
     r->response = MHD_create_response_from_buffer(len, body, MHD_RESPMEM_MUST_FREE);
     if (!r->response)
         abort();
     http_common_headers(r, "application/json");
+}
+
+static void refuse(struct http_request *r, int status, struct err *e)
+{
+    autojson body = http_envelope(status, err_message(e));
+    char *text = json_dumps(body, JSON_COMPACT);
+
+    r->close_after = true;
+    set_response(r, status, text, text ? strlen(text) : 0);
+    r->replied = true;
+    err_free(e);
+}
+
+/* A reply that the client does not take stays in memory, like a body: it is of the same budget. */
+static bool afford(struct http_request *r, size_t len)
+{
+    struct memory *memory = r->server->config.memory;
+
+    if (len <= REPLY_FREE)
+        return true;
+    if (memory_take(memory, http_held_by(r->server, r->peer), len) != MEMORY_GRANTED)
+        return false;
+    r->reply_held = len;
+    return true;
 }
 
 static void reply(struct http_request *r, int status, char *body, size_t len, const char *name, const char *value)
@@ -90,6 +126,15 @@ static void reply(struct http_request *r, int status, char *body, size_t len, co
     if (!r->conn) {
         free(body);
         http_request_free(r);
+        return;
+    }
+    if (!afford(r, len)) {
+        free(body);
+        refuse(r, 503,
+               err_new(ERR_UNAVAILABLE, "Replies that clients have not taken yet have all the memory that there "
+                                        "is for them; ask again"));
+        (void)MHD_add_response_header(r->response, "Retry-After", "2");
+        http_send(r);
         return;
     }
     set_response(r, status, body, len);
@@ -128,42 +173,36 @@ static struct http_request *request_new(struct http_server *s, struct MHD_Connec
     if (r->next)
         r->next->prev = r;
     s->requests = r;
-    if (c)
+    if (c) {
+        c->in_request = true;
         http_deadline(c, IDLE_DEADLINE_MS * 10);
+    }
     return r;
 }
 
-static void refuse(struct http_request *r, int status, struct err *e)
+/* From here on what libmicrohttpd writes is this reply. */
+static enum MHD_Result queue(struct http_request *r)
 {
-    autojson body = json_pack("{s:i, s:s, s:s, s:n}", "statusCode", status, "error",
-                              status == 413 ? "Payload Too Large" : "Bad Request", "message", err_message(e), "data");
-    char *text = json_dumps(body, JSON_COMPACT);
+    struct connection *c = http_connection_of(r->conn);
 
-    r->close_after = true;
-    set_response(r, status, text, text ? strlen(text) : 0);
-    r->replied = true;
-    err_free(e);
+    if (c && r->reply_len > 0)
+        http_deadline(c, (uint64_t)pace_allowed_ms(r->reply_len));
+    if (c && c->link)
+        http_link_reply(c->link, r->close_after || r->client_closes || r->server->closing);
+    return MHD_queue_response(r->conn, (unsigned)r->status, r->response);
 }
 
-static enum MHD_Result take_body(struct http_request *r, const char *data, size_t *len)
+static void dispatch(struct http_request *r)
 {
-    size_t max = r->server->config.body_max;
+    struct connection *c = http_connection_of(r->conn);
 
-    if (r->body_len + *len > max) {
-        /* Chunked and too long: read on for a little so that the answer can be sent, then give up. */
-        r->too_large = true;
-        r->body_len += *len;
-        *len = 0;
-        return r->body_len > 4 * max ? MHD_NO : MHD_YES;
+    if (c) {
+        c->reading = NULL;
+        http_deadline(c, IDLE_DEADLINE_MS * 10);
     }
-    if (r->body_len + *len > r->body_size) {
-        r->body_size = MAX(r->body_size * 2, r->body_len + *len);
-        r->body = mem_grow(r->body, r->body_size, 1);
-    }
-    memcpy(r->body + r->body_len, data, *len);
-    r->body_len += *len;
-    *len = 0;
-    return MHD_YES;
+    r->dispatched = true;
+    r->server->config.handler(r->server->config.owner, r);
+    http_body_free(r);
 }
 
 static void begin_upload(struct http_request *r)
@@ -182,7 +221,7 @@ static enum MHD_Result go_on_with_upload(struct http_request *r, const char *dat
     if (c)
         http_deadline(c, UPLOAD_DEADLINE_MS);
     if (http_upload_take(r->upload, data, data_len) && !(end && !r->replied))
-        return end ? MHD_queue_response(r->conn, (unsigned)r->status, r->response) : MHD_YES;
+        return end ? queue(r) : MHD_YES;
     if (c)
         uv_timer_stop(&c->deadline); /* it is we who let the client wait */
     r->suspended = true;
@@ -190,43 +229,52 @@ static enum MHD_Result go_on_with_upload(struct http_request *r, const char *dat
     return MHD_YES;
 }
 
+static enum MHD_Result take_head(struct http_server *s, struct http_request *r, const char *version)
+{
+    bool upload = s->config.is_upload && s->config.is_upload(s->config.owner, r->method, r->path);
+    int status = 0;
+    const char *connection = http_header(r, "Connection");
+    struct err *e =
+        http_gate(r->conn, r->method, r->path, version, upload ? SIZE_MAX : s->config.body_max, &r->body_max, &status);
+
+    r->client_closes = connection && strcasestr(connection, "close");
+    if (e)
+        refuse(r, status, e);
+    else if (upload)
+        begin_upload(r);
+    else
+        http_body_begin(r);
+    return r->replied ? queue(r) : MHD_YES;
+}
+
 enum MHD_Result http_request_take(void *cls, struct MHD_Connection *conn, const char *url, const char *method,
                                   const char *version, const char *data, size_t *data_len, void **con_cls)
 {
     struct http_server *s = cls;
     struct http_request *r = *con_cls;
-    int status = 0;
 
     if (!r) {
-        bool upload = s->config.is_upload && s->config.is_upload(s->config.owner, method, url);
-        struct err *e;
-
         r = request_new(s, conn, method, url);
         *con_cls = r;
-        e = http_gate(conn, method, url, version, upload ? SIZE_MAX : s->config.body_max, &status);
-        if (e)
-            refuse(r, status, e);
-        else if (upload)
-            begin_upload(r);
-        return r->replied ? MHD_queue_response(conn, (unsigned)r->status, r->response) : MHD_YES;
+        return take_head(s, r, version);
     }
     if (r->upload)
         return go_on_with_upload(r, data, data_len);
-    if (*data_len)
-        return take_body(r, data, data_len);
-    if (!r->dispatched) {
-        r->dispatched = true;
-        if (r->too_large)
-            refuse(r, 413, err_new(ERR_TOO_LARGE, "the body is larger than %zu bytes", s->config.body_max));
-        else
-            s->config.handler(s->config.owner, r);
+    if (*data_len) {
+        http_body_take(r, data, *data_len);
+        *data_len = 0;
+        return MHD_YES;
     }
+    if (r->abandoned)
+        return MHD_NO;
+    if (!r->dispatched)
+        dispatch(r);
     if (!r->replied) {
         r->suspended = true;
         MHD_suspend_connection(conn);
         return MHD_YES;
     }
-    return MHD_queue_response(conn, (unsigned)r->status, r->response);
+    return queue(r);
 }
 
 const char *http_method(const struct http_request *r)

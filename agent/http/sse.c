@@ -14,6 +14,7 @@ struct sse {
     struct sse *prev, *next;
     struct http_stream *http;
     struct sse_config config;
+    struct peer peer;
     size_t waiting;
     int stuck; /* heartbeats during which nothing was taken */
 };
@@ -21,7 +22,6 @@ struct sse {
 struct sse_set {
     struct agent *agent;
     struct sse *first;
-    int64_t count;
     struct ticker ticker;
 };
 
@@ -33,7 +33,6 @@ static void drop(struct sse *s)
         s->set->first = s->next;
     if (s->next)
         s->next->prev = s->prev;
-    s->set->count--;
     free(s);
 }
 
@@ -87,20 +86,53 @@ void sse_close(struct sse_set *set, void *owner, void (*closed)(void *owner))
     ticker_close(&set->ticker, free, owner, closed);
 }
 
+/* How many there are of a kind, and how many of these are one client's. */
+static int64_t count(const struct sse_set *set, enum sse_kind kind, const struct peer *peer)
+{
+    int64_t n = 0;
+
+    for (const struct sse *s = set->first; s; s = s->next)
+        n += s->config.kind == kind && (!peer || peer_same(&s->peer, peer));
+    return n;
+}
+
+static struct err *check_room(const struct sse_set *set, enum sse_kind kind, const struct peer *peer)
+{
+    static const struct {
+        const char *what, *key, *client_key;
+    } words[] = {[SSE_EVENTS] = {"events", "events.streams", "events.client_streams"},
+                 [SSE_ROUTES] = {"routes", "proxy.streams", "proxy.streams"}};
+    const struct config *c = set->agent->config;
+    int64_t all = count(set, kind, NULL), own = count(set, kind, peer);
+    int64_t max = kind == SSE_EVENTS ? c->streams_max : c->feed_streams_max;
+    int64_t client_max = kind == SSE_EVENTS ? c->client_streams_max : max / 2;
+    struct err *e = NULL;
+
+    if (all >= max)
+        e = err_new(ERR_UNAVAILABLE, "This server has %lld readers of %s and takes no more: end some, or raise %s",
+                    (long long)all, words[kind].what, words[kind].key);
+    else if (own >= client_max)
+        e = err_reason(
+            err_new(ERR_TOO_MANY,
+                    "'%s' has %lld readers of %s, and one client may have %lld: end some of them, or raise %s",
+                    peer->name, (long long)own, words[kind].what, (long long)client_max, words[kind].client_key),
+            "RATE_LIMIT_EXCEEDED");
+    if (e)
+        e->retry_after_s = 5;
+    return e;
+}
+
 struct sse *sse_begin(struct sse_set *set, struct http_request *req, const struct sse_config *config)
 {
+    struct err *e = check_room(set, config->kind, http_peer(req));
     struct sse *s;
 
-    if (set->count >= set->agent->config->streams_max) {
-        struct err *e = err_new(ERR_UNAVAILABLE, "This server has %lld readers of streams and takes no more",
-                                (long long)set->count);
-
-        e->retry_after_s = 5;
+    if (e) {
         reply_err(req, e);
         return NULL;
     }
     s = mem_new(struct sse);
-    *s = (struct sse){.set = set, .config = *config, .next = set->first};
+    *s = (struct sse){.set = set, .config = *config, .peer = *http_peer(req), .next = set->first};
     s->http = http_stream_begin(
         req, &(struct http_stream_config){
                  .content_type = "text/event-stream", .owner = s, .drained = on_drained, .gone = on_gone});
@@ -111,7 +143,6 @@ struct sse *sse_begin(struct sse_set *set, struct http_request *req, const struc
     if (s->next)
         s->next->prev = s;
     set->first = s;
-    set->count++;
     http_stream_write(s->http, HEAD, strlen(HEAD));
     return s;
 }

@@ -30,6 +30,8 @@ static void on_upgraded(void *cls, struct MHD_Connection *conn, void *con_cls, c
     u->handle = handle;
     if (c)
         uv_timer_stop(&c->deadline);
+    if (c && c->link)
+        c->link->upgraded = true;
     u->taken(u->owner, u, fcntl(fd, F_DUPFD_CLOEXEC, 0));
 }
 

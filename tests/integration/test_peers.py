@@ -3,10 +3,13 @@
 import contextlib
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
+from pathlib import Path
 
 import pytest
+from authority import Authority
 from daemon import PROJECT
 from pair import ADDRESSES, IDS
 from peering import MIB, ask_copy, checksum, copy_to, gone, in_step, kept, nothing_left, outcome, slot, sync, write
@@ -278,6 +281,28 @@ def test_what_another_node_wants_is_checked(near, source, pki, spaces, field):
     status, reply = ask_as(pki, spaces["far"], "far/node", "POST", "/api/v1/peer/copies", {**body, field: BAD_COPIES[field]})
     assert status == 400 and field.split("_")[0] in reply["message"], (status, reply)
     assert len(near.list()) == count
+
+
+@pytest.mark.parametrize("subject,alert", [("/OU=node/OU=operator/CN=" + "b" * 24, "bad certificate"), (None, "unknown CA")])
+def test_a_node_whose_certificate_is_refused_is_told(near, far, pki, tmp_path, source, copy, subject, alert):
+    """Far asks near for a sync with a certificate of two roles, and with one of another CA."""
+    kept_files = {end: Path(f"{pki}/far/node.{end}").read_bytes() for end in ("crt", "key")}
+    other = str(tmp_path / "other")
+    try:
+        if subject:
+            Authority(pki, str(tmp_path / "authority")).client("far/node", subject)
+        else:
+            run(NODECTL, "pki", "init", "--dir", other)
+            run(NODECTL, "pki", "node", "b" * 24, "--dir", other, "--out", other + "/far", "--host", ADDRESSES["far"])
+            for end in kept_files:
+                shutil.copy(f"{other}/far/node.{end}", f"{pki}/far/node.{end}")
+        r = sync(far, copy)
+        assert r.status == 502 and f"this node's certificate (peers.certificate) was refused: {alert}" in r.json["message"], (r, near.log())
+        assert "a client was refused: " + ADDRESSES["far"] in near.log()
+    finally:
+        for end, content in kept_files.items():
+            Path(f"{pki}/far/node.{end}").write_bytes(content)
+    assert sync(far, copy).status == 200
 
 
 def test_a_source_that_is_gone(near, far, source):

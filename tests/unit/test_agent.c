@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "agent/api/api.h"
+#include "agent/api/body.h"
 #include "agent/api/route.h"
 #include "agent/commands/command.h"
 #include "agent/containers/guest.h"
@@ -13,6 +14,7 @@
 #include "agent/containers/ssh_key.h"
 #include "agent/events/cursor.h"
 #include "agent/events/filter.h"
+#include "agent/http/refusal.h"
 #include "base/fd.h"
 #include "base/str.h"
 
@@ -41,6 +43,55 @@ static int route(int verb, const char *path)
         free(params[i]);
     err_free(e);
     return result;
+}
+
+static void test_bodies(UNUSED void **state)
+{
+    static const char *const good[] = {"{}", " {\"a\": [1, {\"b\": null}]} ", "{\"a\": \"\\\",,,,[[\"}"};
+    static const char *const bad[] = {"", "[]", "5", "{", "{\"a\": 1, \"a\": 2}"};
+    autofree char *many = mem_new_array(char, API_BODY_VALUES * 2 + 16);
+    json_t *body = NULL;
+    size_t len;
+
+    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+        assert_null(api_body_parse(good[i], strlen(good[i]), &body));
+        assert_true(json_is_object(body));
+        json_decref(body);
+    }
+    assert_null(api_body_parse("null", 4, &body));
+    assert_null(body);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        autoerr e = api_body_parse(bad[i], strlen(bad[i]), &body);
+
+        assert_non_null(e);
+        assert_string_equal(e->field, "body");
+        assert_null(body);
+    }
+    /* The object, its list and the list's elements are the values. */
+    for (int more = 0; more <= 1; more++) {
+        autoerr e = NULL;
+
+        len = (size_t)snprintf(many, 16, "{\"a\":[1");
+        for (int i = 3; i < API_BODY_VALUES + more; i++, len += 2)
+            memcpy(many + len, ",1", 2);
+        memcpy(many + len, "]}", 2);
+        e = api_body_parse(many, len + 2, &body);
+        assert_int_equal(e != NULL, more);
+        json_decref(steal(&body));
+    }
+}
+
+static void test_refusals(UNUSED void **state)
+{
+    size_t len = 0;
+    autofree char *text = http_refusal(503, "no \"room\"", 2, &len);
+
+    assert_int_equal(len, strlen(text));
+    assert_non_null(strstr(text, "HTTP/1.1 503 Service Unavailable\r\n"));
+    assert_non_null(strstr(text, "\r\nRetry-After: 2\r\n"));
+    assert_non_null(strstr(text, "\r\n\r\n{\"statusCode\":503,\"error\":\"Service Unavailable\",\"message\":\"no "
+                                 "\\\"room\\\"\",\"data\":null}"));
+    assert_string_equal(http_status_word(299), "Error");
 }
 
 static void test_routes(UNUSED void **state)
@@ -395,6 +446,8 @@ static void test_commands_have_ids_of_their_own(UNUSED void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bodies),
+        cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_routes),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_configuration),

@@ -10,6 +10,7 @@
 #include "base/id.h"
 #include "base/ini.h"
 #include "base/json_table.h"
+#include "base/pace.h"
 #include "base/spawn.h"
 #include "base/str.h"
 
@@ -36,6 +37,12 @@ static struct err *load(const struct json_table *t, const char *text, struct thi
     autojson j = json_loads(text, JSON_DECODE_ANY, NULL);
 
     return json_table_load(t, j, out, present);
+}
+
+static void test_pace_of_what_is_had_at_once(UNUSED void **state)
+{
+    assert_int_equal(pace_allowed_ms(0), PACE_GRACE_S * 1000);
+    assert_in_range(pace_allowed_ms(PACE_BYTES), (PACE_GRACE_S + PACE_S) * 1000, (PACE_GRACE_S + PACE_S + 30) * 1000);
 }
 
 static void test_table_loads_and_saves(UNUSED void **state)
@@ -325,6 +332,7 @@ static void test_spawn(UNUSED void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_pace_of_what_is_had_at_once),
         cmocka_unit_test(test_table_loads_and_saves),
         cmocka_unit_test(test_table_names_the_bad_field),
         cmocka_unit_test(test_open_table_takes_unknown_fields),
