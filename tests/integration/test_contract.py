@@ -525,6 +525,8 @@ def test_what_only_this_node_has(node, box):
         assert body.items() <= node.get(path).data.items()
     assert node.call("DELETE", at(box, "/limits")).data["up"] is None
     assert node.get("/api/v1/node/storage").status == 200
+    assert node.get("/api/v1/node/recovery").data["held"] is False
+    assert node.post("/api/v1/node/recovery", {"action": "accept"}).status == 409
     assert node.get("/api/v1/node/pools").data["pools"] == []
     assert node.post("/api/v1/node/storage/grow", {"size_bytes": node.loop_bytes + (256 << 20)}).status == 200
 

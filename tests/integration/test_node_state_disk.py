@@ -72,9 +72,11 @@ def test_what_frees_things_works_with_a_full_state_disk(node):
     node.create("afterwards")
     wait_for(lambda: os.stat(node.state + "/noded.db.reserve").st_size >= 8 << 20 or node.create(f"again-{os.urandom(4).hex()}"), 30, 1,
              "the reserve")
-    seen = [e["payload"]["state"] for e in node.get("/api/v1/events?event_type=server.health_changed&limit=100").data["events"]
-            if e["payload"]["component"] == "state_disk"]
-    assert "ok" in seen, seen
+
+    def told():
+        events = node.get("/api/v1/events?event_type=server.health_changed&limit=100").data["events"]
+        return {e["payload"]["state"] for e in events if e["payload"]["component"] == "state_disk"}
+    wait_for(lambda: "ok" in told(), 30, 0.2, "the event")
 
 
 def test_a_pool_that_is_mounted_over(node):
