@@ -23,7 +23,7 @@ run: build
 
 check: build
 	@setup/install run image test vm
-	@tests/check --build $(BUILD)
+	@tests/check --build $(BUILD) $(ONLY:%=--only %) $(FILES:%=--files %)
 
 bench: build
 	@setup/install run image test bench

@@ -63,7 +63,7 @@ def kinds_of_processes(node, cid, key):
         yield "init", f.read().replace("\0", "\n")
     yield "login shell", node.inside(cid, "env", "-i", "bash", "-lc", "env")
     yield "su", node.inside(cid, "env", "-i", "su", "-s", "/usr/bin/env", "user")
-    yield "sudo -i", node.inside(cid, "env", "-i", "sudo", "-i", "-u", "user", "env")
+    yield "sudo -i", node.inside(cid, "sudo", "-i", "-u", "user", "env")
     yield "unit", node.inside(cid, "systemd-run", "--quiet", "--wait", "--pipe", "env")
     yield "timer", timer(node, cid)
     for user in ("root", "user"):
