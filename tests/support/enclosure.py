@@ -15,8 +15,7 @@ import tempfile
 import time
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-TEMPORARY = "/run/noded-tests"  # the folder for temporary files, inside: short, and every account may enter it
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, MS_BIND, MS_REC = 1, 4096, 16384
 
 
 def settle():
@@ -102,15 +101,21 @@ def enter(stdin=None, own_group=False, interrupted=lambda: None, patience=90):
 def arrange():
     """The first thing inside: /run and the folder for temporary files. Returns in a child process; the calling one stays
     process 1 of the namespace, reaps what is orphaned as an init does, and ends as the child does."""
-    with _folder(os.environ["NODED_TEST_OUTSIDE"]) as outside:
+    outside = os.environ["NODED_TEST_OUTSIDE"]
+    temporary = "/run/" + os.path.basename(outside)  # short, and every account may enter it
+    with contextlib.ExitStack() as folders:
+        # By open folders: what is below /run has no path any more once another one is mounted there.
+        kept = {path: folders.enter_context(_folder(path)) for path in _needed_below_run()}
+        kept[temporary] = folders.enter_context(_folder(outside))
         _mount("-t", "tmpfs", "-o", "mode=0755", "noded-tests", "/run")
-        for path in ("/run/lock", "/run/netns", TEMPORARY):
+        for path in ("/run/lock", "/run/netns"):
             os.mkdir(path)
-        # By the open folder: its path may have been below /run.
-        _mount("--bind", f"/proc/self/fd/{outside}", TEMPORARY, pass_fds=[outside])
+        for path, descriptor in kept.items():
+            os.makedirs(path, exist_ok=True)
+            _bind(descriptor, path)
     # Names of network namespaces: neither the machine's own nor those of another run.
     _mount("-t", "tmpfs", "-o", "mode=0755", "netns", "/run/netns")
-    os.environ["TMPDIR"] = tempfile.tempdir = TEMPORARY
+    os.environ["TMPDIR"] = tempfile.tempdir = temporary
     child = os.fork()
     if child == 0:
         return
@@ -119,6 +124,12 @@ def arrange():
         pid, status = os.wait()
         if pid == child:
             os._exit(os.waitstatus_to_exitcode(status) % 256)
+
+
+def _needed_below_run():
+    """Folders directly below /run that hold the repository, the build tree or other inputs."""
+    paths = [os.path.abspath(sys.argv[0]), *(os.environ[n] for n in os.environ if n.startswith("NODED_") and n != "NODED_TEST_OUTSIDE")]
+    return sorted({"/".join(path.split("/")[:3]) for path in map(os.path.realpath, paths) if path.startswith("/run/") and os.path.exists(path)})
 
 
 @contextlib.contextmanager
@@ -130,5 +141,12 @@ def _folder(path):
         os.close(descriptor)
 
 
-def _mount(*argv, **options):
-    subprocess.run(["mount", *argv], check=True, **options)
+def _mount(*argv):
+    subprocess.run(["mount", *argv], check=True)
+
+
+def _bind(descriptor, target):
+    """Shows an open folder at target. Not by mount(8), which would look for the folder by its path."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(f"/proc/self/fd/{descriptor}".encode(), target.encode(), None, ctypes.c_ulong(MS_BIND | MS_REC), None):
+        raise OSError(ctypes.get_errno(), f"cannot mount a folder at {target}")
