@@ -21,6 +21,7 @@ MIRROR = os.environ.get("NODED_DEBIAN_MIRROR", "http://deb.debian.org/debian")
 SECURITY = os.environ.get("NODED_SECURITY_MIRROR", "http://deb.debian.org/debian-security")
 SUITES = {"12": "bookworm", "13": "trixie"}
 TOKEN = os.environ.get("NODED_TEST_RUN", uuid.uuid4().hex[:8])
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CLONE = "/root/a clone of noded"  # a blank in the path, below a folder that only root may enter
 # Settings of apt that say what to fetch or how to store it; all others of Acquire say how to reach the mirrors.
 NOT_PASSED_ON = ("Acquire::IndexTargets", "Acquire::Changelogs", "Acquire::Gzip", "Acquire::Languages", "Acquire::Compression",
