@@ -114,9 +114,11 @@ static void on_connection(void *cls, struct MHD_Connection *conn, void **socket_
     c = mem_new(struct connection);
     c->server = s;
     c->fd = info->connect_fd;
+    /* The account at the other end counts only where clients connect to this server's own socket: a connection that was
+     * handed over has this process there, which would make an operator of anybody. */
     if (s->incoming)
         c->peer = *s->incoming;
-    else if (!peer_of_socket(c->fd, &c->peer))
+    else if (s->config.listen_fd < 0 || !peer_of_socket(c->fd, &c->peer))
         (void)shutdown(c->fd, SHUT_RDWR);
     uv_timer_init(s->loop, &c->deadline);
     c->deadline.data = c;
@@ -183,6 +185,11 @@ struct err *http_server_start(uv_loop_t *loop, const struct http_config *config,
 
     s->loop = loop;
     s->config = *config;
+#if MHD_VERSION >= 0x00097707
+    /* This thread is the only one. Without the flag MHD_add_connection leaves its work to a later MHD_run, and
+     * on_connection would not know whose connection it is told of. */
+    flags |= MHD_USE_NO_THREAD_SAFETY;
+#endif
     if (config->listen_fd < 0)
         flags |= MHD_USE_NO_LISTEN_SOCKET;
     s->daemon =
