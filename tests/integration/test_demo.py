@@ -82,7 +82,7 @@ def broken(tmp_path):
     return exchange
 
 
-CREATE = "for word; do [ \"$word\" != create ] || {{ echo 'no room for it' >&2; exit 3; }}; done; exec {real} \"$@\"\n"
+CREATE = "for word; do [ \"$word\" != create ] || {{ echo 'no room for it' >&2; exit 3; }}; done; exec '{real}' \"$@\"\n"
 COPY = CREATE.replace("create", "copy").replace("echo 'no room for it' >&2; ", "")
 
 
