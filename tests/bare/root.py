@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A fresh minimal Debian in a directory, and a way in: namespaces, mounts, cgroups of its own. Everything goes with it."""
 import contextlib
+import ctypes
 import fcntl
 import glob
 import os
@@ -26,6 +27,9 @@ CLONE = "/root/a clone of noded"  # a blank in the path, below a folder that onl
 # Settings of apt that say what to fetch or how to store it; all others of Acquire say how to reach the mirrors.
 NOT_PASSED_ON = ("Acquire::IndexTargets", "Acquire::Changelogs", "Acquire::Gzip", "Acquire::Languages", "Acquire::Compression",
                  "Acquire::cdrom", "Acquire::Allow")
+# What a program mounts and starts goes with it.
+ALONE = ["unshare", "--mount", "--pid", "--ipc", "--fork", "--kill-child", "--propagation", "private"]
+PR_SET_PDEATHSIG = 1
 running = []  # Popen of every process that was started here and may still run
 over = threading.Event()
 
@@ -33,7 +37,7 @@ over = threading.Event()
 def run(argv, **options):
     """Runs a program whose output matters only when it fails."""
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,
-                          errors="replace", start_new_session=True, **options) as process:
+                          errors="replace", start_new_session=True, preexec_fn=die_with(signal.SIGKILL), **options) as process:
         running.append(process)
         if over.is_set():
             process.kill()
@@ -60,24 +64,22 @@ def ended_cleanly():
         sys.exit("bare: ended by a signal")
 
 
-def remove_cgroups(name):
-    for d in sorted(glob.glob(f"/sys/fs/cgroup/**/{name}/**/", recursive=True), key=len, reverse=True):
-        for _ in range(100):
-            try:
-                os.rmdir(d)
-                break
-            except OSError:
-                time.sleep(0.05)  # processes in it are about to end
+# Waits for the end of the run, whatever ends it, and of all that still runs in the root: those hold the lock. Then removes it.
+REMOVER = """cat >/dev/null
+exec >/dev/null 2>&1
+flock "$1/lock" true
+for _ in 1 2 3 4 5; do
+    find /sys/fs/cgroup -depth -type d \\( -name "$2" -o -path "*/$2/*" \\) -exec rmdir {} +
+    [ -n "$(find /sys/fs/cgroup -type d -name "$2")" ] || break
+    sleep 1
+done
+[ "$3" = keep ] || rm -rf --one-file-system "$1"
+"""
 
 
-def sweep():
-    """Removes what a killed run left: roots that no process holds the lock of."""
-    for path in glob.glob(tempfile.gettempdir() + "/noded-bare-*/lock"):
-        with open(path, "rb") as lock:
-            with contextlib.suppress(OSError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                remove_cgroups(os.path.basename(os.path.dirname(path)))
-                shutil.rmtree(os.path.dirname(path))
+def die_with(number):
+    """For a child: the signal that it gets when this program ends before it."""
+    return lambda: ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
 
 
 class Root:
@@ -87,8 +89,10 @@ class Root:
         self.release, self.suite, self.keep, self.say = release, SUITES[release], keep, say
         self.dir = tempfile.mkdtemp(prefix=f"noded-bare-{release}-")
         self.name = os.path.basename(self.dir)
-        self.lock = open(self.dir + "/lock", "wb")  # inherited by all that runs in the root: the lock is free when they ended
+        self.lock = open(self.dir + "/lock", "wb")  # inherited by all that runs in the root
         fcntl.flock(self.lock, fcntl.LOCK_EX)
+        self.remover = subprocess.Popen(["sh", "-c", REMOVER, "-", self.dir, self.name, "keep" if keep else "remove"],
+                                        stdin=subprocess.PIPE, start_new_session=True)
         os.chmod(self.dir, 0o755)
         self.tree, self.process = self.dir + "/tree", None
 
@@ -99,18 +103,21 @@ class Root:
         if self.process:
             self.process.kill()
             self.process.wait()
-        remove_cgroups(self.name)
         self.lock.close()
         if self.keep:
             self.say(f"kept {self.dir}")
-        else:
-            shutil.rmtree(self.dir)
+        self.remover.stdin.close()
+        self.remover.wait()
 
     def make(self):
         begun = time.monotonic()
         sources = [f"deb {MIRROR} {self.suite} main"] + ([f"deb {SECURITY} {self.suite}-security main"] if SECURITY else [])
-        run(["mmdebstrap", "--mode=root", "--variant=minbase", "--include=apt,ca-certificates", "--aptopt=Acquire::Languages \"none\"",
-             "--dpkgopt=force-unsafe-io", "--skip=cleanup/apt/lists", self.suite, self.tree, *sources], env={**os.environ, "LC_ALL": "C"})
+        scratch = self.dir + "/scratch"
+        os.mkdir(scratch)
+        run([*ALONE, "--mount-proc", "mmdebstrap", "--mode=root", "--variant=minbase", "--include=apt",
+             "--aptopt=Acquire::Languages \"none\"",
+             "--dpkgopt=force-unsafe-io", "--skip=cleanup/apt/lists", self.suite, self.tree, *sources], env={**os.environ, "LC_ALL": "C", "TMPDIR": scratch},
+            pass_fds=[self.lock.fileno()])
         shutil.rmtree(self.tree + "/run")
         os.mkdir(self.tree + "/run")
         for path in ("/etc/resolv.conf", "/etc/hosts"):
@@ -145,11 +152,9 @@ class Root:
         """Starts tests/bare/steps inside; its output is the result's stdout."""
         archives = f"{KEPT}/archives-{self.release}"
         os.makedirs(archives, exist_ok=True)
-        os.set_inheritable(self.lock.fileno(), True)
         self.process = subprocess.Popen(
-            ["unshare", "--mount", "--pid", "--ipc", "--fork", "--kill-child", "--propagation", "private", HERE + "/enter", self.tree,
-             self.name, archives, CLONE], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-            text=True, errors="replace", start_new_session=True, pass_fds=[self.lock.fileno()])
+            [*ALONE, HERE + "/enter", self.tree, self.name, archives, CLONE], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+            text=True, errors="replace", start_new_session=True, preexec_fn=die_with(signal.SIGKILL), pass_fds=[self.lock.fileno()])
         running.append(self.process)
         if over.is_set():
             self.process.kill()
