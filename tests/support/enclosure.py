@@ -66,9 +66,10 @@ def _die_with_parent():
 def enter(stdin=None, own_group=False, interrupted=lambda: None, patience=90):
     """Runs this program again, inside, and returns its exit status once everything of it is gone.
 
-    stdin: its standard input, this process's own if None. own_group: Ctrl-C reaches only this process. interrupted() is
-    called when this process is asked to end (SIGINT, SIGTERM, SIGHUP); what runs inside then has `patience` seconds to
-    end by itself before it is killed. When this process is killed, so is what runs inside; the next sweep() removes its files."""
+    stdin: its standard input, this process's own if None. own_group: Ctrl-C reaches only this process, not what runs inside.
+    interrupted() is called when this process is asked to end (SIGINT, SIGTERM, SIGHUP). What runs inside then has `patience`
+    seconds to end by itself before it is killed; none when it cannot know, because the signal was for this process only.
+    When this process is killed, so is what runs inside; the next sweep() removes its files."""
     sweep()
     directory = tempfile.mkdtemp(prefix="noded-world-")
     with open(directory + "/lock", "wb") as lock:
@@ -79,8 +80,8 @@ def enter(stdin=None, own_group=False, interrupted=lambda: None, patience=90):
         program = [sys.executable, os.path.abspath(sys.argv[0]), *sys.argv[1:]]
         deadline = []
 
-        def end(*_):
-            deadline.append(time.monotonic() + patience)
+        def end(number, _frame):
+            deadline.append(time.monotonic() + (patience if own_group or number == signal.SIGINT else 0))
             interrupted()
         before = [(n, signal.signal(n, end)) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
         inside = subprocess.Popen(["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", *program], env=env,
