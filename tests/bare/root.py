@@ -88,7 +88,7 @@ class Root:
     def __init__(self, release, keep, say):
         self.release, self.suite, self.keep, self.say = release, SUITES[release], keep, say
         self.dir = tempfile.mkdtemp(prefix=f"noded-bare-{release}-")
-        self.name = os.path.basename(self.dir)
+        self.name, self.token = os.path.basename(self.dir), f"{TOKEN}b{release}"
         self.lock = open(self.dir + "/lock", "wb")  # inherited by all that runs in the root
         fcntl.flock(self.lock, fcntl.LOCK_EX)
         self.remover = subprocess.Popen(["sh", "-c", REMOVER, "-", self.dir, self.name, "keep" if keep else "remove"],
@@ -153,20 +153,24 @@ class Root:
         archives = f"{KEPT}/archives-{self.release}"
         os.makedirs(archives, exist_ok=True)
         self.process = subprocess.Popen(
-            [*ALONE, HERE + "/enter", self.tree, self.name, archives, CLONE], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-            text=True, errors="replace", start_new_session=True, preexec_fn=die_with(signal.SIGKILL), pass_fds=[self.lock.fileno()])
+            [*ALONE, HERE + "/enter", self.tree, self.name, archives, CLONE], env={**environment, "NODED_TEST_RUN": self.token},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, errors="replace",
+            start_new_session=True, preexec_fn=die_with(signal.SIGKILL), pass_fds=[self.lock.fileno()])
         running.append(self.process)
         if over.is_set():
             self.process.kill()
         return self.process
 
     def leftovers(self):
-        """What outlives the root's namespaces: loop devices and cgroups."""
-        loops = glob.glob("/sys/block/loop*/loop/backing_file")
-        left = [f"loop device {path.split('/')[3]}: {text}" for path, text in ((p, read(p)) for p in loops) if TOKEN in text
-                and self.name in text]
-        return left + [f"cgroup {d}" for d in glob.glob(f"/sys/fs/cgroup/**/{self.name}/*/", recursive=True)
-                       if not d.endswith("/init.scope/")]
+        """What outlives the root's namespaces: loop devices and cgroups. The kernel has some seconds to let go of them."""
+        for _ in range(10):
+            loops = [f"loop device of {text}" for path in glob.glob("/sys/block/loop*/loop/backing_file") if self.token in (text := read(path))]
+            left = loops + [f"cgroup {d}" for d in glob.glob(f"/sys/fs/cgroup/**/{self.name}/*/", recursive=True)
+                            if not d.endswith("/init.scope/")]
+            if not left:
+                break
+            time.sleep(0.5)
+        return left
 
 
 def read(path):
