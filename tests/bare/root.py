@@ -112,18 +112,18 @@ class Root:
     def make(self):
         begun = time.monotonic()
         sources = [f"deb {MIRROR} {self.suite} main"] + ([f"deb {SECURITY} {self.suite}-security main"] if SECURITY else [])
-        scratch = self.dir + "/scratch"
+        scratch, network = self.dir + "/scratch", self.dir + "/apt-network"
         os.mkdir(scratch)
-        run([*ALONE, "--mount-proc", "mmdebstrap", "--mode=root", "--variant=minbase", "--include=apt",
-             "--aptopt=Acquire::Languages \"none\"",
-             "--dpkgopt=force-unsafe-io", "--skip=cleanup/apt/lists", self.suite, self.tree, *sources], env={**os.environ, "LC_ALL": "C", "TMPDIR": scratch},
-            pass_fds=[self.lock.fileno()])
+        with open(network, "w", encoding="utf-8") as f:
+            f.write(apt_network())
+        run([*ALONE, "--mount-proc", "mmdebstrap", "--mode=root", "--variant=minbase", "--include=apt", "--dpkgopt=force-unsafe-io",
+             "--aptopt=Acquire::Languages \"none\"", "--aptopt=" + network, "--skip=cleanup/apt/lists", self.suite, self.tree, *sources],
+            env={**os.environ, "LC_ALL": "C", "TMPDIR": scratch}, pass_fds=[self.lock.fileno()])
         shutil.rmtree(self.tree + "/run")
         os.mkdir(self.tree + "/run")
         for path in ("/etc/resolv.conf", "/etc/hosts"):
             shutil.copyfile(path, self.tree + path)
-        with open(self.tree + "/etc/apt/apt.conf.d/99network", "w", encoding="utf-8") as f:
-            f.write(apt_network())
+        shutil.copy(network, self.tree + "/etc/apt/apt.conf.d/99network")
         with open(self.tree + "/etc/dpkg/dpkg.cfg.d/unsafe-io", "w", encoding="ascii") as f:
             f.write("force-unsafe-io\n")  # the root does not live long enough to be worth the syncs
         self.say(f"a root with {len(os.listdir(self.tree + '/var/lib/dpkg/info'))} files of packages in {time.monotonic() - begun:.0f} s")
