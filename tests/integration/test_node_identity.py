@@ -86,6 +86,13 @@ def test_every_process_knows_its_container(node, box, key):
             assert seen.get("LANG") == "C.UTF-8" or kind in ("login shell", "sudo -i"), (kind, seen)
 
 
+def test_what_a_test_runs_inside_has_nothing_of_the_tests_environment(node, box, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setenv("STRANGER", "yes")
+    seen = variables(node.inside(box, "env"))
+    assert "/usr/local/bin" in seen["PATH"].split(":") and "/nowhere" not in seen["PATH"] and "STRANGER" not in seen, seen
+
+
 def test_names(node, box):
     assert node.inside(box, "hostname") == node.inside(box, "cat", "/etc/hostname") == "identity"
     assert node.inside(box, "hostnamectl", "hostname") == "identity"
