@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-# The newcomer's door. Everything below installs what it needs on Debian 12 and can be run again at any time.
+# The newcomer's door. Everything below installs what it needs on Debian 12 or 13 and can be run again at any time.
 #   make run     build, start a node of its own, show the main job on real containers
-#   make check   build and run all tests
+#   make check   build and run all tests; ONLY="unit integration" names tiers, FILES="test_node_life" files of integration
 #   make bench   figures side by side with LXD, the latency of the API, the firewall, the storage, kits
 #   make install put the programs, units and manuals into the system
 BUILD := build/release
 MAKEFLAGS += --no-print-directory
+# Wherever the caller has programs, those of the system are found, and first.
+export PATH := /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$(PATH)
 
 .PHONY: help build run check bench install clean
 
@@ -23,7 +25,7 @@ run: build
 
 check: build
 	@setup/install run image test vm
-	@tests/check --build $(BUILD)
+	@tests/check --build $(BUILD) $(ONLY:%=--only %) $(FILES:%=--files %)
 
 bench: build
 	@setup/install run image test bench
@@ -35,7 +37,7 @@ bench: build
 	@bench/pool --build $(BUILD)
 
 install: build
-	@cmake --install $(BUILD)
+	@umask 022 && cmake --install $(BUILD)
 
 clean:
 	@rm -rf build

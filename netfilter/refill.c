@@ -36,11 +36,20 @@ static const char *text(const struct nlmsghdr *h, uint16_t type)
     return a && mnl_attr_validate(a, MNL_TYPE_NUL_STRING) >= 0 ? mnl_attr_get_str(a) : "";
 }
 
+/* Chains and sets number their attributes each in an enumeration of their own. */
+static const char *table_of(const struct nlmsghdr *h)
+{
+    return is_chain(h) ? text(h, NFTA_CHAIN_TABLE) : text(h, NFTA_SET_TABLE);
+}
+
+static const char *name_of(const struct nlmsghdr *h)
+{
+    return is_chain(h) ? text(h, NFTA_CHAIN_NAME) : text(h, NFTA_SET_NAME);
+}
+
 static struct thing thing_of(struct nlmsghdr *h)
 {
-    return (struct thing){.message = h,
-                          .table = text(h, is_chain(h) ? NFTA_CHAIN_TABLE : NFTA_SET_TABLE),
-                          .name = text(h, is_chain(h) ? NFTA_CHAIN_NAME : NFTA_SET_NAME)};
+    return (struct thing){.message = h, .table = table_of(h), .name = name_of(h)};
 }
 
 static int compare(const void *x, const void *y)
@@ -63,7 +72,7 @@ static int collect(const struct nlmsghdr *h, void *data)
     struct refill *r = reading->refill;
     struct nlmsghdr *copy;
 
-    if (!lists_own(reading->nf->table, text(h, is_chain(h) ? NFTA_CHAIN_TABLE : NFTA_SET_TABLE)))
+    if (!lists_own(reading->nf->table, table_of(h)))
         return MNL_CB_OK;
     if (!is_chain(h) && nl_attr_u32(h, HEADER, NFTA_SET_FLAGS) & htonl(NFT_SET_ANONYMOUS))
         return MNL_CB_OK; /* goes with the rule that it belongs to */

@@ -201,11 +201,16 @@ static PRINTF_LIKE(2, 0) void on_log(void *cls, const char *fmt, va_list ap)
 struct err *http_server_start(uv_loop_t *loop, const struct http_config *config, struct http_server **ret)
 {
     struct http_server *s = mem_new(struct http_server);
-    const unsigned flags =
+    unsigned flags =
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE | MHD_USE_ERROR_LOG | MHD_USE_NO_LISTEN_SOCKET;
 
     s->loop = loop;
     s->config = *config;
+#if MHD_VERSION >= 0x00097707
+    /* This thread is the only one. Without the flag MHD_add_connection leaves its work to a later MHD_run, and
+     * on_connection would not know whose connection it is told of. */
+    flags |= MHD_USE_NO_THREAD_SAFETY;
+#endif
     s->daemon = MHD_start_daemon(flags, 0, NULL, NULL, http_request_take, s, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
                                  MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_NOTIFY_CONNECTION,
                                  on_connection, s, MHD_OPTION_NOTIFY_COMPLETED, http_request_completed, s,

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
+import enclosure
 import pytest
 import world
 
 
 def pytest_configure(config):
-    if not world.in_world():
+    if not enclosure.entered():
         raise pytest.UsageError("integration tests run through tests/run, which gives them namespaces of their own")
 
 

@@ -62,10 +62,11 @@ def test_every_field_has_its_shape(node, box):
 def test_cpu_counts(node, box):
     before = stats(node, box)["cpu"]["usage"]
     time.sleep(0.6)
-    node.inside(box["id"], "systemd-run", "--wait", "timeout", "1", "sh", "-c", "while :; do :; done", check=False)
+    # One second of processor time, however long the machine takes to give it.
+    node.inside(box["id"], "systemd-run", "--wait", "sh", "-c", "ulimit -t 1; while :; do :; done", check=False)
     s = stats(node, box)["cpu"]
-    assert s["usage"] - before > 4 * 10**8, s
-    assert 10 < s["usage_percent"] <= 110, s
+    assert s["usage"] - before > 9 * 10**8, s
+    assert 0 < s["usage_percent"] <= 110, s
 
 
 def test_network_counts_as_the_container_sees_it(node, box):

@@ -63,7 +63,7 @@ def kinds_of_processes(node, cid, key):
         yield "init", f.read().replace("\0", "\n")
     yield "login shell", node.inside(cid, "env", "-i", "bash", "-lc", "env")
     yield "su", node.inside(cid, "env", "-i", "su", "-s", "/usr/bin/env", "user")
-    yield "sudo -i", node.inside(cid, "env", "-i", "sudo", "-i", "-u", "user", "env")
+    yield "sudo -i", node.inside(cid, "sudo", "-i", "-u", "user", "env")
     yield "unit", node.inside(cid, "systemd-run", "--quiet", "--wait", "--pipe", "env")
     yield "timer", timer(node, cid)
     for user in ("root", "user"):
@@ -84,6 +84,13 @@ def test_every_process_knows_its_container(node, box, key):
         assert seen.get("HOODY_CONTAINER_ID") == box, (kind, seen)
         if kind != "init":
             assert seen.get("LANG") == "C.UTF-8" or kind in ("login shell", "sudo -i"), (kind, seen)
+
+
+def test_what_a_test_runs_inside_has_nothing_of_the_tests_environment(node, box, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setenv("STRANGER", "yes")
+    seen = variables(node.inside(box, "env"))
+    assert "/usr/local/bin" in seen["PATH"].split(":") and "/nowhere" not in seen["PATH"] and "STRANGER" not in seen, seen
 
 
 def test_names(node, box):

@@ -16,7 +16,7 @@ METHODS = ("get", "post", "put", "patch", "delete")
 @functools.cache
 def document():
     with open(os.path.join(REPOSITORY, "docs", "openapi.yaml"), encoding="utf-8") as f:
-        return yaml.load(f, Loader=yaml.CSafeLoader)
+        return yaml.load(f, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 @functools.cache

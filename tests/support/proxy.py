@@ -61,7 +61,8 @@ class Proxy:
         with open(self.conf, "w", encoding="ascii") as f:
             f.write(edit(text))
         with open(self.dir + "/out", "wb") as out:
-            self.process = subprocess.Popen(self.enter + self.program(), stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+            # In "/": as an account of its own haproxy 2.6 ends when it cannot return to its working directory.
+            self.process = subprocess.Popen(self.enter + self.program(), cwd="/", stdout=out, stderr=out, stdin=subprocess.DEVNULL)
         wait_for(self.listens, 20, what=f"{kind} ({self.dir}/out)")
 
     def certificate(self):

@@ -3,6 +3,7 @@
 import glob
 import os
 import re
+import shlex
 
 # What a worker writes, makes, reads or removes below a container's root, of a container with kit "web": what seeding,
 # changes of variables, keys, kits and the ramdisk, shares and looks inside come to. Every name here is replaced by traps in
@@ -44,7 +45,7 @@ def wrapper(directory, worker):
     path = directory + "/traced-worker"
     os.makedirs(directory + "/traces")
     with open(path, "w", encoding="ascii") as f:
-        f.write(f"#!/bin/sh\nexec strace -qq -y -s 4096 -e trace={CALLS} -o {directory}/traces/$1.$$ {worker} \"$@\"\n")
+        f.write(f"#!/bin/sh\nexec strace -qq -y -s 4096 -e trace={CALLS} -o {directory}/traces/$1.$$ {shlex.quote(worker)} \"$@\"\n")
     os.chmod(path, 0o755)
     return path
 

@@ -293,11 +293,11 @@ def make_certificate(directory, address):
     def openssl(*argv):
         subprocess.run(["openssl", *argv], check=True, capture_output=True)
     openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
-            f"{directory}/ca.key", "-out", ca, "-subj", "/CN=test ca", "-days", "2")
+            f"{directory}/ca.key", "-out", ca, "-subj", "/CN=test ca", "-days", "2", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
     openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out",
             f"{directory}/server.csr", "-subj", "/CN=proxy")
     with open(f"{directory}/ext", "w", encoding="ascii") as f:
-        f.write(f"subjectAltName={'DNS' if address[-1].isalpha() else 'IP'}:{address}\n")
+        f.write(f"subjectAltName={'DNS' if address[-1].isalpha() else 'IP'}:{address}\nauthorityKeyIdentifier=keyid\n")
     openssl("x509", "-req", "-in", f"{directory}/server.csr", "-CA", ca, "-CAkey", f"{directory}/ca.key",
             "-CAcreateserial", "-out", crt, "-days", "2", "-extfile", f"{directory}/ext")
     return ca, (crt, key)

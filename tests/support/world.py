@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """A node's surroundings for tests: pool, run directory, cgroup name, veths, and what is left of them."""
-import fcntl
 import glob
 import json
 import os
@@ -11,15 +10,12 @@ import time
 import uuid
 
 import frames
+from enclosure import remove_cgroups
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("NODED_BUILD", os.path.join(REPOSITORY, "build", "release"))
+RUN = os.environ.get("NODED_TEST_RUN", "0")  # in every node's name of its directory, so that a run finds its own loop devices
 ID_BASE = 1_000_000_000
-
-
-def in_world():
-    """Whether tests/run made the namespaces: only then may tests touch links and mounts."""
-    return os.environ.get("NODED_TEST_WORLD") == "1"
 
 
 def run(*argv, **options):
@@ -47,33 +43,12 @@ def image_archive():
     return os.path.join(out, "debian-13.tar.zst")
 
 
-def sweep():
-    """Removes what a killed test run left: directories that no node holds its lock on, and the cgroups of their names."""
-    for path in glob.glob(tempfile.gettempdir() + "/noded-nt*/lock"):
-        with open(path, "rb") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                continue
-            directory = os.path.dirname(path)
-            remove_cgroups(os.path.basename(directory).split("-")[1])
-            shutil.rmtree(directory, ignore_errors=True)
-
-
-def remove_cgroups(name):
-    for d in sorted(glob.glob(f"/sys/fs/cgroup/**/{name}/**/", recursive=True), key=len, reverse=True):
-        os.rmdir(d)
-
-
 class Node:
     """Directories and names of one node; jobs run against it through noded-worker."""
 
     def __init__(self, loop_bytes=4 << 30):
         self.name = "nt" + uuid.uuid4().hex[:8]
-        sweep()
-        self.dir = tempfile.mkdtemp(prefix=f"noded-{self.name}-")
-        self.lock = open(self.dir + "/lock", "wb")
-        fcntl.flock(self.lock, fcntl.LOCK_EX)
+        self.dir = tempfile.mkdtemp(prefix=f"noded-{self.name}-{RUN}-")
         self.pool, self.run_dir = self.dir + "/pool", self.dir + "/run"
         os.chmod(self.dir, 0o711)
         self.loop_file, self.loop_bytes = self.dir + "/pool.img", loop_bytes
@@ -196,7 +171,6 @@ class Node:
 
     def remove_files(self):
         remove_cgroups(self.name)
-        self.lock.close()
         shutil.rmtree(self.dir)
         # liblxc makes a directory for lock files here, which nobody uses.
         shutil.rmtree("/run/lxc/lock" + self.dir, ignore_errors=True)
