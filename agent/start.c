@@ -96,6 +96,17 @@ static struct err *serve(struct agent *a)
     return e;
 }
 
+static struct err *check_history(void *arg)
+{
+    return store_check_history(((struct agent *)arg)->reader);
+}
+
+static void on_history_checked(void *arg, struct err *e)
+{
+    (void)arg;
+    log_err(NULL, LOG_LEVEL_ERR, e, "the database's events or logs are damaged; put a backup in its place");
+}
+
 static void on_synced(void *owner, struct err *e)
 {
     struct starter *s = owner;
@@ -127,6 +138,7 @@ static void on_synced(void *owner, struct err *e)
         rollout_resume(a);
         guest_drop_ramdisks(a, NULL);
         records_refresh(a);
+        lane_submit(a->read_lane, check_history, a, on_history_checked);
         agent_commit(a, load_boot_seen(), NULL, on_boot_seen);
     }
     end(s, e);

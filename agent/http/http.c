@@ -120,9 +120,13 @@ static void on_connection(void *cls, struct MHD_Connection *conn, void **socket_
     c = mem_new(struct connection);
     c->server = s;
     c->fd = info->connect_fd;
-    c->peer = *s->incoming;
-    c->link = s->incoming_link;
-    c->link->conn = c;
+    if (s->incoming) {
+        c->peer = *s->incoming;
+        c->link = s->incoming_link;
+        c->link->conn = c;
+    } else { /* nobody knows whose it is: without a role it may do nothing, and it ends */
+        (void)shutdown(c->fd, SHUT_RDWR);
+    }
     uv_timer_init(s->loop, &c->deadline);
     c->deadline.data = c;
     s->open_handles++;
