@@ -15,10 +15,10 @@
 struct store;
 struct store_tx;
 
-/* Opens or makes the database, checks the pages of all tables but the history's (PRAGMA integrity_check), and brings its
- * schema up to date. A schema newer than this program is refused. Beside the database a file of 8 MiB holds room for commits in a file
- * system that others have filled: it is given up for the first commit that finds none, and made again when there is
- * room. */
+/* Opens or makes the database, checks the pages of all tables but the history's (PRAGMA integrity_check), and
+ * brings its schema up to date. A schema newer than this program is refused. Beside the database a file of 8 MiB
+ * holds room for commits in a file system that others have filled: it is given up for the first commit that finds
+ * none, and made again when there is room. */
 MUST_USE struct err *store_open(const char *path, struct store **ret);
 /* A second connection that only reads, for another thread: it neither waits for commits nor holds them up, and sees all
  * that was committed before a query begins. The database must have been opened by store_open before. */
