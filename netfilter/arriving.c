@@ -11,6 +11,7 @@
 #include "netfilter/nf.h"
 
 #include <arpa/inet.h>
+#include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nf_conntrack_tuple_common.h>
 #include <linux/netfilter_ipv4.h>
 #include <linux/rtnetlink.h>
@@ -112,6 +113,24 @@ static void to_relay(const struct build *b, uint8_t nfproto, uint8_t protocol, u
     rule_pass(b, r);
 }
 
+/* A container that rejects a proxy's packet tells the client's address so, and the proxy has to hear it, or it waits
+ * until its time is over. The kernel finds the socket by the packet that the error is about. Only an error about a
+ * packet to the container itself is taken: with others it could end its neighbours' connections. */
+static void error_to_proxy(const struct build *b, uint8_t nfproto, uint8_t protocol)
+{
+    const uint8_t yes = 1;
+    struct nftnl_rule *r = rule_begin(b, "mark");
+
+    match_family(r, nfproto);
+    match_protocol(r, protocol);
+    match_ct_state(r, NF_CT_STATE_BIT(IP_CT_RELATED));
+    match_error_about_own(r, nfproto);
+    expr_socket(r, NFT_SOCKET_TRANSPARENT, REG_MAIN);
+    expr_cmp(r, REG_MAIN, NFT_CMP_EQ, &yes, sizeof(yes));
+    set_mark(r, false, NF_MARK_REPLY, NF_MARK_MASK);
+    rule_pass(b, r);
+}
+
 void arriving_marks(const struct nf *nf, const struct build *b)
 {
     static const uint8_t protocols[] = {IPPROTO_TCP, IPPROTO_UDP};
@@ -132,6 +151,8 @@ void arriving_marks(const struct nf *nf, const struct build *b)
     to_relay(b, NFPROTO_IPV6, IPPROTO_UDP, NET_DNS_PORT, MAP_RELAY6);
     to_relay(b, NFPROTO_IPV4, IPPROTO_UDP, NET_RELAY_PORT, MAP_RELAY4);
     to_relay(b, NFPROTO_IPV6, IPPROTO_UDP, NET_RELAY_PORT, MAP_RELAY6);
+    error_to_proxy(b, NFPROTO_IPV4, IPPROTO_ICMP);
+    error_to_proxy(b, NFPROTO_IPV6, IPPROTO_ICMPV6);
     for (size_t i = 0; i < ARRAY_LEN(protocols); i++) {
         r = rule_begin(b, "mark");
         match_protocol(r, protocols[i]);

@@ -114,6 +114,16 @@ void match_own_source(struct nftnl_rule *r, uint8_t nfproto, bool is)
     expr_lookup(r, REG_QUARTER(0), v4 ? SET_ADDRESSES4 : SET_ADDRESSES6, false, !is);
 }
 
+void match_error_about_own(struct nftnl_rule *r, uint8_t nfproto)
+{
+    bool v4 = nfproto == NFPROTO_IPV4;
+
+    /* The header of the error has 8 bytes, then comes the header of the packet that it is about (RFC 792, RFC 4443). */
+    expr_meta(r, NFT_META_IIFNAME, REG_QUARTER(0));
+    expr_payload(r, NFT_PAYLOAD_TRANSPORT_HEADER, 8 + (v4 ? 16 : 24), v4 ? 4 : 16, REG_QUARTER(4));
+    expr_lookup(r, REG_QUARTER(0), v4 ? SET_ADDRESSES4 : SET_ADDRESSES6, false, false);
+}
+
 static void match_ct_bits(struct nftnl_rule *r, uint32_t key, uint32_t bits, bool any)
 {
     const uint32_t zero = 0;

@@ -24,6 +24,8 @@ void match_network6(struct nftnl_rule *r, enum match_side side, const struct in6
 void match_pool(struct nftnl_rule *r, enum match_side side, const struct net_plan *plan, uint8_t nfproto);
 /* The interface has the source address (is), or has not. The family must have been matched before. */
 void match_own_source(struct nftnl_rule *r, uint8_t nfproto, bool is);
+/* Of an ICMP error: what it is about was sent to an address that the interface has. IPv4 without options. */
+void match_error_about_own(struct nftnl_rule *r, uint8_t nfproto);
 void match_ct_state(struct nftnl_rule *r, uint32_t states);         /* NF_CT_STATE_BIT()s, any of */
 void match_ct_status(struct nftnl_rule *r, uint32_t bits, bool is); /* IPS_* of conntrack, any of / none of */
 void match_ct_direction(struct nftnl_rule *r, uint8_t direction);   /* enum ip_conntrack_dir */

@@ -16,7 +16,7 @@ import time
 import pytest
 import yaml
 
-from netlab import Drive, Lab
+from netlab import IP_TRANSPARENT, IPV6_TRANSPARENT, Drive, Lab
 from proxy import FILES, Datagrams, Proxy, Web, documented
 from world import BUILD
 
@@ -69,11 +69,11 @@ def lab():
         lab.close()
 
 
-def load(lab, text):
+def load(lab, text, space=None):
     with tempfile.NamedTemporaryFile("w", suffix=".nft") as f:
         f.write(text)
         f.flush()
-        lab.host.exec("nft", "-f", f.name)
+        (space or lab.host).exec("nft", "-f", f.name)
 
 
 def set_rp_filter(lab, value):
@@ -154,6 +154,40 @@ def test_tcp(lab, proxy, client, family):
     if proxy.kind in ("haproxy", "nginx"):
         assert answer["forwarded"] == own[family]
     assert drops(lab) == before
+
+
+REJECTS = """
+table inet own {
+    chain input { type filter hook input priority 0; tcp dport 7009 reject with icmpx port-unreachable; }
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def rejecting(lab):
+    """The service's own firewall refuses a port."""
+    load(lab, REJECTS, lab.c1)
+    yield
+    lab.c1.exec("nft", "delete", "table", "inet", "own")
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("way", ["socket", "mark"])
+def test_a_port_that_the_container_rejects_is_refused_at_once(lab, rejecting, way, family):
+    """An ICMP error is addressed to the client, whose address the proxy has; it must not wait for its time limit."""
+    with lab.host.socket(BOX[family]) as s:
+        if family == 6:
+            s.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
+        else:
+            s.setsockopt(socket.IPPROTO_IP, IP_TRANSPARENT, 1)
+        if way == "mark":
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 0x200)
+        s.bind((WORLD[family], 0))
+        s.settimeout(60)
+        begin = time.monotonic()
+        with pytest.raises(ConnectionRefusedError):
+            s.connect((BOX[family], 7009))
+        assert time.monotonic() - begin < 20, "not by the end of its patience"
 
 
 @pytest.mark.parametrize("family", [4, 6])
