@@ -93,6 +93,9 @@ RULES = {
                        [match(payload("ip6", "daddr"), prefix("fd6e:6f64:6564::", 64))]],
     "match_pool": [[match(payload("ip", "saddr"), prefix("10.96.0.0", 16))],
                    [match(payload("ip6", "daddr"), prefix("fd6e:6f64:6564::", 64))]],
+    "match_error_about_own": [
+        [match({"concat": [meta("iifname"), {"payload": {"base": "th", "offset": 192, "len": 32}}]}, "@addresses4")],
+        [match({"concat": [meta("iifname"), {"payload": {"base": "th", "offset": 256, "len": 128}}]}, "@addresses6")]],
     "match_own_source": [[match({"concat": [meta("iifname"), {"payload": {"base": "nh", "offset": 96, "len": 32}}]}, "@addresses4")],
                          [match({"concat": [meta("iifname"), {"payload": {"base": "nh", "offset": 64, "len": 128}}]}, "@addresses6",
                                 "!=")]],

@@ -130,6 +130,8 @@ static void matches(void)
     RULE("match_network6", match_family(r, NFPROTO_IPV6), match_network6(r, MATCH_DESTINATION, &plan.ipv6, 64));
     CASE("match_pool", match_pool(r, MATCH_SOURCE, &plan, NFPROTO_IPV4));
     RULE("match_pool", match_pool(r, MATCH_DESTINATION, &plan, NFPROTO_IPV6));
+    CASE("match_error_about_own", match_error_about_own(r, NFPROTO_IPV4));
+    RULE("match_error_about_own", match_error_about_own(r, NFPROTO_IPV6));
     CASE("match_own_source", match_own_source(r, NFPROTO_IPV4, true));
     RULE("match_own_source", match_own_source(r, NFPROTO_IPV6, false));
     CASE("match_ct_state",
