@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two daemons in every combination: the second one ends, names what is in use and by whom, and has changed nothing."""
 import os
+import re
 import subprocess
 
 import pytest
@@ -33,6 +34,7 @@ def second():
         n.remove_files()
 
 
+OUTCOMES = []
 SHARED = {
     "state directory": {"state_dir": "state"},
     "run directory": {"run_dir": "run_dir"},
@@ -80,6 +82,7 @@ def test_a_second_daemon_is_refused(first, second, what):
     assert not os.path.ismount(second.pool), "a second mount of the first one's pool stays"
     assert first.op(first.stopped, "start").status == 200
     assert first.op(first.stopped, "force-stop").status == 200
+    OUTCOMES.append((what, re.search(r"cannot start: (.*?)(?: ERR_CODE|$)", r.stderr, re.MULTILINE).group(1)))
 
 
 def test_noded_down_is_refused_while_noded_runs(first):
@@ -96,3 +99,11 @@ def test_a_killed_daemon_holds_nothing(first):
         first.kill9()
         first.start()
     assert first.container(first.running)["node"]["init_pid"] == pid
+
+
+def test_the_table_of_pairs():
+    """Last: what the second daemon of each pair said. In none did the first one notice anything."""
+    print()
+    for what, said in OUTCOMES:
+        print(f"same {what:28} {said}")
+    assert {what for what, _ in OUTCOMES} == set(SHARED), "a pair is missing: run the whole file"
