@@ -2,7 +2,9 @@
 """The platform's route table, row by row, on a live node with real containers. Every reply is also checked against
 docs/openapi.yaml (support/openapi.py); here are the values, the order and what happens to the container."""
 import base64
+import contextlib
 import datetime
+import http.client
 import re
 
 import openapi
@@ -527,6 +529,13 @@ def test_what_only_this_node_has(node, box):
     assert node.get("/api/v1/node/storage").status == 200
     assert node.get("/api/v1/node/recovery").data["held"] is False
     assert node.post("/api/v1/node/recovery", {"action": "accept"}).status == 409
+    started = node.get("/api/v1/node").data["started_at"]
+    assert node.post("/api/v1/node/recovery", {"action": "retry"}).status == 202
+
+    def again():
+        with contextlib.suppress(OSError, http.client.HTTPException, TypeError):
+            return node.get("/api/v1/node").data["started_at"] != started and node.get("/healthz").data["ready"]
+    wait_for(again, 60, what="the node after a new start")
     assert node.get("/api/v1/node/pools").data["pools"] == []
     assert node.post("/api/v1/node/storage/grow", {"size_bytes": node.loop_bytes + (256 << 20)}).status == 200
 
