@@ -120,7 +120,7 @@ static void bitten(void *arg, struct err *e)
 void events_delete(struct api_call *call)
 {
     struct bulk *b = bulk_new(call);
-    struct err *e = event_filter_load(call, &b->f);
+    struct err *e = event_filter_load_strict(call, &b->f);
 
     if (!e && !b->f.any)
         e = err_reason(err_new(ERR_INVALID, "A deletion of events needs at least one filter"),

@@ -52,8 +52,11 @@ void http_server_add(struct http_server *s, int fd, const struct peer *peer, str
 void http_server_close(struct http_server *s, void *owner, void (*closed)(void *owner));
 
 const char *http_method(const struct http_request *req);
-const char *http_path(const struct http_request *req);                     /* percent-decoded, without the query */
-const char *http_query(const struct http_request *req, const char *name);  /* decoded; NULL when absent */
+const char *http_path(const struct http_request *req);                    /* percent-decoded, without the query */
+const char *http_query(const struct http_request *req, const char *name); /* decoded; NULL when absent */
+/* Calls `each` for every query parameter, in order; value is NULL for `?name`. */
+void http_query_each(const struct http_request *req, void *owner,
+                     void (*each)(void *owner, const char *name, const char *value));
 const char *http_header(const struct http_request *req, const char *name); /* NULL when absent */
 /* Until the handler returns: then the body's memory is given back. */
 const char *http_body(const struct http_request *req, size_t *ret_len);

@@ -292,6 +292,29 @@ const char *http_query(const struct http_request *r, const char *name)
     return r->conn ? MHD_lookup_connection_value(r->conn, MHD_GET_ARGUMENT_KIND, name) : NULL;
 }
 
+struct query_reader {
+    void *owner;
+    void (*each)(void *owner, const char *name, const char *value);
+};
+
+static enum MHD_Result on_parameter(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    const struct query_reader *q = cls;
+
+    (void)kind;
+    q->each(q->owner, name, value);
+    return MHD_YES;
+}
+
+void http_query_each(const struct http_request *r, void *owner,
+                     void (*each)(void *owner, const char *name, const char *value))
+{
+    struct query_reader q = {owner, each};
+
+    if (r->conn)
+        (void)MHD_get_connection_values(r->conn, MHD_GET_ARGUMENT_KIND, on_parameter, &q);
+}
+
 const char *http_header(const struct http_request *r, const char *name)
 {
     return r->conn ? MHD_lookup_connection_value(r->conn, MHD_HEADER_KIND, name) : NULL;
