@@ -371,6 +371,16 @@ json_t *api_pagination(int64_t total, int64_t page, int64_t limit)
                      (json_int_t)limit, "totalPages", (json_int_t)((total + limit - 1) / limit));
 }
 
+json_t *api_without_nulls(json_t *object)
+{
+    const char *name;
+    json_t *value;
+    void *next;
+
+    json_object_foreach_safe(object, next, name, value) if (json_is_null(value)) json_object_del(object, name);
+    return object;
+}
+
 json_t *api_time(int64_t ms)
 {
     char text[STR_TIME_SIZE];

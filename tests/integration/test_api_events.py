@@ -355,7 +355,9 @@ def test_retention_expires_cursors(filled):
     c = filled.create("later")
     assert len(follow(filled, latest)[0]) == 3
     assert filled.call("POST", EVENTS + "/cleanup", {}).json["field"] == "retention_days"
-    assert filled.post(EVENTS + "/cleanup", {"retention_days": 1}).data["deleted_count"] == 0
+    r = filled.post(EVENTS + "/cleanup", {"retention_days": 1}).data
+    assert r["deleted_count"] == 0 and r["retention_days"] == 1
+    assert iso(int(time.time() * 1000) - 2 * 86400000) < r["cutoff_date"] < iso(int(time.time() * 1000))
     filled.delete(c["id"])
 
 

@@ -402,6 +402,33 @@ def test_rows_40_to_48_shares(node, box, make, project):
     assert node.delete(other).status == 200
 
 
+def test_members_that_tables_of_a_client_read(node, box, server):
+    c = node.get(at(box, "")).data
+    assert c["image"] == c["container_image"]
+    event = node.get("/api/v1/events?limit=1").data["events"][0]
+    assert event["type"] == event["event_type"] and event["resource_id"] in event["message"]
+    image = node.get("/api/v1/images/public").data["images"][0]
+    assert (image["name"], image["version"]) == (image["alias"], image["serial"])
+    snapshot = node.post(at(box, "/snapshots"), {"alias": "read by tables"}).data["snapshot"]
+    assert snapshot["id"] == snapshot["name"] == "readbytables"
+    assert node.call("DELETE", at(box, "/snapshots/readbytables")).status == 200
+    body = {"source_path": "/srv", "mode": "readonly", "target_project_id": c["project_id"]}
+    share = node.post(at(box, "/storage/shares"), body).data
+    assert (share["name"], share["type"]) == ("/srv", "project")
+    assert node.call("PATCH", at(box, f"/storage/shares/{share['id']}"), {"alias": "the-alias"}).data["name"] == "the-alias"
+    assert node.call("DELETE", f"/api/v1/storage/shares/{share['id']}").status == 200
+    assert isinstance(node.get(f"/api/v1/servers/{server}").data["region"], str)
+
+
+def test_absent_is_not_null(node, box):
+    """The published types of these members know no null."""
+    assert "subserver_name" not in node.get(at(box, "/stats")).data
+    assert None not in node.get(at(box, "/stats")).data["disk"]["root"].values()
+    assert None not in node.get(at(box, "/network")).data.values()
+    none = node.get("/api/v1/events/stats?event_type=container.never").data
+    assert none["total_events"] == 0 and None not in none.values()
+
+
 def test_row_49_images(node):
     r = node.get("/api/v1/images/public?page=1&limit=20")
     image = r.data["images"][0]
@@ -414,7 +441,7 @@ def test_row_49_images(node):
 def test_rows_50_to_52_servers(node, server):
     assert [s["id"] for s in node.get("/api/v1/servers").data["servers"]] == [server] and node.get(f"/api/v1/servers/{server}").data["id"] == server
     runtime = node.get(f"/api/v1/servers/{server}/runtime").data
-    assert runtime["cores"] >= 1 and runtime["uptime_s"] > 0
+    assert runtime["cores"] >= 1 and runtime["uptime_s"] > 0 and runtime["scope"] == "server" and runtime["ts"].endswith("Z")
     commands = node.get(f"/api/v1/servers/{server}/available-commands").data["commands"]
     low = next(c for c in commands if c["risk_level"] == "low" and not c["parameter_schema"].get("required"))
     path = f"/api/v1/servers/{server}/execute-command"
