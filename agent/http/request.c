@@ -156,6 +156,26 @@ void http_reply_text(struct http_request *r, int status, char *body, size_t len)
     reply(r, status, body, len, NULL, NULL);
 }
 
+static ssize_t no_body(UNUSED void *cls, UNUSED uint64_t at, UNUSED char *buf, UNUSED size_t max)
+{
+    return MHD_CONTENT_READER_END_OF_STREAM;
+}
+
+void http_reply_head(struct http_request *r, const char *content_type)
+{
+    r->replied = true;
+    if (!r->conn) {
+        http_request_free(r);
+        return;
+    }
+    r->status = MHD_HTTP_OK;
+    r->response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 1024, no_body, NULL, NULL);
+    if (!r->response)
+        abort();
+    http_common_headers(r, content_type);
+    http_send(r);
+}
+
 static struct http_request *request_new(struct http_server *s, struct MHD_Connection *conn, const char *method,
                                         const char *url)
 {

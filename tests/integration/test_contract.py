@@ -3,11 +3,13 @@
 docs/openapi.yaml (support/openapi.py); here are the values, the order and what happens to the container."""
 import base64
 import datetime
+import json
 import re
+import urllib.parse
 
 import openapi
 import pytest
-from daemon import Daemon
+from daemon import PROJECT, Daemon, UnixConnection
 from world import wait_for
 
 ABSENT = "f" * 24
@@ -507,6 +509,52 @@ def test_rows_54_to_56_projects(node, box, project, server, slash):
     assert r.data["deleted"]["containers"] == 1 and r.data["deleted_items"]["containers"] == [{"id": inside.data["id"], "name": "contract-box"}]
     assert refused(node.get(at(inside.data["id"])), 404) and refused(node.get(f"/api/v1/projects/{pid}"), 404, "PROJECT_NOT_FOUND")
     assert node.container(box)["status"] == "running"
+
+
+def test_head_is_get_without_the_body(node, box, server):
+    streams = {"/api/v1/node/routes/stream": "text/event-stream", "/api/v1/events/stream": "text/event-stream",
+               "/api/v1/containers/{id}/export": "application/zstd"}
+    ids = {"/containers/{": box, "/projects/{": PROJECT, "/servers/{": server}
+    for template in sorted(t for m, t in openapi.operations() if m == "get"):
+        owner = next((i for prefix, i in ids.items() if prefix in template), ABSENT)
+        path = re.sub(r"\{[^}]*\}", ABSENT, template.replace("{id}", owner).replace("{serverId}", owner))
+        r = node.call("HEAD", path, check=False)
+        assert r.text == "" and r.status != 405, (path, r.status)
+        if template in streams:
+            assert (r.status, r.headers["Content-Type"]) == (200, streams[template]), path
+        else:
+            got = node.call("GET", path, check=False)
+            assert (r.status, r.headers["Content-Type"]) == (got.status, got.headers["Content-Type"]), (path, got)
+            assert int(r.headers["Content-Length"]) > 0, path
+    r = node.call("HEAD", at(box, "/start"), check=False)
+    assert r.status == 405 and r.headers["Allow"] == "POST"
+    r = node.call("POST", at(box), {})
+    assert {v.strip() for v in r.headers["Allow"].split(",")} >= {"GET", "HEAD", "DELETE"}
+
+
+def test_head_leaves_the_connection_in_order(node, box):
+    c = UnixConnection(node.socket, 10)
+    for method in ("HEAD", "GET", "HEAD", "HEAD", "GET"):
+        c.request(method, at(box), None, {"Content-Type": "application/json"})
+        r = c.getresponse()
+        text = r.read()
+        assert r.status == 200 and (text == b"" if method == "HEAD" else json.loads(text)["data"]["id"] == box)
+    c.close()
+
+
+def test_snapshots_with_a_slash_in_their_alias(node, box):
+    path = at(box, "/snapshots")
+    made = {alias: node.post(path, {"alias": alias}).data["snapshot"]["name"] for alias in ("a/b", "c%2Fd", "c/d", "../e")}
+    assert len(set(made.values())) == 4
+    for alias, name in made.items():
+        quoted = urllib.parse.quote(alias, safe="")
+        r = node.call("PUT", f"{path}/{quoted}/alias", {"alias": alias})
+        assert r.status == 200 and r.data["snapshot"]["name"] == name, (alias, r)
+        r = node.call("DELETE", f"{path}/{quoted}")
+        assert r.status == 200 and r.data["snapshot_name"] == name, (alias, r)
+        assert node.call("DELETE", f"{path}/{quoted}").status == 404
+    assert node.call("DELETE", f"{path}/none%2Fnone").status == 404
+    assert node.get("/api/v1/images/public?search=debian%2F13").data["images"], "a slash in a query is a slash"
 
 
 def test_wrong_verbs_and_paths(node, box):
