@@ -16,6 +16,7 @@ static const struct ini_row rows[] = {
     ROW("node", "id", INI_STRING, node_id, "",
         "Id of this server, 24 hex digits; empty: made once and kept in the state."),
     ROW("node", "name", INI_STRING, node_name, "", "Name of this server in replies; empty: its host name."),
+    ROW("node", "region", INI_STRING, node_region, "", "Region of this server in replies, any words."),
     ROW("node", "state_dir", INI_STRING, state_dir, "/var/lib/noded",
         "Database and, by default, pool, images and kits."),
     ROW("node", "run_dir", INI_STRING, run_dir, "/run/noded", "Run time files of containers; must be on a tmpfs."),

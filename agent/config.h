@@ -16,7 +16,8 @@ struct config_warm {
 };
 
 struct config {
-    char *node_id, *node_name, *state_dir, *run_dir, *worker, *relay, *relay_user, *relay_ca, *cgroup, *log_level;
+    char *node_id, *node_name, *node_region, *state_dir, *run_dir, *worker, *relay, *relay_user, *relay_ca, *cgroup,
+        *log_level;
     int64_t id_base, max_containers;
     char *socket, *socket_group;
     char *tls_listen, *tls_certificate, *tls_key, *tls_client_ca, *tls_crl;

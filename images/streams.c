@@ -40,27 +40,51 @@ struct err *streams_catalogues(const json_t *index, json_t **ret)
 
 static bool names_it(const char *alias, const char *name)
 {
-    autofree char *canonical = image_name_canonical(alias);
+    autofree char *canonical = image_name_canonical(alias), *wanted = image_name_canonical(name);
 
-    return str_eq(alias, name) || str_eq(canonical, name);
+    return str_eq(alias, name) || (canonical && str_eq(canonical, wanted ? wanted : name));
 }
 
-static bool is_called(const json_t *product, const char *name)
+static bool is_default_variant(const json_t *product)
+{
+    const char *variant = text_of(product, "variant");
+
+    return str_empty(variant) || str_eq(variant, "default");
+}
+
+/* The name that os and another member make together, such as ubuntu/noble and ubuntu/24.04. */
+static bool is_os_and(const json_t *product, const char *member, const char *name)
+{
+    autofree char *made = str_fmt("%s/%s", text_of(product, "os"), text_of(product, member));
+
+    return !str_empty(text_of(product, member)) && is_default_variant(product) && names_it(made, name);
+}
+
+/* Whether one of the product's aliases, which commas and blanks part, is the name; behind_os: "OS/ALIAS" is meant. */
+static bool has_alias(const json_t *product, const char *name, bool behind_os)
 {
     autofree char *aliases = str_dup(text_of(product, "aliases"));
-    autofree char *plain = str_fmt("%s/%s", text_of(product, "os"), text_of(product, "release"));
     char *rest = aliases;
 
-    if (names_it(plain, name) &&
-        (str_empty(text_of(product, "variant")) || str_eq(text_of(product, "variant"), "default")))
-        return true;
-    for (char *alias = strsep(&rest, ","); alias; alias = strsep(&rest, ","))
-        if (names_it(alias, name))
+    for (char *alias = strsep(&rest, ", \t"); alias; alias = strsep(&rest, ", \t")) {
+        autofree char *longer = str_fmt("%s/%s", text_of(product, "os"), alias);
+
+        if (*alias && names_it(behind_os ? longer : alias, name))
             return true;
+    }
     return false;
 }
 
-static const json_t *newest(const json_t *versions, const char **ret_serial)
+/* An alias that a product states goes before a name that is made of its parts. */
+static bool is_called(const json_t *product, const char *name, bool made)
+{
+    if (!made)
+        return has_alias(product, name, false) || is_os_and(product, "release", name);
+    return has_alias(product, name, true) || is_os_and(product, "version", name);
+}
+
+/* The newest one that is older than `than`, which may be NULL. */
+static const json_t *newest(const json_t *versions, const char *than, const char **ret_serial)
 {
     const json_t *found = NULL;
     const char *serial;
@@ -69,10 +93,10 @@ static const json_t *newest(const json_t *versions, const char **ret_serial)
     *ret_serial = "";
     json_object_foreach((json_t *)(uintptr_t)versions, serial, version)
     {
-        if (!found || strcmp(serial, *ret_serial) > 0) {
-            found = version;
-            *ret_serial = serial;
-        }
+        if ((than && strcmp(serial, than) >= 0) || (found && strcmp(serial, *ret_serial) <= 0))
+            continue;
+        found = version;
+        *ret_serial = serial;
     }
     return found;
 }
@@ -115,10 +139,12 @@ static const struct {
     {NULL, "lxd_combined.tar.gz", NULL},
 };
 
-static struct err *take_version(const json_t *version, const char *serial, struct streams_image *ret)
+/* *ret_none: it has none of the forms, so an older version may do. */
+static struct err *take_version(const json_t *version, const char *serial, struct streams_image *ret, bool *ret_none)
 {
     const json_t *items = json_object_get(version, "items");
 
+    *ret_none = false;
     for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
         const json_t *metadata = forms[i].metadata ? item_of(items, forms[i].metadata) : NULL;
         const json_t *root = item_of(items, forms[i].root);
@@ -138,22 +164,48 @@ static struct err *take_version(const json_t *version, const char *serial, struc
         ret->serial = str_dup(serial);
         return e;
     }
+    *ret_none = true;
     return err_new(ERR_INVALID, "the image has no form that can be imported");
 }
 
-struct err *streams_find(const json_t *catalogue, const char *name, struct streams_image *ret)
+static struct err *take_newest(const json_t *versions, struct streams_image *ret)
+{
+    const char *serial = NULL;
+    const json_t *version;
+    struct err *e = NULL;
+    bool none = true;
+
+    while (none && (version = newest(versions, serial, &serial))) {
+        err_free(e);
+        e = take_version(version, serial, ret, &none);
+    }
+    return e;
+}
+
+/* The product of that name for this host's processor, or NULL. */
+static const json_t *product_of(const json_t *catalogue, const char *name, bool made)
 {
     const char *key, *serial;
     json_t *product;
 
     json_object_foreach(json_object_get(catalogue, "products"), key, product)
     {
-        const json_t *version = newest(json_object_get(product, "versions"), &serial);
-        const char *arch = image_debian_processor(text_of(product, "arch"));
-
-        if (version && str_eq(arch, image_architecture()) && is_called(product, name))
-            return take_version(version, serial, ret);
+        if (newest(json_object_get(product, "versions"), NULL, &serial) &&
+            str_eq(image_debian_processor(text_of(product, "arch")), image_architecture()) &&
+            is_called(product, name, made))
+            return product;
     }
+    return NULL;
+}
+
+struct err *streams_find(const json_t *catalogue, const char *name, struct streams_image *ret)
+{
+    const json_t *product = product_of(catalogue, name, false);
+
+    if (!product)
+        product = product_of(catalogue, name, true);
+    if (product)
+        return take_newest(json_object_get(product, "versions"), ret);
     return err_new(ERR_NOT_FOUND, "there is no image '%s' for %s", name, image_architecture());
 }
 

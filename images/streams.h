@@ -23,7 +23,8 @@ struct streams_image {
 
 /* Paths of the catalogues of images in streams/v1/index.json; an array. */
 MUST_USE struct err *streams_catalogues(const json_t *index, json_t **ret);
-/* The newest version of the product of that name ("debian/13", also what its aliases say) for this host's processor.
+/* The newest version that has a usable form of the product of that name, for this host's processor. Its names are its
+ * aliases and "OS/RELEASE", and where no other product has that name, "OS/ALIAS" and "OS/VERSION" ("ubuntu/24.04").
  * ERR_NOT_FOUND; ERR_INVALID when what is found cannot be used. The caller clears *ret. */
 MUST_USE struct err *streams_find(const json_t *catalogue, const char *name, struct streams_image *ret);
 void streams_image_clear(struct streams_image *i);

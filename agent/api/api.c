@@ -6,6 +6,7 @@
 #include "agent/api/body.h"
 #include "agent/api/route.h"
 #include "agent/containers/texts.h"
+#include "agent/http/sse.h"
 #include "agent/recovery/recovery.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -25,7 +26,7 @@ static const struct route routes[] = {
     {GET, API "/node/recovery", ANYBODY, recovery_get, .held = true},
     {POST, API "/node/recovery", ROLE_OPERATOR, recovery_decide, .held = true},
     {GET, API "/node/routes", ANYBODY, node_routes},
-    {GET, API "/node/routes/stream", ANYBODY, node_routes_stream},
+    {GET, API "/node/routes/stream", ANYBODY, node_routes_stream, .stream = SSE_CONTENT_TYPE},
     {GET, API "/node/transfers", ANYBODY, transfers_get},
     {POST, API "/peer/copies", ROLE_NODE, peer_copies},
     {POST, API "/peer/containers/{id}/stream", ROLE_NODE, peer_stream},
@@ -50,7 +51,7 @@ static const struct route routes[] = {
     {GET, API "/events", ANYBODY, events_list},
     {DELETE, API "/events", ANYBODY, events_delete},
     {GET, API "/events/stats", ANYBODY, events_stats},
-    {GET, API "/events/stream", ANYBODY, events_stream},
+    {GET, API "/events/stream", ANYBODY, events_stream, .stream = SSE_CONTENT_TYPE},
     {POST, API "/events/cleanup", ANYBODY, events_cleanup},
     {GET, API "/events/{id}", ANYBODY, event_get},
     {DELETE, API "/events/{id}", ANYBODY, event_delete},
@@ -80,7 +81,7 @@ static const struct route routes[] = {
     {POST, P "/containers", ANYBODY, container_create},
     {POST, P "/containers/import", ROLE_OPERATOR, container_import, .upload = true},
     {GET, C, ANYBODY, container_get},
-    {GET, C "/export", ROLE_OPERATOR, container_export},
+    {GET, C "/export", ROLE_OPERATOR, container_export, .stream = "application/zstd"},
     {POST, C "/publish", ROLE_OPERATOR, container_publish},
     {PUT | PATCH, C, ANYBODY, container_update},
     {DELETE, C, ANYBODY, container_delete},
@@ -96,9 +97,9 @@ static const struct route routes[] = {
     {DELETE, C "/env/{key}", ANYBODY, env_delete},
     {GET, C "/snapshots", ANYBODY, snapshots_list},
     {POST, C "/snapshots", ANYBODY, snapshot_create},
-    {PUT | PATCH, C "/snapshots/{name}", ANYBODY, snapshot_restore},
-    {PUT | PATCH, C "/snapshots/{name}/alias", ANYBODY, snapshot_alias},
-    {DELETE, C "/snapshots/{name}", ANYBODY, snapshot_delete},
+    {PUT | PATCH, C "/snapshots/{name}", ANYBODY, snapshot_restore, .slashes = true},
+    {PUT | PATCH, C "/snapshots/{name}/alias", ANYBODY, snapshot_alias, .slashes = true},
+    {DELETE, C "/snapshots/{name}", ANYBODY, snapshot_delete, .slashes = true},
     {GET, C "/firewall/rules", ANYBODY, firewall_list},
     {POST, C "/firewall/{direction}", ANYBODY, firewall_add, .choices = {"ingress", "egress"}},
     {PATCH, C "/firewall/{direction}", ANYBODY, firewall_toggle, .choices = {"ingress", "egress"}},
@@ -187,8 +188,11 @@ void reply_host_err(struct http_request *req, struct err *e)
     reply_err(req, e->reason ? e : err_reason(e, "CONTAINER_HOST_COMMAND_FAILED"));
 }
 
+/* HEAD is GET: libmicrohttpd leaves the body out. */
 static enum api_verb verb_of(const char *method)
 {
+    if (str_eq(method, "HEAD"))
+        return GET;
     for (int verb = GET; verb <= DELETE; verb <<= 1)
         if (route_has_verb(verb, method))
             return (enum api_verb)verb;
@@ -287,7 +291,9 @@ static void handle(struct agent *a, struct http_request *req, json_t *body, stru
         e = err_new(ERR_UNAVAILABLE, "The node agent is restarting; ask again");
         e->retry_after_s = 1;
     }
-    if (!e)
+    if (!e && route->stream && str_eq(http_method(req), "HEAD"))
+        http_reply_head(req, route->stream);
+    else if (!e)
         route->handler(&call);
     else if (route && route->refuse && call.container)
         route->refuse(&call, e);
@@ -369,6 +375,16 @@ json_t *api_pagination(int64_t total, int64_t page, int64_t limit)
 {
     return json_pack("{s:I, s:I, s:I, s:I}", "total", (json_int_t)total, "page", (json_int_t)page, "limit",
                      (json_int_t)limit, "totalPages", (json_int_t)((total + limit - 1) / limit));
+}
+
+json_t *api_without_nulls(json_t *object)
+{
+    const char *name;
+    json_t *value;
+    void *next;
+
+    json_object_foreach_safe(object, next, name, value) if (json_is_null(value)) json_object_del(object, name);
+    return object;
 }
 
 json_t *api_time(int64_t ms)

@@ -52,6 +52,8 @@ bool query_true(const struct api_call *call, const char *name);
 json_t *api_pagination(int64_t total, int64_t page, int64_t limit);
 /* ISO time or null for 0. */
 json_t *api_time(int64_t ms);
+/* Takes the members that are null out of object, and returns it: for replies whose published types know no null. */
+json_t *api_without_nulls(json_t *object);
 
 /* A kind of list: found objects are sorted by sort_by and sort_order and one page of them is answered. */
 struct list_kind {

@@ -20,6 +20,8 @@ static const struct {
     {API "/pools", "Pools"},
     {API "/vault", "The vault"},
     {API "/wallet", "Payment"},
+    {API "/servers/available", "Servers to rent"},
+    {API "/rentals", "Rentals of servers"},
     {API "/notifications", "Notifications"},
     {API "/activity", "The activity log"},
 };

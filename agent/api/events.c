@@ -221,8 +221,8 @@ void events_stream(struct api_call *call)
 
     if (!e)
         e = event_filter_load(call, &f);
-    if (!e && (f.start > 0 || f.end < INT64_MAX)) {
-        e = err_field(f.start > 0 ? "start_date" : "end_date", "is not for streams");
+    if (!e && event_filter_time_given(call)) {
+        e = err_field(event_filter_time_given(call), "is not for streams");
         event_filter_clear(&f);
     }
     if (e)

@@ -71,8 +71,9 @@ static void answer_stats(void *arg, struct err *e)
         newest = MAX(newest, json_integer_value(json_object_get(row, "newest")));
     }
     reply_ok(b->req, 200, "Event statistics retrieved successfully",
-             json_pack("{s:I, s:o, s:o, s:o, s:o}", "total_events", (json_int_t)total, "by_type", types, "by_resource",
-                       resources, "oldest_event", api_time(oldest), "newest_event", api_time(newest)));
+             api_without_nulls(json_pack("{s:I, s:o, s:o, s:o, s:o}", "total_events", (json_int_t)total, "by_type",
+                                         types, "by_resource", resources, "oldest_event", api_time(oldest),
+                                         "newest_event", api_time(newest))));
     bulk_free(b);
 }
 
@@ -120,7 +121,7 @@ static void bitten(void *arg, struct err *e)
 void events_delete(struct api_call *call)
 {
     struct bulk *b = bulk_new(call);
-    struct err *e = event_filter_load(call, &b->f);
+    struct err *e = event_filter_load_strict(call, &b->f);
 
     if (!e && !b->f.any)
         e = err_reason(err_new(ERR_INVALID, "A deletion of events needs at least one filter"),
@@ -141,23 +142,36 @@ static const struct json_field cleanup_fields[] = {
 };
 static JSON_TABLE(cleanup_table, NULL, cleanup_fields);
 
+struct cleanup {
+    struct http_request *req;
+    int64_t days, cutoff_ms;
+};
+
 static void on_cleaned(void *owner, struct err *e, int64_t deleted)
 {
-    struct http_request *req = owner;
+    struct cleanup *c = owner;
 
     if (e)
-        reply_err(req, e);
+        reply_err(c->req, e);
     else
-        reply_ok(req, 200, "Events cleaned up successfully", json_pack("{s:I}", "deleted_count", (json_int_t)deleted));
+        reply_ok(c->req, 200, "Events cleaned up successfully",
+                 json_pack("{s:I, s:I, s:o}", "deleted_count", (json_int_t)deleted, "retention_days",
+                           (json_int_t)c->days, "cutoff_date", api_time(c->cutoff_ms)));
+    free(c);
 }
 
 void events_cleanup(struct api_call *call)
 {
     struct cleanup_body body = {0};
     struct err *e = json_table_load(&cleanup_table, call->body, &body, NULL);
+    struct cleanup *c;
 
-    if (e)
+    if (e) {
         reply_err(call->req, e);
-    else
-        event_trim(call->agent, clock_wall_ms() - body.retention_days * DAY_MS, 0, call->req, on_cleaned);
+        return;
+    }
+    c = mem_new(struct cleanup);
+    *c = (struct cleanup){
+        .req = call->req, .days = body.retention_days, .cutoff_ms = clock_wall_ms() - body.retention_days * DAY_MS};
+    event_trim(call->agent, c->cutoff_ms, 0, c, on_cleaned);
 }

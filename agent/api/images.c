@@ -13,11 +13,12 @@ static json_t *public_image(const struct image *i, const char *alias)
     char id[ID_OBJECT_LEN + 1];
 
     id_of_name("image", alias, id);
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s?, s:I, s:i, s:o, s:i, s:i, s:n, s:b}", "id", id,
-                     "alias", alias, "description", i->description, "image_name", alias, "architecture",
-                     i->architecture, "os", i->os, "release", i->release, "serial", i->serial, "variant", i->variant,
-                     "size", (json_int_t)i->archive_bytes, "price", 0, "added_date", api_time(MAX(i->created_at, 1)),
-                     "average_rating", 0, "rating_count", 0, "icon_url", "prespawn", 0);
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s?, s:I, s:i, s:o, s:i, s:i, s:n, s:b}",
+                     "id", id, "alias", alias, "name", alias, "version", i->serial, "description", i->description,
+                     "image_name", alias, "architecture", i->architecture, "os", i->os, "release", i->release, "serial",
+                     i->serial, "variant", i->variant, "size", (json_int_t)i->archive_bytes, "price", 0, "added_date",
+                     api_time(MAX(i->created_at, 1)), "average_rating", 0, "rating_count", 0, "icon_url", "prespawn",
+                     0);
 }
 
 /* Whether 0 lies between the two parameters: images of a node cost nothing and are rated by nobody. */

@@ -47,21 +47,23 @@ static json_t *report(const struct container *c)
 {
     const struct egress *eg = c->egress;
     struct egress_status status;
+    json_t *remote;
 
     if (!eg)
-        return json_pack("{s:s, s:b, s:n, s:n, s:b, s:n, s:n, s:n, s:n, s:[], s:n, s:n, s:n, s:n, s:n}", "container_id",
-                         c->record.id, "configured", false, "type", "proxy", "credentials_configured", false, "country",
-                         "city", "region", "comment", "dns_servers", "status", "status_message", "configured_at",
-                         "last_status_check", "remote_status");
+        return json_pack("{s:s, s:b, s:b, s:[]}", "container_id", c->record.id, "configured", false,
+                         "credentials_configured", false, "dns_servers");
     status = egress_status(c);
-    return json_pack("{s:s, s:b, s:s, s:s?, s:b, s:s?, s:s?, s:s?, s:s?, s:O, s:s, s:s?, s:o, s:o, s:{s:b, s:o, s:o}}",
-                     "container_id", c->record.id, "configured", true, "type", egress_type_words[eg->record.type],
-                     "proxy", eg->record.proxy, "credentials_configured", eg->username != NULL, "country",
-                     eg->record.country, "city", eg->record.city, "region", eg->record.region, "comment",
-                     eg->record.comment, "dns_servers", eg->record.dns_servers, "status", status.word, "status_message",
-                     status.problem, "configured_at", api_time(eg->record.configured_at), "last_status_check",
-                     api_time(status.checked_at), "remote_status", "is_running", str_eq(status.word, "running"),
-                     "last_check", api_time(status.checked_at), "udp", udp_report(status.udp));
+    remote = json_pack("{s:b, s:o}", "is_running", str_eq(status.word, "running"), "last_check",
+                       api_time(status.checked_at));
+    remote = api_without_nulls(remote);
+    json_object_set_new(remote, "udp", udp_report(status.udp));
+    return api_without_nulls(json_pack(
+        "{s:s, s:b, s:s, s:s?, s:b, s:s?, s:s?, s:s?, s:s?, s:O, s:s, s:s?, s:o, s:o, s:o}", "container_id",
+        c->record.id, "configured", true, "type", egress_type_words[eg->record.type], "proxy", eg->record.proxy,
+        "credentials_configured", eg->username != NULL, "country", eg->record.country, "city", eg->record.city,
+        "region", eg->record.region, "comment", eg->record.comment, "dns_servers", eg->record.dns_servers, "status",
+        status.word, "status_message", status.problem, "configured_at", api_time(eg->record.configured_at),
+        "last_status_check", api_time(status.checked_at), "remote_status", remote));
 }
 
 void network_get(struct api_call *call)

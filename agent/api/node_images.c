@@ -147,8 +147,16 @@ void node_images_prune(struct api_call *call)
 struct fetch_body {
     char *image;
 };
+/* What a create takes, and longer names. */
+static bool is_fetchable(const char *text)
+{
+    autofree char *canonical = image_name_canonical(text);
+
+    return canonical || image_remote_name_ok(text);
+}
+
 static const struct json_field fetch_fields[] = {
-    F_STRING(struct fetch_body, image, .required = true, .valid = image_remote_name_ok,
+    F_STRING(struct fetch_body, image, .required = true, .valid = is_fetchable,
              .rule = "must be a name such as debian/13"),
 };
 static JSON_TABLE(fetch_table, NULL, fetch_fields);
@@ -173,6 +181,7 @@ void node_image_fetch(struct api_call *call)
 {
     struct answer *answer = NULL;
     struct fetch_body b = {0};
+    autofree char *canonical = NULL;
     const struct image_task *task;
     bool wait = query_true(call, "wait");
     struct err *e = json_table_load(&fetch_table, call->body, &b, NULL);
@@ -191,7 +200,8 @@ void node_image_fetch(struct api_call *call)
         answer = mem_new(struct answer);
         *answer = (struct answer){call->agent, call->req, NULL, 200, "Image fetched successfully", NULL};
     }
-    task = image_fetch_start(call->agent, b.image, false, answer, wait ? on_fetched : NULL);
+    canonical = image_remote_name_ok(b.image) ? NULL : image_name_canonical(b.image);
+    task = image_fetch_start(call->agent, canonical ? canonical : b.image, false, answer, wait ? on_fetched : NULL);
     json_table_clear(&fetch_table, &b);
     if (!wait)
         reply_ok(call->req, 202, "The image is being fetched", image_task_json(task));

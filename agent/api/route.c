@@ -26,6 +26,22 @@ static void clear(char **params)
     }
 }
 
+/* A part of the path has its slashes and percent signs still escaped: see http_path. Slashes stay so unless the row
+ * takes them. */
+static char *parameter(const char *part, size_t len, bool slashes)
+{
+    char *text = strndup(part, len), *out = text;
+
+    for (const char *in = text; *in; in++) {
+        bool slash = slashes && strncasecmp(in, "%2f", 3) == 0, percent = strncmp(in, "%25", 3) == 0;
+
+        *out++ = slash ? '/' : percent ? '%' : *in;
+        in += slash || percent ? 2 : 0;
+    }
+    *out = '\0';
+    return text;
+}
+
 static bool match(const struct route *r, const char *path, char **params)
 {
     const char *want = r->path;
@@ -38,7 +54,7 @@ static bool match(const struct route *r, const char *path, char **params)
         if (want[0] == '{') {
             if (len == 0)
                 return false;
-            params[n++] = strndup(path, len);
+            params[n++] = parameter(path, len, r->slashes);
         } else if (len != want_len || strncmp(want, path, len) != 0) {
             return false;
         }
@@ -76,7 +92,11 @@ static struct err *wrong_verb(int allowed)
     struct err *e = err_new(ERR_METHOD, "This path does not take that method");
     char text[ROUTE_VERBS_SIZE];
 
-    str_set(&e->field, route_verbs(allowed, ", ", text));
+    route_verbs(allowed, ", ", text);
+    if (allowed & GET)
+        e->field = str_fmt("%s, HEAD", text);
+    else
+        str_set(&e->field, text);
     return e;
 }
 

@@ -17,10 +17,12 @@ struct route {
     const char *choices[8]; /* when set, the last param must be one of these words for the row to match */
     /* When set, answers for what is refused before the handler runs, if the container is known. */
     void (*refuse)(struct api_call *call, struct err *e);
-    bool held;     /* also answered while the node is held */
-    bool words;    /* its params are words, no ids */
-    bool fallback; /* matches only after all others and never makes a 405 */
-    bool upload;   /* the body is no JSON but a stream: http_upload_to */
+    bool held;          /* also answered while the node is held */
+    bool slashes;       /* %2F in a param is a slash; else it stays %2F */
+    bool words;         /* its params are words, no ids */
+    bool fallback;      /* matches only after all others and never makes a 405 */
+    const char *stream; /* content type of a reply that is no JSON; HEAD gets it without the handler */
+    bool upload;        /* the body is no JSON but a stream: http_upload_to */
 };
 
 enum { ROUTE_VERBS_SIZE = 48 };

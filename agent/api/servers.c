@@ -15,14 +15,14 @@ static json_t *server_to_json(const struct agent *a)
 
     (void)sysinfo(&info);
     (void)space_pool(a, &fs);
-    return json_pack("{s:s, s:s, s:n, s:s, s:b, s:s, s:s, s:b, s:n, s:I, s:I, s:{s:i, s:f, s:f, s:b}, s:s, s:o}", "id",
-                     a->node_id, "name", a->node_name, "subserver_name", "status", a->ready ? "online" : "starting",
-                     "is_ready", a->ready, "health", "healthy", "rental_status", "active", "is_free", 0, "expires_at",
-                     "container_count", (json_int_t)agent_shown_count(a), "max_containers",
-                     (json_int_t)a->config->max_containers, "specs", "cpu_cores", get_nprocs(), "ram_gb",
-                     (double)info.totalram * info.mem_unit / 1e9, "disk_gb",
-                     (double)fs.f_blocks * (double)fs.f_frsize / 1e9, "shared_compute", 0, "version", NODED_VERSION,
-                     "started_at", api_time(a->started_at));
+    return json_pack(
+        "{s:s, s:s, s:s, s:n, s:s, s:b, s:s, s:s, s:b, s:n, s:I, s:I, s:{s:i, s:f, s:f, s:b}, s:s, s:o}", "id",
+        a->node_id, "name", a->node_name, "region", a->config->node_region ? a->config->node_region : "",
+        "subserver_name", "status", a->ready ? "online" : "starting", "is_ready", a->ready, "health", "healthy",
+        "rental_status", "active", "is_free", 0, "expires_at", "container_count", (json_int_t)agent_shown_count(a),
+        "max_containers", (json_int_t)a->config->max_containers, "specs", "cpu_cores", get_nprocs(), "ram_gb",
+        (double)info.totalram * info.mem_unit / 1e9, "disk_gb", (double)fs.f_blocks * (double)fs.f_frsize / 1e9,
+        "shared_compute", 0, "version", NODED_VERSION, "started_at", api_time(a->started_at));
 }
 
 /* Whether the request is about this server; answers it when not. */

@@ -19,15 +19,15 @@ static const char *problem_of(const struct share *s, const struct container *rec
 
 static json_t *common(const struct share *s, const struct container *receiver)
 {
-    const char *problem = problem_of(s, receiver);
+    const char *problem = problem_of(s, receiver), *type = s->target_container_id ? "container" : "project";
 
-    return json_pack("{s:s, s:s, s:s, s:s?, s:s?, s:s, s:s, s:b, s:s, s:s?, s:o, s:s, s:o, s:o}", "id", s->id,
-                     "source_container_id", s->source_container_id, "source_path", s->source_path,
-                     "target_container_id", s->target_container_id, "target_project_id", s->target_project_id,
-                     "target_type", s->target_container_id ? "container" : "project", "mode", share_mode_words[s->mode],
-                     "enabled", s->enabled, "status", problem ? "failed" : "active", "status_message", problem,
-                     "expires_at", s->expires_at > 0 ? json_integer(s->expires_at) : json_null(), "created_by",
-                     s->created_by, "created_at", api_time(s->created_at), "updated_at", api_time(s->updated_at));
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s?, s:s?, s:s, s:s, s:b, s:s, s:s?, s:o, s:s, s:o, s:o}", "id", s->id,
+                     "name", s->source_path, "type", type, "source_container_id", s->source_container_id, "source_path",
+                     s->source_path, "target_container_id", s->target_container_id, "target_project_id",
+                     s->target_project_id, "target_type", type, "mode", share_mode_words[s->mode], "enabled",
+                     s->enabled, "status", problem ? "failed" : "active", "status_message", problem, "expires_at",
+                     s->expires_at > 0 ? json_integer(s->expires_at) : json_null(), "created_by", s->created_by,
+                     "created_at", api_time(s->created_at), "updated_at", api_time(s->updated_at));
 }
 
 json_t *share_to_json(const struct agent *a, const struct share *s)
@@ -35,6 +35,8 @@ json_t *share_to_json(const struct agent *a, const struct share *s)
     const struct container *source = agent_find(a, s->source_container_id);
     json_t *j = common(s, NULL);
 
+    if (s->alias || s->label)
+        json_object_set_new(j, "name", json_string(s->alias ? s->alias : s->label));
     json_object_update_new(j, json_pack("{s:s?, s:s?, s:s?, s:b, s:O?}", "alias", s->alias, "label", s->label,
                                         "description", s->description, "expiry_notified", s->expiry_notified,
                                         "realm_ids", source ? source->record.realm_ids : NULL));

@@ -50,7 +50,7 @@ static struct err *check_name(const struct agent *a, const struct container *c, 
     return other && other != c ? api_check_new(a, c->record.project_id, name, NULL) : NULL;
 }
 
-static struct err *check_key(const struct agent *a, const struct container *c, const char *key)
+static struct err *check_key(const struct agent *a, const struct container *c, char *key)
 {
     const struct container *other;
     struct err *e = key ? ssh_key_check("ssh_public_key", key) : NULL;

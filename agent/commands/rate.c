@@ -102,8 +102,11 @@ static struct err *ask_for_confirmation(struct command_rates *r, const struct co
     str_set(&t->parameters, parameters);
     id_operation(t->text);
     return err_data(
-        err_reason(err_new(ERR_INVALID, "This command needs a confirmation: send it again with confirmation_token"),
-                   "CONFIRMATION_REQUIRED"),
+        err_reason(
+            err_new(ERR_INVALID,
+                    "This command needs a confirmation: send it again within %d s with the confirmation_token %s",
+                    TOKEN_MS / 1000, t->text),
+            "CONFIRMATION_REQUIRED"),
         json_pack("{s:[s], s:s, s:i}", "missing_params", "confirmation_token", "confirmation_token", t->text,
                   "expires_in", TOKEN_MS / 1000));
 }

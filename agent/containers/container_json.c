@@ -31,6 +31,7 @@ static void add_identity(json_t *j, const struct agent *a, const struct containe
     json_object_set_new(j, "name", json_string(r->name));
     json_object_set_new(j, "color", json_string(r->color));
     json_object_set_new(j, "container_image", json_string(r->image));
+    json_object_set_new(j, "image", json_string(r->image));
     json_object_set_new(j, "status", json_string(container_status_word(c)));
     json_object_set_new(j, "created_at", api_time(r->created_at));
     json_object_set_new(j, "updated_at", api_time(r->updated_at));
@@ -86,10 +87,12 @@ json_t *container_to_json(const struct agent *a, const struct container *c)
 
 json_t *snapshot_to_json(const struct snapshot *s)
 {
-    json_t *j = json_pack("{s:s, s:s?, s:o, s:o, s:o, s:b, s:o}", "name", s->name, "alias", s->alias, "created_at",
-                     api_time(s->created_at), "last_used_at", api_time(s->last_used_at), "expires_at",
-                     api_time(s->expires_at), "stateful", 0, "size", s->size < 0 ? json_null() : json_integer(s->size));
+    json_t *j = json_pack("{s:s, s:s, s:s?, s:o, s:o, s:o, s:b}", "id", s->name, "name", s->name, "alias", s->alias,
+                          "created_at", api_time(s->created_at), "last_used_at", api_time(s->last_used_at),
+                          "expires_at", api_time(s->expires_at), "stateful", 0);
 
+    if (s->size >= 0)
+        json_object_set_new(j, "size", json_integer(s->size));
     if (s->missing)
         json_object_set_new(j, "missing", json_true());
     return j;

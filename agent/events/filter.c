@@ -3,6 +3,7 @@
 
 #include "base/str.h"
 
+/* Query parameters of the form `?name` have no value, and are no filter; deletions refuse them. */
 static const char *value_of(const struct api_call *call, const char *name)
 {
     const char *text = http_query(call->req, name);
@@ -10,7 +11,64 @@ static const char *value_of(const struct api_call *call, const char *name)
     return text || call->verb != DELETE ? text : json_string_value(json_object_get(call->body, name));
 }
 
-static const char *const times[] = {"start_date", "end_date"};
+static const char *const times[] = {"start_date", "end_date", "before_date"};
+
+static bool is_known(const char *name)
+{
+#define X(known)                                                                                                       \
+    if (str_eq(name, #known))                                                                                          \
+        return true;
+    EVENT_FILTER_MAP(X)
+#undef X
+    for (size_t i = 0; i < ARRAY_LEN(times); i++)
+        if (str_eq(name, times[i]))
+            return true;
+    return false;
+}
+
+static struct err *refused(const char *name, const char *why)
+{
+    return err_reason(err_field(name, "%s", why), "INVALID_BULK_DELETE_PARAMS");
+}
+
+struct strictness {
+    const json_t *body;
+    json_t *seen; /* an object: the query parameters so far */
+    struct err *error;
+};
+
+static void check_parameter(void *owner, const char *name, const char *value)
+{
+    struct strictness *s = owner;
+
+    if (s->error)
+        return;
+    if (!is_known(name))
+        s->error = refused(name, "is no filter of events");
+    else if (!value)
+        s->error = refused(name, "has no value");
+    else if (json_object_get(s->body, name) || json_object_get(s->seen, name))
+        s->error = refused(name, "is given twice");
+    json_object_set_new(s->seen, name, json_true());
+}
+
+struct err *event_filter_load_strict(const struct api_call *call, struct event_filter *f)
+{
+    autojson seen = json_object();
+    struct strictness s = {.body = call->body, .seen = seen};
+    const char *name;
+    json_t *value;
+
+    json_object_foreach(call->body, name, value)
+    {
+        if (!is_known(name))
+            return refused(name, "is no filter of events");
+        if (!json_is_string(value))
+            return refused(name, "must be a string");
+    }
+    http_query_each(call->req, &s, check_parameter);
+    return s.error ? s.error : event_filter_load(call, f);
+}
 
 static struct err *take_word(const struct api_call *call, const char *name, bool is_id, struct event_filter *f,
                              char **member)
@@ -40,6 +98,7 @@ static struct err *take_time(const struct api_call *call, const char *name, stru
 
 struct err *event_filter_load(const struct api_call *call, struct event_filter *f)
 {
+    int64_t before = INT64_MAX;
     struct err *e = NULL;
 
     *f = (struct event_filter){.end = INT64_MAX};
@@ -52,8 +111,12 @@ struct err *event_filter_load(const struct api_call *call, struct event_filter *
         e = take_time(call, times[0], f, &f->start);
     if (!e)
         e = take_time(call, times[1], f, &f->end);
-    if (!e && f->start > f->end)
-        e = err_reason(err_field("start_date", "must not be after end_date"), "INVALID_DATE_RANGE");
+    if (!e)
+        e = take_time(call, times[2], f, &before);
+    f->end = MIN(f->end, before - 1);
+    if (!e && f->start > 0 && f->start > f->end)
+        e = err_reason(err_field("start_date", "must not be after end_date, and must be before before_date"),
+                       "INVALID_DATE_RANGE");
     if (e)
         event_filter_clear(f);
     return e;
@@ -74,6 +137,11 @@ const char *event_filter_given(const struct api_call *call)
         return #name;
     EVENT_FILTER_MAP(X)
 #undef X
+    return event_filter_time_given(call);
+}
+
+const char *event_filter_time_given(const struct api_call *call)
+{
     for (size_t i = 0; i < ARRAY_LEN(times); i++)
         if (http_query(call->req, times[i]))
             return times[i];

@@ -149,22 +149,23 @@ static int hex_digit(char c)
     return p ? (int)(p - digits) : -1;
 }
 
-/* Percent-decoding in place. A NUL would end the text early and a slash would make another path: both stay as they are.
- */
+/* Percent-decoding in place. A NUL would end the text early: it stays as it is. So do, in a path, a slash, which would
+ * make another path, and the percent sign, which would make an escaped slash: route.c decodes them part by part. */
 static size_t unescape(void *cls, struct MHD_Connection *conn, char *s)
 {
+    const struct connection *c = http_connection_of(conn);
+    bool is_path = !c || c->uri == s;
     char *out = s;
 
     (void)cls;
-    (void)conn;
     for (const char *in = s; *in; in++) {
         int high = in[0] == '%' ? hex_digit(in[1]) : -1, low = high >= 0 ? hex_digit(in[2]) : -1;
-        int c = low >= 0 ? high * 16 + low : 0;
+        int byte = low >= 0 ? high * 16 + low : 0;
 
-        if (c == 0 || c == '/') {
+        if (byte == 0 || (is_path && (byte == '/' || byte == '%'))) {
             *out++ = *in;
         } else {
-            *out++ = (char)c;
+            *out++ = (char)byte;
             in += 2;
         }
     }
@@ -181,6 +182,8 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *conn)
     char text[96];
 
     (void)cls;
+    if (c)
+        c->uri = uri;
     for (; query && *query; query++)
         parameters += *query == '&';
     if (parameters <= HTTP_PARAMETERS_MAX || !c || !c->link)

@@ -52,8 +52,12 @@ void http_server_add(struct http_server *s, int fd, const struct peer *peer, str
 void http_server_close(struct http_server *s, void *owner, void (*closed)(void *owner));
 
 const char *http_method(const struct http_request *req);
-const char *http_path(const struct http_request *req);                     /* percent-decoded, without the query */
-const char *http_query(const struct http_request *req, const char *name);  /* decoded; NULL when absent */
+/* Percent-decoded, without the query. What would change its parts stays escaped: %2F, %25 and %00. */
+const char *http_path(const struct http_request *req);
+const char *http_query(const struct http_request *req, const char *name); /* decoded; NULL when absent */
+/* Calls `each` for every query parameter, in order; value is NULL for `?name`. */
+void http_query_each(const struct http_request *req, void *owner,
+                     void (*each)(void *owner, const char *name, const char *value));
 const char *http_header(const struct http_request *req, const char *name); /* NULL when absent */
 /* Until the handler returns: then the body's memory is given back. */
 const char *http_body(const struct http_request *req, size_t *ret_len);
@@ -74,6 +78,9 @@ void http_upload_to(struct http_request *req, int fd);
 void http_reply(struct http_request *req, int status, json_t *body, const char *header_name, const char *header_value);
 /* The same with a body of len bytes that is text already, made by malloc (taken over). */
 void http_reply_text(struct http_request *req, int status, char *body, size_t len);
+
+/* The head of a reply whose body is a stream of that content type: 200, for HEAD. */
+void http_reply_head(struct http_request *req, const char *content_type);
 
 /*
  * A connection that becomes a stream of bytes for somebody else. Answers the request with 101; `taken` runs once,

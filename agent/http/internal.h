@@ -13,6 +13,7 @@ struct connection {
     struct http_link *link;       /* NULL: the pump's side has ended */
     uv_timer_t deadline;          /* for the head of the next request to arrive, or its body */
     struct http_request *reading; /* whose body the deadline is for */
+    const char *uri;              /* of the request whose head is being taken: libmicrohttpd's text of its path */
     int fd;
     bool in_request; /* the head of a request was taken, and its reply is not through */
 };

@@ -156,6 +156,26 @@ void http_reply_text(struct http_request *r, int status, char *body, size_t len)
     reply(r, status, body, len, NULL, NULL);
 }
 
+static ssize_t no_body(UNUSED void *cls, UNUSED uint64_t at, UNUSED char *buf, UNUSED size_t max)
+{
+    return MHD_CONTENT_READER_END_OF_STREAM;
+}
+
+void http_reply_head(struct http_request *r, const char *content_type)
+{
+    r->replied = true;
+    if (!r->conn) {
+        http_request_free(r);
+        return;
+    }
+    r->status = MHD_HTTP_OK;
+    r->response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 1024, no_body, NULL, NULL);
+    if (!r->response)
+        abort();
+    http_common_headers(r, content_type);
+    http_send(r);
+}
+
 static struct http_request *request_new(struct http_server *s, struct MHD_Connection *conn, const char *method,
                                         const char *url)
 {
@@ -290,6 +310,29 @@ const char *http_path(const struct http_request *r)
 const char *http_query(const struct http_request *r, const char *name)
 {
     return r->conn ? MHD_lookup_connection_value(r->conn, MHD_GET_ARGUMENT_KIND, name) : NULL;
+}
+
+struct query_reader {
+    void *owner;
+    void (*each)(void *owner, const char *name, const char *value);
+};
+
+static enum MHD_Result on_parameter(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    const struct query_reader *q = cls;
+
+    (void)kind;
+    q->each(q->owner, name, value);
+    return MHD_YES;
+}
+
+void http_query_each(const struct http_request *r, void *owner,
+                     void (*each)(void *owner, const char *name, const char *value))
+{
+    struct query_reader q = {owner, each};
+
+    if (r->conn)
+        (void)MHD_get_connection_values(r->conn, MHD_GET_ARGUMENT_KIND, on_parameter, &q);
 }
 
 const char *http_header(const struct http_request *r, const char *name)

@@ -135,7 +135,7 @@ struct sse *sse_begin(struct sse_set *set, struct http_request *req, const struc
     *s = (struct sse){.set = set, .config = *config, .peer = *http_peer(req), .next = set->first};
     s->http = http_stream_begin(
         req, &(struct http_stream_config){
-                 .content_type = "text/event-stream", .owner = s, .drained = on_drained, .gone = on_gone});
+                 .content_type = SSE_CONTENT_TYPE, .owner = s, .drained = on_drained, .gone = on_gone});
     if (!s->http) {
         free(s);
         return NULL;

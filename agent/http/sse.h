@@ -8,6 +8,8 @@
 
 #include "agent/agent.h"
 
+#define SSE_CONTENT_TYPE "text/event-stream"
+
 struct sse_set;
 struct sse;
 

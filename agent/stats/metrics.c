@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <sys/sysinfo.h>
 
+#include "agent/api/api.h"
 #include "base/clock.h"
 #include "base/fd.h"
 
@@ -119,6 +120,8 @@ json_t *metrics_get(struct metrics *m)
     if (!m->figures)
         return NULL;
     copy = json_copy(m->figures);
+    json_object_set_new(copy, "scope", json_string("server"));
+    json_object_set_new(copy, "ts", api_time(clock_wall_ms() - (now_ms - m->read_ms)));
     json_object_set_new(copy, "cache_age_ms", json_integer(now_ms - m->read_ms));
     json_object_set_new(copy, "stale", json_boolean(stale));
     return copy;

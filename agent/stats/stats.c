@@ -139,15 +139,15 @@ static json_t *report(const struct stats_query *q, struct container *c, const js
         up && q->has_usage ? memory_of(&q->usage) : json_null());
 
     json_object_set_new(j, "disk",
-                        json_pack("{s:{s:I, s:O?}}", "root", "total", (json_int_t)limits_disk(c), "usage",
-                                  json_object_get(use, "disk")));
+                        json_pack("{s:o}", "root",
+                                  api_without_nulls(json_pack("{s:I, s:O?}", "total", (json_int_t)limits_disk(c),
+                                                              "usage", json_object_get(use, "disk")))));
     json_object_set_new(j, "network", up && q->has_counters ? network_of(c, &q->counters) : json_array());
     if (c->record.ramdisk)
         json_object_set_new(j, "ramdisk", ramdisk_of(q->agent, c, usage));
     json_object_set_new(j, "processing_time", json_string(time));
     json_object_set_new(j, "project_name", project ? json_string(project->alias) : json_null());
     json_object_set_new(j, "server_name", json_string(q->agent->node_name));
-    json_object_set_new(j, "subserver_name", json_null());
     return j;
 }
 

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/json_table.h"
 #include "base/str.h"
 #include "runtime/inside/look.h"
 
@@ -162,16 +163,22 @@ static json_t *user_name(const char *passwd, unsigned uid)
     return NULL;
 }
 
+/* The words of the command line with blanks between them. */
 static json_t *args_of(int pid)
 {
     autofree char *path = str_fmt("/proc/%d/cmdline", pid);
     size_t len = 0;
     autofree char *text = read_some(path, ARGS_BYTES, &len);
-    json_t *args = json_array();
+    autofree char *line = str_dup("");
+    size_t count = 0;
 
-    for (size_t at = 0; text && at < len && json_array_size(args) < ARGS_MAX; at += strlen(text + at) + 1)
-        json_array_append_new(args, look_text(text + at, TEXT_MAX));
-    return args;
+    for (size_t at = 0; text && at < len && count < ARGS_MAX; at += strlen(text + at) + 1, count++) {
+        autofree char *before = steal(&line);
+        autojson word = look_text(text + at, TEXT_MAX);
+
+        line = str_fmt("%s%s%s", before, count ? " " : "", json_string_value(word));
+    }
+    return json_string(line);
 }
 
 static json_t *program_of(int pid)
@@ -182,7 +189,7 @@ static json_t *program_of(int pid)
 
     if (text)
         text[strcspn(text, "\n")] = '\0';
-    return text ? look_text(text, TEXT_MAX) : json_null();
+    return text ? look_text(text, TEXT_MAX) : NULL;
 }
 
 static json_t *path_of(int pid)
@@ -192,22 +199,28 @@ static json_t *path_of(int pid)
     ssize_t n = readlink(path, target, sizeof(target) - 1);
 
     if (n < 0)
-        return json_null();
+        return NULL;
     target[n] = '\0';
     return look_text(target, TEXT_MAX);
+}
+
+/* What is not known is left out; value passes over. */
+static void set_known(json_t *j, const char *name, json_t *value)
+{
+    if (value)
+        json_object_set_new(j, name, value);
 }
 
 static json_t *describe(const struct seen *s, const char *passwd)
 {
     json_t *user = user_name(passwd, s->uid);
-    json_t *j =
-        json_pack("{s:s, s:I, s:s, s:n, s:o, s:n, s:n, s:n}", "protocol", s->protocol, "port", (json_int_t)s->port,
-                  "ip", s->ip, "pid", "user", user ? user : json_null(), "program", "path", "args");
+    json_t *j = json_pack("{s:s, s:I, s:s}", "protocol", s->protocol, "port", (json_int_t)s->port, "ip", s->ip);
 
+    set_known(j, "user", user);
     if (s->pid > 0) {
         json_object_set_new(j, "pid", json_integer(s->pid));
-        json_object_set_new(j, "program", program_of(s->pid));
-        json_object_set_new(j, "path", path_of(s->pid));
+        set_known(j, "program", program_of(s->pid));
+        set_known(j, "path", path_of(s->pid));
         json_object_set_new(j, "args", args_of(s->pid));
     }
     return j;

@@ -32,30 +32,41 @@ static json_t *since(sd_bus *bus, const struct unit *u)
     int64_t ms = json_integer_value(us) / 1000;
 
     json_decref(us);
-    return ms > 0 && ms < 253402300800000 ? json_string(str_time(ms, text)) : json_null();
+    return ms > 0 && ms < 253402300800000 ? json_string(str_time(ms, text)) : NULL;
+}
+
+/* The platform's type of some figures is a string. n passes over; null stays null. */
+static json_t *digits(json_t *n)
+{
+    autofree char *text = str_fmt("%lld", (long long)json_integer_value(n));
+    bool known = json_is_integer(n);
+
+    json_decref(n);
+    return known ? json_string(text) : json_null();
 }
 
 static json_t *describe(const struct unit *u)
 {
     autofree char *name = strndup(u->id, strlen(u->id) - strlen(".service"));
 
-    return json_pack("{s:o, s:o, s:n, s:o, s:o, s:o, s:o, s:o, s:n, s:n, s:n, s:n, s:n}", "name",
-                     look_text(name, TEXT_MAX), "status", look_text(u->sub, TEXT_MAX), "pid", "unit",
-                     look_text(u->id, TEXT_MAX), "load", look_text(u->load, TEXT_MAX), "active",
-                     look_text(u->active, TEXT_MAX), "sub", look_text(u->sub, TEXT_MAX), "description",
-                     look_text(u->description, TEXT_MAX), "since", "memory", "cpu_usage", "tasks", "restart_count");
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:n, s:n, s:n, s:n}", "name", look_text(name, TEXT_MAX),
+                     "status", look_text(u->sub, TEXT_MAX), "unit", look_text(u->id, TEXT_MAX), "load",
+                     look_text(u->load, TEXT_MAX), "active", look_text(u->active, TEXT_MAX), "sub",
+                     look_text(u->sub, TEXT_MAX), "description", look_text(u->description, TEXT_MAX), "memory",
+                     "cpu_usage", "tasks", "restart_count");
 }
 
 static void add_details(sd_bus *bus, const struct unit *u, json_t *j)
 {
-    json_t *pid = number(bus, u, SYSTEMD ".Service", "MainPID", 'u');
+    json_t *pid = number(bus, u, SYSTEMD ".Service", "MainPID", 'u'), *start = since(bus, u);
 
     if (json_integer_value(pid) > 0)
         json_object_set(j, "pid", pid);
     json_decref(pid);
-    json_object_set_new(j, "since", since(bus, u));
-    json_object_set_new(j, "memory", number(bus, u, SYSTEMD ".Service", "MemoryCurrent", 't'));
-    json_object_set_new(j, "cpu_usage", number(bus, u, SYSTEMD ".Service", "CPUUsageNSec", 't'));
+    if (start)
+        json_object_set_new(j, "since", start);
+    json_object_set_new(j, "memory", digits(number(bus, u, SYSTEMD ".Service", "MemoryCurrent", 't')));
+    json_object_set_new(j, "cpu_usage", digits(number(bus, u, SYSTEMD ".Service", "CPUUsageNSec", 't')));
     json_object_set_new(j, "tasks", number(bus, u, SYSTEMD ".Service", "TasksCurrent", 't'));
     json_object_set_new(j, "restart_count", number(bus, u, SYSTEMD ".Service", "NRestarts", 'u'));
 }

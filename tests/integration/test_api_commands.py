@@ -159,6 +159,7 @@ def test_confirmation_and_its_events(node, server):
     r = execute(node, server, "container-restart-all")
     assert r.status == 400 and r.json["error"] == "CONFIRMATION_REQUIRED", r
     token = r.json["data"]["confirmation_token"]
+    assert token in r.json["message"], "a command line client prints nothing else"
     assert execute(node, server, "container-restart-all", confirmation_token="0" * 32).status == 400
     r = execute(node, server, "container-restart-all", confirmation_token=token)
     assert r.status == 200 and sorted(json.loads(r.data["output"])["restarted"]) == sorted(b["id"] for b in boxes), r

@@ -214,7 +214,8 @@ def test_snapshot_alias(node, made):
 # The control plane's.
 
 @pytest.mark.parametrize("method,path", [
-    ("GET", "/realms"), ("POST", "/realms/x/y"), ("GET", "/pools"), ("GET", "/vault/keys"), ("GET", "/wallet"), ("GET", "/users/me"),
+    ("GET", "/realms"), ("POST", "/realms/x/y"), ("GET", "/pools"), ("GET", "/servers/available"),
+    ("GET", "/rentals"), ("POST", f"/rentals/{'9' * 24}/extend"), ("GET", "/vault/keys"), ("GET", "/wallet"), ("GET", "/users/me"),
     ("POST", "/auth/login"), ("GET", "/notifications/"), ("GET", "/proxy/aliases"), ("GET", f"/containers/{'9' * 24}/proxy/permissions"),
     ("POST", f"/containers/{'9' * 24}/proxy"), ("PUT", f"/projects/{'9' * 24}/proxy/permissions/groups/x")])
 def test_what_a_node_does_not_keep(node, method, path):

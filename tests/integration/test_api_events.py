@@ -289,6 +289,53 @@ def test_one_event_and_deletion(filled):
     assert r.data["deleted_count"] == 2
 
 
+EPOCH = "1970-01-01T00:00:00.000Z"
+
+
+def iso(ms):
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ms // 1000)) + f".{ms % 1000:03d}Z"
+
+
+def test_before_date_bounds_lists_figures_and_deletions(filled):
+    c = filled.create("dated")
+    filled.delete(c["id"])
+    mine = [r for r in rows(filled) if r["resource_id"] == c["id"]]
+    at = mine[-1]["created_at"]
+    older = [r["id"] for r in mine if r["created_at"] < at]
+    assert 0 < len(older) < len(mine)
+    query = f"?resource_id={c['id']}&before_date={iso(at)}"
+    assert [e["id"] for e in filled.get(f"{EVENTS}{query}&sort_order=asc").data["events"]] == older
+    assert filled.get(f"{EVENTS}/stats{query}").data["total_events"] == len(older)
+    assert filled.get(f"{EVENTS}{query}&start_date={iso(at)}").json["error"] == "INVALID_DATE_RANGE"
+    assert filled.get(f"{EVENTS}/stream?before_date={iso(at)}").json["field"] == "before_date"
+    body = {"resource_id": c["id"], "before_date": EPOCH}
+    assert filled.call("DELETE", EVENTS, body).data["deleted_count"] == 0
+    r = filled.call("DELETE", EVENTS, {**body, "before_date": iso(mine[1]["created_at"] + 1)})
+    left = [r["id"] for r in rows(filled) if r["resource_id"] == c["id"]]
+    assert r.data["deleted_count"] == len(mine) - len(left) and mine[0]["id"] not in left and mine[-1]["id"] in left
+    r = filled.call("DELETE", f"{EVENTS}{query}")
+    assert [r["id"] for r in rows(filled) if r["created_at"] < at and r["resource_id"] == c["id"]] == []
+    assert filled.call("DELETE", EVENTS, {"before_date": EPOCH}).data["deleted_count"] == 0
+
+
+@pytest.mark.parametrize("query,body,field", [
+    ("", {"event_type": "container.running", "older_than": "2026-01-01"}, "older_than"),
+    ("", {"event_type": "container.running", "before_date": None}, "before_date"),
+    ("", {"event_type": "container.running", "project_id": 5}, "project_id"),
+    ("", {"before_date": "yesterday"}, "before_date"),
+    ("?event_type=container.running&limit=1", None, "limit"),
+    ("?event_type=container.running&before_date", None, "before_date"),
+    ("?event_type=container.running&before_date=", None, "before_date"),
+    ("?event_type=container.running&event_type=container.stopped", None, "event_type"),
+    ("?event_type=container.running", {"event_type": "container.stopped"}, "event_type"),
+    ("", [{"event_type": "container.running"}], "body")])
+def test_a_deletion_refuses_what_it_does_not_understand(filled, query, body, field):
+    before = rows(filled)
+    r = filled.call("DELETE", EVENTS + query, body)
+    assert r.status == 400 and r.json["field"] == field, r
+    assert rows(filled) == before
+
+
 def test_retention_expires_cursors(filled):
     start = filled.get(f"{EVENTS}?bootstrap=true&limit=1").data["next_cursor"]
     latest = filled.get(f"{EVENTS}?limit=1").data["latest_cursor"]
@@ -308,7 +355,9 @@ def test_retention_expires_cursors(filled):
     c = filled.create("later")
     assert len(follow(filled, latest)[0]) == 3
     assert filled.call("POST", EVENTS + "/cleanup", {}).json["field"] == "retention_days"
-    assert filled.post(EVENTS + "/cleanup", {"retention_days": 1}).data["deleted_count"] == 0
+    r = filled.post(EVENTS + "/cleanup", {"retention_days": 1}).data
+    assert r["deleted_count"] == 0 and r["retention_days"] == 1
+    assert iso(int(time.time() * 1000) - 2 * 86400000) < r["cutoff_date"] < iso(int(time.time() * 1000))
     filled.delete(c["id"])
 
 

@@ -278,6 +278,29 @@ def session(node, box):
         p.wait()
 
 
+@pytest.mark.parametrize("options", [("ed25519",), ("rsa", "-b", "2048"), ("ecdsa", "-b", "256"), ("ecdsa", "-b", "384"),
+                                     ("ecdsa", "-b", "521")])
+def test_keys_of_each_type_as_their_files_have_them(node, tmp_path, options):
+    box = node.create("key-spelt", hoody_kit=False)["id"]
+    file = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", *options, "-N", "", "-C", "some body", "-f", file], check=True)
+    line = (tmp_path / "key.pub").read_text()
+    told = subprocess.run(["ssh-keygen", "-lf", f"{file}.pub"], capture_output=True, text=True, check=True).stdout
+    kind, blob, comment = line.strip().split(" ", 2)
+    for spelling in (line, f"{kind}  {blob} {comment}\r\n", f" {kind}\t{blob}  {comment} "):
+        update(node, box, ssh_public_key=None)
+        c = update(node, box, ssh_public_key=spelling)
+        assert c["ssh_public_key"] == line.strip() and c["ssh_key_fingerprint"] == told.split()[1]
+    wrong = "ssh-rsa" if kind != "ssh-rsa" else "ssh-ed25519"
+    for bad in (f"{kind} {blob[:40]}", f"{kind} {blob[:-4]}", f"{wrong} {blob} {comment}", line + line, f"{kind} {blob}AAAA"):
+        r = update(node, box, ok=False, ssh_public_key=bad)
+        assert r.status == 400 and r.json["field"] == "ssh_public_key", r
+        r = node.post(f"/api/v1/projects/{PROJECT}/containers", {"server_id": "self", "ssh_public_key": bad})
+        assert r.status == 400 and r.json["field"] == "ssh_public_key", r
+    assert node.container(box)["ssh_public_key"] == line.strip()
+    assert node.delete(box).status == 200
+
+
 def test_a_key_is_added_rotated_and_removed(node, box, keys, session):
     (one, one_line, one_print), (two, two_line, two_print) = keys
     node.wait_booted(box)

@@ -5,11 +5,13 @@ import base64
 import contextlib
 import datetime
 import http.client
+import json
 import re
+import urllib.parse
 
 import openapi
 import pytest
-from daemon import Daemon
+from daemon import PROJECT, Daemon, UnixConnection
 from world import wait_for
 
 ABSENT = "f" * 24
@@ -404,6 +406,33 @@ def test_rows_40_to_48_shares(node, box, make, project):
     assert node.delete(other).status == 200
 
 
+def test_members_that_tables_of_a_client_read(node, box, server):
+    c = node.get(at(box, "")).data
+    assert c["image"] == c["container_image"]
+    event = node.get("/api/v1/events?limit=1").data["events"][0]
+    assert event["type"] == event["event_type"] and event["resource_id"] in event["message"]
+    image = node.get("/api/v1/images/public").data["images"][0]
+    assert (image["name"], image["version"]) == (image["alias"], image["serial"])
+    snapshot = node.post(at(box, "/snapshots"), {"alias": "read by tables"}).data["snapshot"]
+    assert snapshot["id"] == snapshot["name"] == "readbytables"
+    assert node.call("DELETE", at(box, "/snapshots/readbytables")).status == 200
+    body = {"source_path": "/srv", "mode": "readonly", "target_project_id": c["project_id"]}
+    share = node.post(at(box, "/storage/shares"), body).data
+    assert (share["name"], share["type"]) == ("/srv", "project")
+    assert node.call("PATCH", at(box, f"/storage/shares/{share['id']}"), {"alias": "the-alias"}).data["name"] == "the-alias"
+    assert node.call("DELETE", f"/api/v1/storage/shares/{share['id']}").status == 200
+    assert isinstance(node.get(f"/api/v1/servers/{server}").data["region"], str)
+
+
+def test_absent_is_not_null(node, box):
+    """The published types of these members know no null."""
+    assert "subserver_name" not in node.get(at(box, "/stats")).data
+    assert None not in node.get(at(box, "/stats")).data["disk"]["root"].values()
+    assert None not in node.get(at(box, "/network")).data.values()
+    none = node.get("/api/v1/events/stats?event_type=container.never").data
+    assert none["total_events"] == 0 and None not in none.values()
+
+
 def test_row_49_images(node):
     r = node.get("/api/v1/images/public?page=1&limit=20")
     image = r.data["images"][0]
@@ -416,7 +445,7 @@ def test_row_49_images(node):
 def test_rows_50_to_52_servers(node, server):
     assert [s["id"] for s in node.get("/api/v1/servers").data["servers"]] == [server] and node.get(f"/api/v1/servers/{server}").data["id"] == server
     runtime = node.get(f"/api/v1/servers/{server}/runtime").data
-    assert runtime["cores"] >= 1 and runtime["uptime_s"] > 0
+    assert runtime["cores"] >= 1 and runtime["uptime_s"] > 0 and runtime["scope"] == "server" and runtime["ts"].endswith("Z")
     commands = node.get(f"/api/v1/servers/{server}/available-commands").data["commands"]
     low = next(c for c in commands if c["risk_level"] == "low" and not c["parameter_schema"].get("required"))
     path = f"/api/v1/servers/{server}/execute-command"
@@ -482,6 +511,52 @@ def test_rows_54_to_56_projects(node, box, project, server, slash):
     assert r.data["deleted"]["containers"] == 1 and r.data["deleted_items"]["containers"] == [{"id": inside.data["id"], "name": "contract-box"}]
     assert refused(node.get(at(inside.data["id"])), 404) and refused(node.get(f"/api/v1/projects/{pid}"), 404, "PROJECT_NOT_FOUND")
     assert node.container(box)["status"] == "running"
+
+
+def test_head_is_get_without_the_body(node, box, server):
+    streams = {"/api/v1/node/routes/stream": "text/event-stream", "/api/v1/events/stream": "text/event-stream",
+               "/api/v1/containers/{id}/export": "application/zstd"}
+    ids = {"/containers/{": box, "/projects/{": PROJECT, "/servers/{": server}
+    for template in sorted(t for m, t in openapi.operations() if m == "get"):
+        owner = next((i for prefix, i in ids.items() if prefix in template), ABSENT)
+        path = re.sub(r"\{[^}]*\}", ABSENT, template.replace("{id}", owner).replace("{serverId}", owner))
+        r = node.call("HEAD", path, check=False)
+        assert r.text == "" and r.status != 405, (path, r.status)
+        if template in streams:
+            assert (r.status, r.headers["Content-Type"]) == (200, streams[template]), path
+        else:
+            got = node.call("GET", path, check=False)
+            assert (r.status, r.headers["Content-Type"]) == (got.status, got.headers["Content-Type"]), (path, got)
+            assert int(r.headers["Content-Length"]) > 0, path
+    r = node.call("HEAD", at(box, "/start"), check=False)
+    assert r.status == 405 and r.headers["Allow"] == "POST"
+    r = node.call("POST", at(box), {})
+    assert {v.strip() for v in r.headers["Allow"].split(",")} >= {"GET", "HEAD", "DELETE"}
+
+
+def test_head_leaves_the_connection_in_order(node, box):
+    c = UnixConnection(node.socket, 10)
+    for method in ("HEAD", "GET", "HEAD", "HEAD", "GET"):
+        c.request(method, at(box), None, {"Content-Type": "application/json"})
+        r = c.getresponse()
+        text = r.read()
+        assert r.status == 200 and (text == b"" if method == "HEAD" else json.loads(text)["data"]["id"] == box)
+    c.close()
+
+
+def test_snapshots_with_a_slash_in_their_alias(node, box):
+    path = at(box, "/snapshots")
+    made = {alias: node.post(path, {"alias": alias}).data["snapshot"]["name"] for alias in ("a/b", "c%2Fd", "c/d", "../e")}
+    assert len(set(made.values())) == 4
+    for alias, name in made.items():
+        quoted = urllib.parse.quote(alias, safe="")
+        r = node.call("PUT", f"{path}/{quoted}/alias", {"alias": alias})
+        assert r.status == 200 and r.data["snapshot"]["name"] == name, (alias, r)
+        r = node.call("DELETE", f"{path}/{quoted}")
+        assert r.status == 200 and r.data["snapshot_name"] == name, (alias, r)
+        assert node.call("DELETE", f"{path}/{quoted}").status == 404
+    assert node.call("DELETE", f"{path}/none%2Fnone").status == 404
+    assert node.get("/api/v1/images/public?search=debian%2F13").data["images"], "a slash in a query is a slash"
 
 
 def test_wrong_verbs_and_paths(node, box):

@@ -476,11 +476,11 @@ def test_noded_killed_while(node, box, path, proxies, servers, verb, step):
     node.start()
     node.wait_idle()
     if verb in ("stop", "delete"):
-        assert node.get(path).data["status"] == ("stopped" if verb == "stop" else None)
+        assert node.get(path).data.get("status") == ("stopped" if verb == "stop" else None)
         wait_for(lambda: not relays(node), 5, what="the end of the relay")
         assert ask(node, box) == HOST4
         return
-    wait_for(lambda: node.get(path).data["status"] == "running", 10, what="running")
+    wait_for(lambda: node.get(path).data.get("status") == "running", 10, what="running")
     data = node.get(path).data
     assert data["type"] == ("socks5" if verb == "start" else "http") and len(relays(node)) == 1
     assert ask(node, box) == EXIT4

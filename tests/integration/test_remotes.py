@@ -84,6 +84,44 @@ def test_other_forms(node, server):
     assert "no form" in fetch(node, "tiny/none").json["message"]
 
 
+def ubuntu(server, serials):
+    """A product as cloud-images.ubuntu.com has it. serials: serial -> root, or what else it has instead."""
+    for serial, content in serials.items():
+        items = server.add("ubuntu/noble", serial, META, content if isinstance(content, bytes) else b"none", meta_type="lxd.tar.xz")
+        if not isinstance(content, bytes):
+            for ftype in set(items) - set(content):
+                del items[ftype]
+    product = server.products["ubuntu:noble:amd64:default"]
+    product.update(aliases="24.04, n,noble", os="Ubuntu", release="noble", version="24.04", variant="default")
+    return product
+
+
+@pytest.mark.parametrize("name", ["ubuntu/24.04", "ubuntu:24.04", "Ubuntu/24.04", "ubuntu 24.04", "ubuntu-noble", "ubuntu/noble",
+                                  "noble", "24.04", "n", "ubuntu/n"])
+def test_names_of_a_product(node, server, name):
+    content = root("noble", 4096)
+    product = ubuntu(server, {"20260101": content})
+    try:
+        r = fetch(node, name)
+        assert r.status == 200 and r.data["fingerprint"] == sha(META + content), r
+        assert node.call("DELETE", f"{IMAGES}/{r.data['fingerprint']}").status == 200
+    finally:
+        server.products = {k: p for k, p in server.products.items() if p is not product}
+
+
+def test_a_newest_version_that_is_incomplete(node, server):
+    content = root("whole", 4096)
+    product = ubuntu(server, {"20260101": root("oldest", 4096), "20260201": content, "20260301": ("disk.qcow2",),
+                              "20260401": ("lxd.tar.xz",)})
+    try:
+        assert fetch(node, "ubuntu/24.04").data["fingerprint"] == sha(META + content)
+        del product["versions"]["20260101"], product["versions"]["20260201"]
+        assert "no form" in fetch(node, "ubuntu/24.04").json["message"]
+    finally:
+        server.products = {k: p for k, p in server.products.items() if p is not product}
+    assert fetch(node, "ubuntu/../x").json["field"] == "image"
+
+
 def test_cut_and_resumed(node, server):
     data = root("cut", 3 << 20)
     items = server.add("tiny/cut", "1", META, data)

@@ -11,7 +11,6 @@
 #include "agent/containers/guest.h"
 #include "agent/containers/project.h"
 #include "agent/containers/snapshots.h"
-#include "agent/containers/ssh_key.h"
 #include "agent/events/cursor.h"
 #include "agent/events/filter.h"
 #include "agent/http/refusal.h"
@@ -127,11 +126,6 @@ static void test_names(UNUSED void **state)
     assert_err(api_check_env_key("1A"), ERR_INVALID);
     assert_err(api_check_env_key("A=B"), ERR_INVALID);
     assert_err(api_check_env_key("HOODY_ID"), ERR_INVALID);
-    assert_ok(
-        ssh_key_check("k", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYV6oFMzHwYHCkWQUcJXGwmGzfYyFq1YpNlB0uBCsbe a b"));
-    assert_err(ssh_key_check("k", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYV6oFMz\nx"), ERR_INVALID);
-    assert_err(ssh_key_check("k", "command=\"x\" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYV6oFMz"), ERR_INVALID);
-    assert_err(ssh_key_check("k", ""), ERR_INVALID);
 }
 
 static struct err *config_of(const char *text)
@@ -318,20 +312,6 @@ static void test_cursors(UNUSED void **state)
     assert_false(cursor_decode("", &back));
 }
 
-static void test_ssh_keys(UNUSED void **state)
-{
-    static const char key[] = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYV6oFMzHwYHCkWQUcJXGwmGzfYyFq1YpNlB0uBCsbe";
-    autofree char *with_comment = str_fmt("%s a comment", key), *print = ssh_key_fingerprint(with_comment);
-
-    assert_string_equal(print, "SHA256:c/PyGFsevF7FCAlnibUSqT+3BzCHCreG47Gxo1JGb9E");
-    assert_null(ssh_key_fingerprint(NULL));
-    assert_true(ssh_key_same(key, with_comment));
-    assert_false(ssh_key_same(key, NULL));
-    assert_false(ssh_key_same(NULL, NULL));
-    assert_false(ssh_key_same(key, "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYV6oFMzHwYHCkWQUcJXGwmGzfYyFq1YpNlB0uBCsbf"));
-    assert_err(ssh_key_check("k", "ssh-ed25519 AAAA=C3NzaC1lZDI1NTE5AAAAIJYV6oFMz"), ERR_INVALID);
-}
-
 /* Revisions: what is pending, lost, exhausted. */
 static void test_guest_parts(UNUSED void **state)
 {
@@ -460,7 +440,6 @@ int main(void)
         cmocka_unit_test(test_event_filters),
         cmocka_unit_test(test_commands_have_ids_of_their_own),
         cmocka_unit_test(test_projects),
-        cmocka_unit_test(test_ssh_keys),
         cmocka_unit_test(test_guest_parts),
     };
 
