@@ -19,6 +19,39 @@ enum { IDS = 65536 };
 
 #define OWN_XATTRS "trusted.noded."
 
+/* What becomes of an attribute of a stream, by its name. */
+enum fate { REFUSED, APPLIED, DROPPED, WISHED };
+
+struct fate_of {
+    const char *name;
+    bool prefix;
+    enum fate fate;
+};
+
+static enum fate fate_of(const char *name)
+{
+    static const struct fate_of table[] = {
+        {"user.", true, APPLIED},
+        {"system.posix_acl_", true, APPLIED},
+        {"security.capability", false, APPLIED},
+        /* chattr +c, or the property: how the disk holds the content. The program inside that set it needs no right for
+         * that, so a stream may have any value of it; what this kernel does not take is left out. */
+        {"btrfs.compression", false, WISHED},
+        {OWN_XATTRS, true, DROPPED}, /* what a node notes on a subvolume of its own */
+        /* Labels and hashes that a host's own security module gave the files: they mean nothing to this host's. */
+        {"security.selinux", false, DROPPED},
+        {"security.SMACK64", true, DROPPED},
+        {"security.apparmor", false, DROPPED},
+        {"security.ima", false, DROPPED},
+        {"security.evm", false, DROPPED},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(table); i++)
+        if (table[i].prefix ? strncmp(name, table[i].name, strlen(table[i].name)) == 0 : str_eq(name, table[i].name))
+            return table[i].fate;
+    return REFUSED;
+}
+
 static struct err *place_of(const struct receive_apply *a, enum send_attribute attribute, struct place *p)
 {
     char *path = NULL;
@@ -208,20 +241,24 @@ static struct err *do_xattr(struct receive_apply *a)
     autofree char *name = NULL;
     PLACE p = {.dir = -1};
     struct err *e = place_of(a, SEND_PATH, &p);
+    enum fate fate = REFUSED;
     int rc;
 
     if (!e)
         e = send_text(&a->command, SEND_XATTR_NAME, &name);
-    if (!e && strncmp(name, OWN_XATTRS, strlen(OWN_XATTRS)) == 0)
-        return NULL; /* what a node notes on a subvolume of its own */
-    if (!e && strncmp(name, "user.", 5) != 0 && strncmp(name, "system.posix_acl_", 17) != 0 &&
-        !str_eq(name, "security.capability"))
+    if (!e)
+        fate = fate_of(name);
+    if (!e && fate == DROPPED)
+        return NULL;
+    if (!e && fate == REFUSED)
         e = err_new(ERR_INVALID, "the stream has the attribute '%.100s', which is not allowed", name);
     if (!e && fchdir(p.dir) < 0)
         e = receive_failed("enter the directory of", p.name);
     if (e)
         return e;
     rc = a->command.kind == SEND_SET_XATTR ? lsetxattr(p.name, name, data, len, 0) : lremovexattr(p.name, name);
+    if (rc < 0 && fate == WISHED && errno != ENOSPC && errno != EDQUOT && errno != EIO)
+        return NULL;
     if (rc < 0 && !(a->command.kind == SEND_REMOVE_XATTR && errno == ENODATA))
         e = receive_failed("set an attribute of", p.name);
     return e;
