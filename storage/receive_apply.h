@@ -23,6 +23,6 @@ struct receive_apply {
 };
 
 /* Applies a whole stream. ERR_INVALID: it is wrong, or wants what is not allowed: devices other than those that every
- * container has, owners outside a container's 65536, attributes of the system. A file's wish to be compressed is applied
- * where this kernel takes it, and the labels that a host's security module gave the files are left out. */
+ * container has, owners outside a container's 65536, attributes of the system. A file's wish to be compressed is
+ * applied where this kernel takes it, and the labels that a host's security module gave the files are left out. */
 MUST_USE struct err *receive_apply(struct receive_apply *a);
