@@ -17,41 +17,6 @@
 
 enum { IDS = 65536 };
 
-#define OWN_XATTRS "trusted.noded."
-
-/* What becomes of an attribute of a stream, by its name. */
-enum fate { REFUSED, APPLIED, DROPPED, WISHED };
-
-struct fate_of {
-    const char *name;
-    bool prefix;
-    enum fate fate;
-};
-
-static enum fate fate_of(const char *name)
-{
-    static const struct fate_of table[] = {
-        {"user.", true, APPLIED},
-        {"system.posix_acl_", true, APPLIED},
-        {"security.capability", false, APPLIED},
-        /* chattr +c, or the property: how the disk holds the content. The program inside that set it needs no right for
-         * that, so a stream may have any value of it; what this kernel does not take is left out. */
-        {"btrfs.compression", false, WISHED},
-        {OWN_XATTRS, true, DROPPED}, /* what a node notes on a subvolume of its own */
-        /* Labels and hashes that a host's own security module gave the files: they mean nothing to this host's. */
-        {"security.selinux", false, DROPPED},
-        {"security.SMACK64", true, DROPPED},
-        {"security.apparmor", false, DROPPED},
-        {"security.ima", false, DROPPED},
-        {"security.evm", false, DROPPED},
-    };
-
-    for (size_t i = 0; i < ARRAY_LEN(table); i++)
-        if (table[i].prefix ? strncmp(name, table[i].name, strlen(table[i].name)) == 0 : str_eq(name, table[i].name))
-            return table[i].fate;
-    return REFUSED;
-}
-
 static struct err *place_of(const struct receive_apply *a, enum send_attribute attribute, struct place *p)
 {
     char *path = NULL;
@@ -236,30 +201,33 @@ static struct err *do_remove(struct receive_apply *a)
 /* There is no call that takes a directory and a name: the directory becomes the current one. */
 static struct err *do_xattr(struct receive_apply *a)
 {
-    const unsigned char *data = a->command.attribute[SEND_XATTR_DATA].data;
+    const unsigned char *data = a->command.kind == SEND_SET_XATTR ? a->command.attribute[SEND_XATTR_DATA].data : NULL;
     size_t len = a->command.attribute[SEND_XATTR_DATA].len;
+    bool set = a->command.kind == SEND_SET_XATTR;
+    enum receive_fate fate = RECEIVE_REFUSED;
     autofree char *name = NULL;
     PLACE p = {.dir = -1};
     struct err *e = place_of(a, SEND_PATH, &p);
-    enum fate fate = REFUSED;
     int rc;
 
     if (!e)
         e = send_text(&a->command, SEND_XATTR_NAME, &name);
     if (!e)
-        fate = fate_of(name);
-    if (!e && fate == DROPPED)
+        fate = receive_fate_of(name);
+    if (!e && fate == RECEIVE_DROPPED)
         return NULL;
-    if (!e && fate == REFUSED)
+    if (!e && fate == RECEIVE_REFUSED)
         e = err_new(ERR_INVALID, "the stream has the attribute '%.100s', which is not allowed", name);
+    if (!e && str_eq(p.name, ".") && receive_inherited_put(&a->inherited, name, set, data, len))
+        return NULL;
     if (!e && fchdir(p.dir) < 0)
         e = receive_failed("enter the directory of", p.name);
     if (e)
         return e;
-    rc = a->command.kind == SEND_SET_XATTR ? lsetxattr(p.name, name, data, len, 0) : lremovexattr(p.name, name);
-    if (rc < 0 && fate == WISHED && errno != ENOSPC && errno != EDQUOT && errno != EIO)
+    rc = set ? lsetxattr(p.name, name, data, len, 0) : lremovexattr(p.name, name);
+    if (rc < 0 && fate == RECEIVE_WISHED && errno != ENOSPC && errno != EDQUOT && errno != EIO)
         return NULL;
-    if (rc < 0 && !(a->command.kind == SEND_REMOVE_XATTR && errno == ENODATA))
+    if (rc < 0 && !(!set && errno == ENODATA))
         e = receive_failed("set an attribute of", p.name);
     return e;
 }
@@ -358,6 +326,8 @@ struct err *receive_apply(struct receive_apply *a)
     e = send_read_head(a->read, a->owner);
     if (!e)
         e = begin(a);
+    if (!e)
+        e = receive_inherited_take(a->root, &a->inherited);
     while (!e) {
         e = send_read_command(a->read, a->owner, &a->command);
         if (e || a->command.kind == SEND_END)
@@ -365,6 +335,9 @@ struct err *receive_apply(struct receive_apply *a)
         e = apply_one(a);
     }
     forget_file(a);
+    if (!e)
+        e = receive_inherited_give(a->root, &a->inherited);
+    receive_inherited_clear(&a->inherited);
     free(a->command.data);
     a->command.data = NULL;
     return e;

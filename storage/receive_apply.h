@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "storage/receive_attribute.h"
 #include "storage/send_format.h"
 
 struct receive_apply {
@@ -18,6 +19,7 @@ struct receive_apply {
 
     struct send_command command;
     unsigned char parent_uuid[SEND_UUID_SIZE];
+    struct receive_inherited inherited;
     int file; /* the one that was written last, or -1 */
     char *file_path;
 };

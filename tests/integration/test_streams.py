@@ -211,6 +211,33 @@ def test_files_that_wish_to_be_compressed(pool, place):
     assert os.listxattr(place + "/got-two/file") == [] and os.getxattr(place + "/got-two/dir", "btrfs.compression") == b"zstd"
 
 
+# user::rwx, user:1000:rwx, group::r-x, mask::rwx, other::r-x
+ACL = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *e) for e in ((1, 7, 0xffffffff), (2, 7, 1000), (4, 5, 0xffffffff), (16, 7, 0xffffffff),
+                                                                         (32, 5, 0xffffffff)))
+
+
+@pytest.mark.parametrize("name, value", [("btrfs.compression", b"lzo"), ("system.posix_acl_default", ACL)])
+def test_what_the_root_hands_on_is_not_handed_on_again(pool, place, name, value):
+    """Files are made in the root before they are moved to their places: what was made before the root had it has it not."""
+    source = place + "/source"
+    run("btrfs", "subvolume", "create", source)
+    os.mkdir(source + "/dir")
+    with open(source + "/dir/file", "w", encoding="ascii") as f:
+        f.write("x")
+    os.setxattr(source, name, value)
+    run("btrfs", "subvolume", "snapshot", "-r", source, place + "/one")
+    assert receive(place, send(place + "/one"), "got-one") == (0, "")
+    os.mkdir(source + "/dir/later")
+    run("btrfs", "subvolume", "snapshot", "-r", source, place + "/two")
+    assert receive(place, send(place + "/two", place + "/one"), "got-two", parent=place + "/got-one") == (0, "")
+    os.removexattr(source, name)
+    run("btrfs", "subvolume", "snapshot", "-r", source, place + "/three")
+    assert receive(place, send(place + "/three", place + "/two"), "got-three", parent=place + "/got-two") == (0, "")
+    for tree in ("one", "two", "three"):
+        assert picture(f"{place}/got-{tree}") == picture(f"{place}/{tree}")
+        assert os.listxattr(f"{place}/got-{tree}") == os.listxattr(f"{place}/{tree}") == ([] if tree == "three" else [name])
+
+
 @pytest.mark.parametrize("name, value", [("btrfs.compression", b"of the future"), ("security.selinux", b"system_u:object_r:x:s0"), ("security.ima", b"1"),
                                          ("security.evm", b"1"), ("security.SMACK64EXEC", b"x"), ("security.apparmor", b"x")])
 def test_what_another_host_wants_of_a_file_is_left_out(place, name, value):
