@@ -20,7 +20,6 @@
 
 #define TEXT_MAX (1 << 20)
 #define ENTRIES_MAX 50000000
-#define RATIO_MAX 1000
 #define BLOCK 262144
 
 static void digest_of(const char *text, size_t len, char ret[TREE_DIGEST_SIZE])
@@ -274,12 +273,8 @@ static struct err *read_all(struct reading *r, int dir, int64_t *ret_bytes)
 {
     autofree char *block = mem_alloc(1, BLOCK);
     struct source source = {.pace = {.fd = r->c->fd, .other = "who sends the archive"}, .block = block};
-    const struct unpack_rules rules = {.max_entries = ENTRIES_MAX,
-                                       .max_bytes = r->c->bytes,
-                                       .max_ratio = RATIO_MAX,
-                                       .whole_system = true,
-                                       .owner = r,
-                                       .look = look};
+    const struct unpack_rules rules = {
+        .max_entries = ENTRIES_MAX, .max_bytes = r->c->bytes, .whole_system = true, .owner = r, .look = look};
     struct archive *a = archive_read_new();
     struct err *e;
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
@@ -14,12 +15,18 @@
 #include "base/pace.h"
 #include "base/str.h"
 #include "provisioning/pack_check.h"
+#include "provisioning/pack_holes.h"
 #include "provisioning/tree_digest.h"
 
 #define BLOCK 262144
 #define DEPTH_MAX 256
 #define XATTR_LIST_MAX 65536
 #define XATTR_VALUE_MAX 65536
+/* Names and values of one file: the reader takes a header of 1 MiB, and an attribute is there twice, with a name of
+ * which each byte may take three, and once in base64. RECORD_BYTES: about what else its records take. */
+#define ATTRIBUTES_MAX 393216
+#define RECORD_BYTES 40
+#define HOLE_STEP (INT64_C(256) << 20)
 #define PROGRESS_BYTES (INT64_C(8) << 20)
 
 struct pack {
@@ -28,6 +35,7 @@ struct pack {
     struct archive_entry_linkresolver *links;
     struct tree_digest *digest; /* of the tree that is being packed */
     char *block, *attributes, *value;
+    void *hole; /* HOLE_STEP bytes of zeros that take no memory; NULL: no file with a hole has come */
     int64_t bytes, told;
     struct pace pace;
     struct err *error; /* of the other end */
@@ -86,6 +94,8 @@ void pack_free(struct pack *p)
     }
     if (p->links)
         archive_entry_linkresolver_free(p->links);
+    if (p->hole)
+        (void)munmap(p->hole, HOLE_STEP);
     tree_digest_free(p->digest);
     err_free(p->error);
     free(p->block);
@@ -134,44 +144,117 @@ struct err *pack_text(struct pack *p, const char *name, const char *text)
     return e;
 }
 
-static void add_attributes(struct pack *p, struct archive_entry *entry, int fd)
+static struct err *add_attributes(struct pack *p, struct archive_entry *entry, const char *path, int fd)
 {
     ssize_t n = flistxattr(fd, p->attributes, XATTR_LIST_MAX);
+    size_t total = 0;
 
+    if (n < 0 && errno != ENOTSUP)
+        return err_errno(errno, "cannot list the attributes of '%s'", path);
     for (const char *name = p->attributes; n > 0 && name < p->attributes + n; name += strlen(name) + 1) {
         ssize_t len = tree_keeps_attribute(name) ? fgetxattr(fd, name, p->value, XATTR_VALUE_MAX) : -1;
 
-        if (len >= 0)
-            archive_entry_xattr_add_entry(entry, name, p->value, (size_t)len);
+        if (len < 0)
+            continue;
+        total += (size_t)len + 3 * strlen(name) + RECORD_BYTES;
+        archive_entry_xattr_add_entry(entry, name, p->value, (size_t)len);
     }
+    if (total > ATTRIBUTES_MAX)
+        return err_new(
+            ERR_HOST,
+            "'%s' has more than %d bytes of attributes: a tar archive cannot hold it, the format 'stream' can", path,
+            ATTRIBUTES_MAX);
+    return NULL;
 }
 
-static struct err *write_file(struct pack *p, const char *path, struct archive_entry *entry, int fd)
+/* `len` bytes from the file's position on. */
+static struct err *copy_data(struct pack *p, const char *path, int fd, int64_t len)
 {
-    int64_t left = archive_entry_size(entry);
-    struct err *e = write_header(p, path, entry);
+    struct err *e = NULL;
 
-    while (!e && left > 0) {
-        ssize_t n = read(fd, p->block, (size_t)MIN(left, BLOCK));
+    while (!e && len > 0) {
+        ssize_t n = read(fd, p->block, (size_t)MIN(len, BLOCK));
 
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
             return err_errno(n < 0 ? errno : EIO, "'%s'", path);
         e = write_data(p, path, p->block, (size_t)n);
-        left -= n;
+        len -= n;
     }
     return e;
+}
+
+/* libarchive wants the bytes of holes, too, and drops them. */
+static struct err *pass_hole(struct pack *p, const char *path, int64_t at, int64_t len)
+{
+    if (p->digest)
+        tree_digest_hole(p->digest, at, len);
+    if (!p->hole) {
+        void *zeros = mmap(NULL, HOLE_STEP, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+        if (zeros == MAP_FAILED)
+            return err_errno(errno, "'%s'", path);
+        p->hole = zeros;
+    }
+    while (len > 0) {
+        la_ssize_t n = archive_write_data(p->a, p->hole, (size_t)MIN(len, HOLE_STEP));
+
+        if (n <= 0)
+            return failed(p, path);
+        len -= n;
+    }
+    return NULL;
+}
+
+static struct err *write_regions(struct pack *p, const char *path, int fd, const struct pack_region *r, size_t count,
+                                 int64_t size)
+{
+    int64_t at = 0;
+    struct err *e = NULL;
+
+    for (size_t i = 0; !e && i < count; i++) {
+        if (r[i].at > at)
+            e = pass_hole(p, path, at, r[i].at - at);
+        if (!e && lseek(fd, r[i].at, SEEK_SET) < 0)
+            e = err_errno(errno, "'%s'", path);
+        if (!e)
+            e = copy_data(p, path, fd, r[i].len);
+        at = r[i].at + r[i].len;
+    }
+    /* The hole at the end is in the header alone. */
+    if (!e && at < size && p->digest)
+        tree_digest_hole(p->digest, at, size - at);
+    return e;
+}
+
+static struct err *write_file(struct pack *p, const char *path, struct archive_entry *entry, int fd)
+{
+    int64_t size = archive_entry_size(entry);
+    autofree struct pack_region *regions = NULL;
+    size_t count = 0;
+    struct err *e = err_wrap(pack_regions(fd, path, size, &regions, &count), "'%s'", path);
+
+    for (size_t i = 0; !e && i < count; i++)
+        archive_entry_sparse_add_entry(entry, regions[i].at, regions[i].len);
+    if (!e)
+        e = write_header(p, path, entry);
+    if (e || count)
+        return e ? e : write_regions(p, path, fd, regions, count, size);
+    return lseek(fd, 0, SEEK_SET) < 0 ? err_errno(errno, "'%s'", path) : copy_data(p, path, fd, size);
 }
 
 static struct err *add_file(struct pack *p, int dir, const char *name, const char *path, struct archive_entry *entry)
 {
     autofd int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     struct archive_entry *spare = NULL;
+    struct err *e;
 
     if (fd < 0)
         return err_errno(errno, "'%s'", path);
-    add_attributes(p, entry, fd);
+    e = add_attributes(p, entry, path, fd);
+    if (e)
+        return e;
     /* The second name of a file becomes a link to the first; nothing is ever deferred for tar. */
     archive_entry_linkify(p->links, &entry, &spare);
     if (archive_entry_hardlink(entry))
@@ -273,8 +356,9 @@ static struct err *add_dir(struct pack *p, int dir, const char *path, const stru
     archive_entry_set_uid(entry, st->st_uid);
     archive_entry_set_gid(entry, st->st_gid);
     archive_entry_set_mtime(entry, st->st_mtim.tv_sec, 0);
-    add_attributes(p, entry, dir);
-    e = write_header(p, path, entry);
+    e = add_attributes(p, entry, path, dir);
+    if (!e)
+        e = write_header(p, path, entry);
     archive_entry_free(entry);
     return e;
 }

@@ -10,6 +10,7 @@
 
 #include "base/fd.h"
 #include "base/str.h"
+#include "provisioning/pack_holes.h"
 #include "provisioning/unpack.h"
 
 struct err *pack_check_path(const char *path, const char *target)
@@ -34,6 +35,22 @@ static bool is_left_out(int parent, const struct dirent *entry)
     return entry->d_type == DT_SOCK || entry->d_type == DT_BLK;
 }
 
+/* Of the few files whose holes become zeros, those that have too many. */
+static struct err *check_holes(int parent, const char *name, const char *path)
+{
+    autofd int fd = openat(parent, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    struct pack_region *regions = NULL;
+    size_t count = 0;
+    struct stat st;
+    struct err *e;
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return err_errno(errno, "'%s'", path);
+    e = err_wrap(pack_regions(fd, path, st.st_size, &regions, &count), "'%s' has no place in an archive", path);
+    free(regions);
+    return e;
+}
+
 static struct err *check_entry(int parent, const struct dirent *entry, const char *path)
 {
     char target[PATH_MAX] = "";
@@ -45,6 +62,8 @@ static struct err *check_entry(int parent, const struct dirent *entry, const cha
         return err_errno(errno, "'%s'", path);
     e = err_wrap(pack_check_path(path, entry->d_type == DT_LNK ? target : NULL),
                  "a tar archive cannot hold it, the format 'stream' can");
+    if (!e && entry->d_type == DT_REG && !pack_path_allows_map(path))
+        e = check_holes(parent, entry->d_name, path);
     if (e || entry->d_type != DT_DIR)
         return e;
     return check_tree(openat(parent, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), path);

@@ -10,6 +10,7 @@
 
 struct tree_digest {
     EVP_MD_CTX *context;
+    EVP_MD_CTX *holes; /* of the entry; NULL: it has none so far */
 };
 
 struct tree_digest *tree_digest_new(void)
@@ -27,6 +28,7 @@ void tree_digest_free(struct tree_digest *d)
     if (!d)
         return;
     EVP_MD_CTX_free(d->context);
+    EVP_MD_CTX_free(d->holes);
     free(d);
 }
 
@@ -34,6 +36,34 @@ void tree_digest_data(struct tree_digest *d, const void *data, size_t len)
 {
     if (EVP_DigestUpdate(d->context, data, len) != 1)
         abort();
+}
+
+void tree_digest_hole(struct tree_digest *d, int64_t at, int64_t len)
+{
+    autofree char *text = str_fmt("%lld+%lld", (long long)at, (long long)len);
+
+    if (!d->holes) {
+        d->holes = EVP_MD_CTX_new();
+        if (!d->holes || EVP_DigestInit_ex(d->holes, EVP_sha256(), NULL) != 1)
+            abort();
+    }
+    if (EVP_DigestUpdate(d->holes, text, strlen(text) + 1) != 1)
+        abort();
+}
+
+/* Where the holes of an entry are comes behind its data: how the data was cut into pieces does not matter then. */
+static void end_entry(struct tree_digest *d)
+{
+    unsigned char bytes[EVP_MAX_MD_SIZE];
+    unsigned len = 0;
+
+    if (!d->holes)
+        return;
+    if (EVP_DigestFinal_ex(d->holes, bytes, &len) != 1)
+        abort();
+    tree_digest_data(d, "holes", sizeof("holes"));
+    tree_digest_data(d, bytes, len);
+    EVP_MD_CTX_free(steal(&d->holes));
 }
 
 struct attribute {
@@ -86,6 +116,7 @@ void tree_digest_entry(struct tree_digest *d, const char *path, struct archive_e
                 (long long)archive_entry_mtime(entry), kind == 'f' ? (long long)archive_entry_size(entry) : 0LL);
     const char *const parts[] = {path, numbers, link ? link : ""};
 
+    end_entry(d);
     /* With its NUL each: no two entries make the same bytes. */
     for (size_t i = 0; i < ARRAY_LEN(parts); i++)
         tree_digest_data(d, parts[i], strlen(parts[i]) + 1);
@@ -105,6 +136,7 @@ void tree_digest_get(struct tree_digest *d, char ret[TREE_DIGEST_SIZE])
     EVP_MD_CTX *copy = EVP_MD_CTX_new();
     unsigned len = 0;
 
+    end_entry(d);
     if (!copy || EVP_MD_CTX_copy_ex(copy, d->context) != 1 || EVP_DigestFinal_ex(copy, bytes, &len) != 1)
         abort();
     EVP_MD_CTX_free(copy);

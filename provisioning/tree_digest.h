@@ -6,6 +6,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/mem.h"
 
@@ -22,6 +23,9 @@ DEFINE_AUTO(struct tree_digest, tree_digest_free)
 void tree_digest_entry(struct tree_digest *d, const char *path, struct archive_entry *entry);
 /* The next bytes of its content. */
 void tree_digest_data(struct tree_digest *d, const void *data, size_t len);
+/* The content has a hole of `len` bytes at the offset `at`; its zeros are no data. Holes are given in the order of
+ * their offsets, each as one. A tree without holes has the digest that it had before holes were known. */
+void tree_digest_hole(struct tree_digest *d, int64_t at, int64_t len);
 /* Capabilities, access lists and the attributes of users are taken along; nothing that means something to the node
  * itself. */
 bool tree_keeps_attribute(const char *name);

@@ -70,6 +70,8 @@ static struct err *unpack_all(struct unpack *u)
             return err_new(ERR_TOO_LARGE, "more than %lld entries", (long long)u->rules->max_entries);
         u->now = (struct unpack_entry){.archive = u->a, .entry = entry};
         e = unpack_path(archive_entry_pathname(entry), u->now.path);
+        if (!e)
+            e = unpack_attributes(entry);
         if (!e && u->rules->look)
             e = u->rules->look(u->rules->owner, &u->now);
         if (!e && u->now.digest)

@@ -29,8 +29,7 @@ struct unpack_entry {
 
 struct unpack_rules {
     int64_t max_entries;
-    int64_t max_bytes; /* sum of all file contents */
-    int max_ratio;     /* times what was read, from 256 MiB on; 0: any */
+    int64_t max_bytes; /* sum of all file contents; the holes of a whole system's sparse files are not counted */
     bool whole_system; /* a root file system: owners, set-id bits, hard links, absolute symlinks and file capabilities
                         * are taken over, FIFOs, access lists and overlayfs' whiteouts too; devices and sockets are left
                         * out. Else: plain files owned by root, symlinks that stay inside, and everything that is

@@ -13,11 +13,11 @@
 
 #include "base/fd.h"
 #include "base/str.h"
+#include "provisioning/pack_holes.h"
 #include "provisioning/tree_digest.h"
 #include "provisioning/unpack_internal.h"
 
 #define XATTR_MAX 65536
-#define RATIO_FREE (INT64_C(256) << 20)
 #define ID_MAX 65535
 
 int unpack_walk(int root, const char *path, bool make)
@@ -78,38 +78,82 @@ static struct err *no_room(int errnum)
     return err_errno(errnum, "write");
 }
 
-static struct err *copy_data(struct unpack *u, int fd)
+static struct err *write_block(int fd, const char *block, size_t len, off_t offset)
 {
+    while (len) {
+        ssize_t n = pwrite(fd, block, len, offset);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return no_room(errno);
+        block += n;
+        len -= (size_t)n;
+        offset += n;
+    }
+    return NULL;
+}
+
+static void note_hole(const struct unpack *u, int64_t from, int64_t to)
+{
+    if (u->now.digest && to > from)
+        tree_digest_hole(u->now.digest, from, to - from);
+}
+
+/* How a file that is all hole comes (pack_holes.h): data begins at a block of the disk, this does not. */
+static bool is_hole_mark(const char *block, size_t len, int64_t offset, int64_t before, int64_t size)
+{
+    return before == 0 && offset % PACK_ALIGNMENT != 0 && len <= PACK_MARK_MAX && offset + (int64_t)len == size &&
+           !block[0] && !block[len - 1];
+}
+
+/* Of a file of `size` bytes. What no block of the archive covers becomes a hole. */
+static struct err *copy_data(struct unpack *u, int fd, int64_t size)
+{
+    int64_t end = 0;
+
     for (;;) {
-        const void *block;
+        const char *block;
         size_t len;
         la_int64_t offset;
-        int r = archive_read_data_block(u->a, &block, &len, &offset);
+        int r = archive_read_data_block(u->a, (const void **)&block, &len, &offset);
+        struct err *e = NULL;
 
-        if (r == ARCHIVE_EOF)
+        if (r == ARCHIVE_EOF) {
+            note_hole(u, end, size);
             return NULL;
+        }
         if (r != ARCHIVE_OK)
             return unpack_failed(u->a, "reading");
+        if (len == 0)
+            continue;
+        if (offset < end || offset > size || (int64_t)len > size - offset)
+            return err_new(ERR_INVALID, "its pieces overlap or lie behind its end");
         u->bytes += (int64_t)len;
-        if (u->rules->max_ratio > 0 && u->bytes > RATIO_FREE &&
-            u->bytes / u->rules->max_ratio > archive_filter_bytes(u->a, -1))
-            return err_new(ERR_TOO_LARGE, "more than %d times its size when unpacked", u->rules->max_ratio);
-        if (u->now.digest)
-            tree_digest_data(u->now.digest, block, len);
         if (u->bytes > u->rules->max_bytes)
             return unpack_too_much(u);
-        while (len) {
-            ssize_t n = pwrite(fd, block, len, (off_t)offset);
-
-            if (n < 0 && errno == EINTR)
-                continue;
-            if (n < 0)
-                return no_room(errno);
-            block = (const char *)block + n;
-            len -= (size_t)n;
-            offset += n;
-        }
+        note_hole(u, end, offset);
+        if (u->now.digest)
+            tree_digest_data(u->now.digest, block, len);
+        if (!is_hole_mark(block, len, offset, end, size))
+            e = write_block(fd, block, len, (off_t)offset);
+        end = offset + (int64_t)len;
+        if (e)
+            return e;
     }
+}
+
+/* What the file would take of the disk, by its header: an archive that says too much is refused before it is read. */
+static struct err *check_size(const struct unpack *u, struct archive_entry *entry)
+{
+    int64_t size = archive_entry_size(entry), taken = size, at, len;
+
+    if (size < 0)
+        return err_new(ERR_INVALID, "its size is negative");
+    if (u->rules->whole_system && archive_entry_sparse_reset(entry) > 0)
+        for (taken = 0; archive_entry_sparse_next(entry, &at, &len) == ARCHIVE_OK;)
+            taken += MIN(MAX(len, 0), size - MIN(taken, size));
+    return taken > u->rules->max_bytes - u->bytes ? unpack_too_much(u) : NULL;
 }
 
 struct err *unpack_xattrs(struct archive_entry *entry, int fd)
@@ -170,17 +214,20 @@ static struct err *cannot_make(int errnum)
 static struct err *make_file(struct unpack *u, struct archive_entry *entry, const char *name, const struct wanted *w)
 {
     struct timespec times[2] = {w->mtime, w->mtime};
-    autofd int fd = openat(u->parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    struct err *e;
+    struct err *e = check_size(u, entry);
+    autofd int fd = -1;
 
+    if (e)
+        return e;
+    fd = openat(u->parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return cannot_make(errno);
-    e = copy_data(u, fd);
+    e = copy_data(u, fd, archive_entry_size(entry));
     if (e)
         return e;
     /* A hole at the end of a sparse file comes with no data. */
-    if (archive_entry_size(entry) > u->rules->max_bytes || ftruncate(fd, (off_t)archive_entry_size(entry)) < 0)
-        return err_new(ERR_TOO_LARGE, "too large");
+    if (ftruncate(fd, (off_t)archive_entry_size(entry)) < 0)
+        return err_recode(err_errno(errno, "cannot set its size"), ERR_INVALID);
     if ((w->uid || w->gid) && fchown(fd, w->uid, w->gid) < 0)
         return err_errno(errno, "owner");
     if (u->rules->whole_system && (e = unpack_xattrs(entry, fd)))

@@ -17,8 +17,6 @@
 
 enum { IDS = 65536 };
 
-#define OWN_XATTRS "trusted.noded."
-
 static struct err *place_of(const struct receive_apply *a, enum send_attribute attribute, struct place *p)
 {
     char *path = NULL;
@@ -203,8 +201,10 @@ static struct err *do_remove(struct receive_apply *a)
 /* There is no call that takes a directory and a name: the directory becomes the current one. */
 static struct err *do_xattr(struct receive_apply *a)
 {
-    const unsigned char *data = a->command.attribute[SEND_XATTR_DATA].data;
+    const unsigned char *data = a->command.kind == SEND_SET_XATTR ? a->command.attribute[SEND_XATTR_DATA].data : NULL;
     size_t len = a->command.attribute[SEND_XATTR_DATA].len;
+    bool set = a->command.kind == SEND_SET_XATTR;
+    enum receive_fate fate = RECEIVE_REFUSED;
     autofree char *name = NULL;
     PLACE p = {.dir = -1};
     struct err *e = place_of(a, SEND_PATH, &p);
@@ -212,17 +212,22 @@ static struct err *do_xattr(struct receive_apply *a)
 
     if (!e)
         e = send_text(&a->command, SEND_XATTR_NAME, &name);
-    if (!e && strncmp(name, OWN_XATTRS, strlen(OWN_XATTRS)) == 0)
-        return NULL; /* what a node notes on a subvolume of its own */
-    if (!e && strncmp(name, "user.", 5) != 0 && strncmp(name, "system.posix_acl_", 17) != 0 &&
-        !str_eq(name, "security.capability"))
+    if (!e)
+        fate = receive_fate_of(name);
+    if (!e && fate == RECEIVE_DROPPED)
+        return NULL;
+    if (!e && fate == RECEIVE_REFUSED)
         e = err_new(ERR_INVALID, "the stream has the attribute '%.100s', which is not allowed", name);
+    if (!e && str_eq(p.name, ".") && receive_inherited_put(&a->inherited, name, set, data, len))
+        return NULL;
     if (!e && fchdir(p.dir) < 0)
         e = receive_failed("enter the directory of", p.name);
     if (e)
         return e;
-    rc = a->command.kind == SEND_SET_XATTR ? lsetxattr(p.name, name, data, len, 0) : lremovexattr(p.name, name);
-    if (rc < 0 && !(a->command.kind == SEND_REMOVE_XATTR && errno == ENODATA))
+    rc = set ? lsetxattr(p.name, name, data, len, 0) : lremovexattr(p.name, name);
+    if (rc < 0 && fate == RECEIVE_WISHED && errno != ENOSPC && errno != EDQUOT && errno != EIO)
+        return NULL;
+    if (rc < 0 && !(!set && errno == ENODATA))
         e = receive_failed("set an attribute of", p.name);
     return e;
 }
@@ -321,6 +326,8 @@ struct err *receive_apply(struct receive_apply *a)
     e = send_read_head(a->read, a->owner);
     if (!e)
         e = begin(a);
+    if (!e)
+        e = receive_inherited_take(a->root, &a->inherited);
     while (!e) {
         e = send_read_command(a->read, a->owner, &a->command);
         if (e || a->command.kind == SEND_END)
@@ -328,6 +335,9 @@ struct err *receive_apply(struct receive_apply *a)
         e = apply_one(a);
     }
     forget_file(a);
+    if (!e)
+        e = receive_inherited_give(a->root, &a->inherited);
+    receive_inherited_clear(&a->inherited);
     free(a->command.data);
     a->command.data = NULL;
     return e;

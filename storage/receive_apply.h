@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "storage/receive_attribute.h"
 #include "storage/send_format.h"
 
 struct receive_apply {
@@ -18,10 +19,12 @@ struct receive_apply {
 
     struct send_command command;
     unsigned char parent_uuid[SEND_UUID_SIZE];
+    struct receive_inherited inherited;
     int file; /* the one that was written last, or -1 */
     char *file_path;
 };
 
 /* Applies a whole stream. ERR_INVALID: it is wrong, or wants what is not allowed: devices other than those that every
- * container has, owners outside a container's 65536, attributes of the system. */
+ * container has, owners outside a container's 65536, attributes of the system. A file's wish to be compressed is
+ * applied where this kernel takes it, and the labels that a host's security module gave the files are left out. */
 MUST_USE struct err *receive_apply(struct receive_apply *a);

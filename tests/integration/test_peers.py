@@ -208,6 +208,20 @@ def test_nested_subvolumes(near, far, source, copy):
     near.call("DELETE", f"/api/v1/containers/{source}/snapshots/nested")
 
 
+def test_files_that_wish_to_be_compressed(near, far, source, copy):
+    """One chattr +c inside does not end copies and syncs."""
+    root = slot(near, source) + "/rootfs"
+    write(near, source, "/root/compressed", MIB)
+    os.setxattr(root + "/root/compressed", "btrfs.compression", b"zlib")
+    near.inside(source, "sync", "-f", "/root")
+    assert sync(far, copy).status == 200, far.log()
+    assert os.getxattr(slot(far, copy) + "/rootfs/root/compressed", "btrfs.compression") == b"zlib"
+    cid = copy_to(near, far, source, "compressed")
+    assert os.getxattr(slot(far, cid) + "/rootfs/root/compressed", "btrfs.compression") == b"zlib"
+    gone(far, cid)
+    near.inside(source, "rm", "/root/compressed")
+
+
 def test_refusals(near, far, source, copy):
     assert ask_copy(near, source, "xyz", target_server_id="c" * 24).json["code"] == "RESOURCE_NOT_FOUND"
     assert ask_copy(near, source, "xyz", target_server_id="none").json["code"] == "RESOURCE_NOT_FOUND"

@@ -164,7 +164,9 @@ HOSTILE = {
     "owner": (BEGIN + make() + command("chown", path="f", uid=65536, gid=0), "outside a container"),
     "owner that wraps": (BEGIN + make() + command("chown", path="f", uid=1 << 32, gid=0), "outside a container"),
     "trusted attribute": (BEGIN + make() + command("set_xattr", path="f", xattr_name="trusted.x", xattr_data=b"1"), "not allowed"),
-    "btrfs attribute": (BEGIN + make() + command("set_xattr", path="f", xattr_name="btrfs.compression", xattr_data=b"1"), "not allowed"),
+    "btrfs attribute": (BEGIN + make() + command("set_xattr", path="f", xattr_name="btrfs.other", xattr_data=b"1"), "not allowed"),
+    "overlayfs attribute": (BEGIN + make() + command("set_xattr", path="f", xattr_name="trusted.overlay.opaque", xattr_data=b"y"), "not allowed"),
+    "security attribute": (BEGIN + make() + command("set_xattr", path="f", xattr_name="security.other", xattr_data=b"1"), "not allowed"),
     "data of a stranger": (BEGIN + make() + command("clone", path="f", file_offset=0, clone_len=4096, clone_uuid=b"v" * 16,
                                                     clone_ctransid=1, clone_path="f", clone_offset=0), "not its parent"),
     "wrong time": (BEGIN + make() + command("utimes", path="f", atime=b"\xff" * 12, mtime=b"\0" * 12, ctime=b"\0" * 12), "time"),
@@ -187,6 +189,59 @@ def test_plain_streams_are_taken(place):
 def test_what_the_other_node_noted_is_left_out(place):
     noted = command("set_xattr", path="f", xattr_name="trusted.noded.bytes", xattr_data=b"1")
     assert receive(place, BEGIN + make() + noted + write() + END) == (0, "")
+    assert os.listxattr(place + "/got/f") == []
+
+
+def test_files_that_wish_to_be_compressed(pool, place):
+    """chattr +c, which needs no right in a container, is an attribute of btrfs; the wish arrives, and is taken back by a difference."""
+    source = place + "/source"
+    run("btrfs", "subvolume", "create", source)
+    os.mkdir(source + "/dir")
+    with open(source + "/file", "wb") as f:
+        f.write(b"x" * 100000)
+    for path, how in (("/file", b"zlib"), ("/dir", b"zstd"), ("", b"lzo")):
+        os.setxattr(source + path, "btrfs.compression", how)
+    run("btrfs", "subvolume", "snapshot", "-r", source, place + "/one")
+    assert receive(place, send(place + "/one"), "got-one") == (0, "")
+    for path, how in (("/file", b"zlib"), ("/dir", b"zstd"), ("", b"lzo")):
+        assert os.getxattr(place + "/got-one" + path, "btrfs.compression") == how
+    os.removexattr(source + "/file", "btrfs.compression")
+    run("btrfs", "subvolume", "snapshot", "-r", source, place + "/two")
+    assert receive(place, send(place + "/two", place + "/one"), "got-two", parent=place + "/got-one") == (0, "")
+    assert os.listxattr(place + "/got-two/file") == [] and os.getxattr(place + "/got-two/dir", "btrfs.compression") == b"zstd"
+
+
+# user::rwx, user:1000:rwx, group::r-x, mask::rwx, other::r-x
+ACL = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *e) for e in ((1, 7, 0xffffffff), (2, 7, 1000), (4, 5, 0xffffffff), (16, 7, 0xffffffff),
+                                                                         (32, 5, 0xffffffff)))
+
+
+@pytest.mark.parametrize("name, value", [("btrfs.compression", b"lzo"), ("system.posix_acl_default", ACL)])
+def test_what_the_root_hands_on_is_not_handed_on_again(pool, place, name, value):
+    """Files are made in the root before they are moved to their places: what was made before the root had it has it not."""
+    source = place + "/source"
+    run("btrfs", "subvolume", "create", source)
+    os.mkdir(source + "/dir")
+    with open(source + "/dir/file", "w", encoding="ascii") as f:
+        f.write("x")
+    os.setxattr(source, name, value)
+    run("btrfs", "subvolume", "snapshot", "-r", source, place + "/one")
+    assert receive(place, send(place + "/one"), "got-one") == (0, "")
+    os.mkdir(source + "/dir/later")
+    run("btrfs", "subvolume", "snapshot", "-r", source, place + "/two")
+    assert receive(place, send(place + "/two", place + "/one"), "got-two", parent=place + "/got-one") == (0, "")
+    os.removexattr(source, name)
+    run("btrfs", "subvolume", "snapshot", "-r", source, place + "/three")
+    assert receive(place, send(place + "/three", place + "/two"), "got-three", parent=place + "/got-two") == (0, "")
+    for tree in ("one", "two", "three"):
+        assert picture(f"{place}/got-{tree}") == picture(f"{place}/{tree}")
+        assert os.listxattr(f"{place}/got-{tree}") == os.listxattr(f"{place}/{tree}") == ([] if tree == "three" else [name])
+
+
+@pytest.mark.parametrize("name, value", [("btrfs.compression", b"of the future"), ("security.selinux", b"system_u:object_r:x:s0"), ("security.ima", b"1"),
+                                         ("security.evm", b"1"), ("security.SMACK64EXEC", b"x"), ("security.apparmor", b"x")])
+def test_what_another_host_wants_of_a_file_is_left_out(place, name, value):
+    assert receive(place, BEGIN + make() + command("set_xattr", path="f", xattr_name=name, xattr_data=value) + write() + END) == (0, "")
     assert os.listxattr(place + "/got/f") == []
 
 

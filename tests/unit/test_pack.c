@@ -77,12 +77,18 @@ static struct err *pack_all(int pace_s)
     return json_object_size(said) ? err_from_json(said) : NULL;
 }
 
+/* With data in all of it: a hole is not written. */
 static void make_large_file(void)
 {
-    autofree char *path = str_fmt("%s/large", top);
+    autofree char *path = str_fmt("%s/large", top), *block = mem_alloc(1, 1 << 20);
+    autofd int fd = -1;
 
     scratch_write(top, "large", "");
-    assert_int_equal(truncate(path, BYTES), 0);
+    fd = open(path, O_WRONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    memset(block, 'x', 1 << 20);
+    for (int written = 0; written < BYTES; written += 1 << 20)
+        assert_int_equal(write(fd, block, 1 << 20), 1 << 20);
 }
 
 /* In a child of its own: so many bytes, and a rest, for ever. */
