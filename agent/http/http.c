@@ -124,7 +124,7 @@ static void on_connection(void *cls, struct MHD_Connection *conn, void **socket_
         c->peer = *s->incoming;
         c->link = s->incoming_link;
         c->link->conn = c;
-    } else { /* nobody knows whose it is: without a role it may do nothing, and it ends */
+    } else { /* its client is not known: without a role it reaches no route, and it ends */
         (void)shutdown(c->fd, SHUT_RDWR);
     }
     uv_timer_init(s->loop, &c->deadline);

@@ -43,8 +43,9 @@ static void on_removed(void *owner, struct err *e)
             "an image whose removal was interrupted is not removed; the next start tries again");
 }
 
-/* Nothing is deleted for lack of the other: a subvolume without a row gets one without names (an image that nobody uses
- * and names is pruned after images.keep_days), and a row without a subvolume stays, for a pool that comes back. */
+/* No subvolume is deleted for lack of a row, and no row for lack of a subvolume. A subvolume without a row gets a row
+ * without names; like every image without a name and a user it is pruned after images.keep_days. A row without a
+ * subvolume stays, for a pool that comes back. */
 static void agree(struct agent *a, const json_t *found)
 {
     struct store_tx *tx = store_tx_new();

@@ -182,7 +182,7 @@ static struct err *settle_slots(struct adoption *x)
         if (m->came || !find_slot(x, m->record.slot, m))
             continue;
         if (m->record.spare)
-            m->drop = true; /* nobody's */
+            m->drop = true; /* it belongs to no project: the warm pool makes another */
         else
             e = find_another_slot(x, m);
     }

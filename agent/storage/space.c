@@ -47,7 +47,7 @@ static bool is_mounted(const struct agent *a)
            (stat(path, &there) == 0 && there.st_ino == held.st_ino && there.st_dev == held.st_dev);
 }
 
-/* Answered from the kernel's memory. Unknown counts as room: a check that fails stops nobody. */
+/* Answered from the kernel's memory. A figure that cannot be read counts as room: the check must not refuse then. */
 static struct room look_around(const struct agent *a)
 {
     struct room r = {INT64_MAX, INT64_MAX, false};
