@@ -80,7 +80,8 @@ def test_snapshots_and_former_roots_count(node, box):
     after = Account(node, slot(node, box))
     assert (after.id, after.limit) == (account.id, 96 * MIB) and after.members > account.members
     assert write(node, box, "/root/c", 60) == "Disk quota exceeded", "another root, the same account"
-    assert usage(node, box)["total"] == 96 * MIB and usage(node, box)["usage"] >= 60 * MIB
+    assert usage(node, box)["total"] == 96 * MIB
+    wait_for(lambda: usage(node, box)["usage"] >= 60 * MIB, 30, 0.5, "figures of after the writing: they are up to 2 s old")
     assert node.call("DELETE", at(box, f"/snapshots/{name}")).status == 200
 
 
@@ -154,7 +155,7 @@ def test_without_quotas_it_is_refused():
         box = d.create("disk-none", hoody_kit=False)["id"]
         r = d.call("PUT", at(box, "/limits"), {"disk": 64 * MIB})
         assert (r.status, r.json["field"]) == (400, "disk"), r
-        assert usage(d, box) == {"total": 0, "usage": None}
+        assert usage(d, box) == {"total": 0}
     finally:
         d.close()
 
