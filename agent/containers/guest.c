@@ -2,7 +2,6 @@
 #include "agent/containers/guest.h"
 
 #include "agent/containers/limits.h"
-
 #include "agent/events/event.h"
 #include "agent/operations/operation.h"
 #include "base/clock.h"
@@ -153,6 +152,23 @@ static void on_noted(void *owner, struct err *e)
         begin(next);
 }
 
+static void on_limited(void *owner, struct err *e, json_t *result)
+{
+    (void)owner;
+    json_decref(result);
+    log_err(NULL, LOG_LEVEL_ERR, e,
+            "the limit of a container's disk is not known to hold; its next start sets it again");
+}
+
+/* The job lifts the limit while it writes, and its worker may have died there. */
+static void limit_again(struct agent *a, const struct container *c)
+{
+    const struct job_disk args = {.bytes = limits_disk(c)};
+
+    if (args.bytes)
+        agent_job(a, JOB_DISK, c->record.slot, &args, 0, NULL, on_limited);
+}
+
 static void on_applied(void *owner, struct err *e, json_t *result)
 {
     struct guest_apply *ap = owner;
@@ -160,6 +176,8 @@ static void on_applied(void *owner, struct err *e, json_t *result)
     struct store_tx *tx = store_tx_new();
 
     json_decref(result);
+    if (c && e && ap->part != GUEST_RAMDISK)
+        limit_again(ap->agent, c);
     if (c && !can_apply(c, ap->part)) {
         /* Whatever the job met, it is not what the container will have: stays pending. */
         err_free(e);

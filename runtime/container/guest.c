@@ -86,10 +86,11 @@ struct err *job_do_env_write(const struct job *job, void *args, UNUSED json_t **
 
     if (!e)
         e = guest_lift_limit(job, a->disk_bytes, true);
-    if (!e) {
+    if (!e)
+        e = failpoint("env.lifted");
+    if (!e)
         e = env_write(fd, NULL, a->environment);
-        e = err_first(e, guest_lift_limit(job, a->disk_bytes, false));
-    }
+    e = err_first(e, guest_lift_limit(job, a->disk_bytes, false));
     if (!e)
         e = failpoint("env.written");
     if (!e)
@@ -114,10 +115,11 @@ struct err *job_do_ssh_write(const struct job *job, void *args, json_t **ret)
     autolive live = LIVE_NONE;
     int ended = 0;
 
-    if (!e) {
+    if (!e)
+        e = failpoint("ssh.lifted");
+    if (!e)
         e = write_key(job, a->ssh_public_key);
-        e = err_first(e, guest_lift_limit(job, a->disk_bytes, false));
-    }
+    e = err_first(e, guest_lift_limit(job, a->disk_bytes, false));
     if (!e)
         e = failpoint("ssh.written");
     if (!e && json_array_size(a->removed) > 0) {

@@ -201,6 +201,21 @@ def test_a_key_that_was_removed_goes_from_a_full_disk(node, box, how):
     assert write(node, box, "/root/more", 64) == "Disk quota exceeded", "the limit holds again"
 
 
+@pytest.mark.parametrize("part", ["ssh", "env"])
+def test_a_worker_that_dies_leaves_no_disk_without_its_limit(node, box, part):
+    """The node writes its own files with the limit lifted."""
+    limit(node, box, 48)
+    node.restart(f"{part}.lifted=kill")
+    if part == "ssh":
+        assert node.call("PATCH", at(box, ""), {"ssh_public_key": KEYS[0]}).status == 500
+    else:
+        assert node.call("PUT", at(box, "/env/COLOUR"), {"value": "blue"}).data["env_sync"]["pending"] is True
+    node.wait_idle()
+    assert Account(node, slot(node, box)).limit == 48 * MIB
+    assert write(node, box, "/root/more", 64) == "Disk quota exceeded"
+    node.restart()
+
+
 def test_a_key_that_cannot_be_written_keeps_the_container_closed(node, box):
     """Its owner has made the directory unchangeable."""
     assert node.call("PATCH", at(box, ""), {"ssh_public_key": KEYS[0]}).status == 200
