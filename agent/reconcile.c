@@ -58,15 +58,6 @@ static void correct(struct agent *a, struct container *c, enum container_status 
     agent_commit(a, tx, NULL, on_recorded);
 }
 
-static bool is_among(const json_t *names, const char *name)
-{
-    json_t *j;
-    size_t i;
-
-    json_array_foreach((json_t *)(uintptr_t)names, i, j) if (str_eq(json_string_value(j), name)) return true;
-    return false;
-}
-
 /* The row comes from the record beside the snapshot, or is made up of the name. */
 static void adopt_snapshot(struct agent *a, struct container *c, struct store_tx *tx, const json_t *records,
                            const char *name)
@@ -122,7 +113,7 @@ static void check_snapshots(struct agent *a, struct container *c, const json_t *
     for (size_t k = 0; k < c->snapshot_count; k++) {
         struct snapshot *s = c->snapshots[k];
 
-        s->missing = !is_among(found, s->name);
+        s->missing = !json_has_string(found, s->name);
         if (s->missing)
             log_warning(&ctx,
                         "the snapshot '%s' is not in the pool: it cannot be restored, and stays listed until it is "

@@ -298,3 +298,12 @@ uint64_t json_table_hash(const struct json_table *t, const void *in)
     }
     return hash;
 }
+
+bool json_has_string(const json_t *array, const char *text)
+{
+    const json_t *v;
+    size_t i;
+
+    json_array_foreach((json_t *)(uintptr_t)array, i, v) if (str_eq(json_string_value(v), text)) return true;
+    return false;
+}

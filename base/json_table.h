@@ -68,6 +68,9 @@ void json_table_clear(const struct json_table *t, void *out);
 /* Strict text to JSON value (duplicates refused). what names the text in the error: "body". */
 MUST_USE struct err *json_parse(const char *text, size_t len, const char *what, json_t **ret);
 
+/* Whether the array (NULL: none) has that string. */
+bool json_has_string(const json_t *array, const char *text);
+
 static inline void json_decrefp_(json_t **j)
 {
     json_decref(*j);

@@ -50,15 +50,6 @@ static const struct json_field service_fields[] = {
 };
 JSON_TABLE(manifest_service_table, "services", service_fields);
 
-static bool has(const json_t *list, const char *word)
-{
-    const json_t *v;
-    size_t i;
-
-    json_array_foreach((json_t *)(uintptr_t)list, i, v) if (str_eq(json_string_value(v), word)) return true;
-    return false;
-}
-
 static bool is_service_unit(const char *unit)
 {
     size_t len = strlen(unit), k = strlen(".service");
@@ -110,7 +101,7 @@ static struct err *check(const struct manifest_service *s, const struct manifest
 
     if (!str_eq(s->protocol, "http"))
         return err_field("services.protocol", "must be \"http\"");
-    if (!has(m->units, s->unit))
+    if (!json_has_string(m->units, s->unit))
         return err_field("services.unit", "'%s' is none of the kit's units", s->unit);
     if (s->port_last && (s->port_last < s->port || s->port_last - s->port >= PORT_RANGE_MAX))
         return err_field("services.port_last", "must be at least port, and a range has at most %d", PORT_RANGE_MAX);
@@ -170,7 +161,7 @@ static struct err *compare_units(const json_t *manifest, const json_t *other)
 
     json_array_foreach(json_object_get(manifest, "units"), i, unit)
     {
-        if (has(json_object_get(other, "units"), json_string_value(unit)))
+        if (json_has_string(json_object_get(other, "units"), json_string_value(unit)))
             return err_reason(err_at(err_new(ERR_CONFLICT, "units: '%s' is a unit of kit %s %s",
                                              json_string_value(unit), text(other, "name"), text(other, "version")),
                                      "units"),

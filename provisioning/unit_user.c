@@ -56,19 +56,10 @@ static char *user_of(char *text)
     return dynamic ? NULL : steal(&user);
 }
 
-static bool lists(const json_t *units, const char *unit)
-{
-    const json_t *v;
-    size_t i;
-
-    json_array_foreach((json_t *)(uintptr_t)units, i, v) if (str_eq(json_string_value(v), unit)) return true;
-    return false;
-}
-
 static struct err *service_unit(const struct manifest *m, const struct manifest_service *s, char **ret)
 {
     *ret = manifest_answering_unit(s->unit);
-    if (!lists(m->units, *ret) || !strstr(*ret, ".service"))
+    if (!json_has_string(m->units, *ret) || !strstr(*ret, ".service"))
         return err_field("services.user", "'%s' is no service of the kit that could run as '%s'", *ret, s->user);
     return NULL;
 }

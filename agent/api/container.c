@@ -60,15 +60,6 @@ static struct err *load_filter(const struct api_call *call, struct filter *f)
     return e;
 }
 
-static bool has_realm(const struct container *c, const char *realm_id)
-{
-    const json_t *v;
-    size_t i;
-
-    json_array_foreach(c->record.realm_ids, i, v) if (str_eq(json_string_value(v), realm_id)) return true;
-    return false;
-}
-
 static void list(struct api_call *call, const char *project_id)
 {
     static const struct list_kind plain = {
@@ -93,7 +84,8 @@ static void list(struct api_call *call, const char *project_id)
         const struct container *c = a->containers[i];
 
         if (c->record.spare || (f.project_id && !str_eq(c->record.project_id, f.project_id)) ||
-            (f.realm_id && !has_realm(c, f.realm_id)) || (c->record.status == CONTAINER_DELETING && !f.deleting))
+            (f.realm_id && !json_has_string(c->record.realm_ids, f.realm_id)) ||
+            (c->record.status == CONTAINER_DELETING && !f.deleting))
             continue;
         found[n++] = c;
     }

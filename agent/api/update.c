@@ -152,29 +152,20 @@ static void set_key(struct update *u, struct store_tx *tx, struct container *c, 
     update_part(u, c, GUEST_SSH_KEY);
 }
 
-static bool did(const json_t *changed, const char *field)
-{
-    const json_t *v;
-    size_t i;
-
-    json_array_foreach((json_t *)(uintptr_t)changed, i, v) if (str_eq(json_string_value(v), field)) return true;
-    return false;
-}
-
 static void tell(struct agent *a, struct store_tx *tx, const struct container *c, const char *old_name, json_t *changed)
 {
     const struct container_record *r = &c->record;
 
     event_add(a, tx, "container.updated", c, json_pack("{s:s, s:O}", "name", r->name, "changed", changed));
-    if (did(changed, "name"))
+    if (json_has_string(changed, "name"))
         event_add(a, tx, "container.renamed", c, json_pack("{s:s, s:s}", "from", old_name, "to", r->name));
-    if (did(changed, "autostart"))
+    if (json_has_string(changed, "autostart"))
         event_add(a, tx, r->autostart ? "container.autostart_enabled" : "container.autostart_disabled", c, NULL);
-    if (did(changed, "ramdisk") || did(changed, "ramdisk_scope"))
+    if (json_has_string(changed, "ramdisk") || json_has_string(changed, "ramdisk_scope"))
         event_add(
             a, tx, "container.resource_updated", c,
             json_pack("{s:b, s:s}", "ramdisk", r->ramdisk, "ramdisk_scope", ramdisk_scope_words[r->ramdisk_scope]));
-    if (did(changed, "environment_vars"))
+    if (json_has_string(changed, "environment_vars"))
         update_tell_environment(a, tx, c);
 }
 
@@ -203,9 +194,9 @@ static void set_all(struct update *u, struct store_tx *tx, struct container *c, 
         r->ramdisk_scope = b->ramdisk_scope;
         note(changed, "ramdisk_scope");
     }
-    if (did(changed, "ramdisk") || did(changed, "ramdisk_scope"))
+    if (json_has_string(changed, "ramdisk") || json_has_string(changed, "ramdisk_scope"))
         update_part(u, c, GUEST_RAMDISK);
-    if (did(changed, "environment_vars"))
+    if (json_has_string(changed, "environment_vars"))
         update_part(u, c, GUEST_ENVIRONMENT);
     if (has(w, SSH_KEY))
         set_key(u, tx, c, &b->ssh_public_key, changed);

@@ -108,15 +108,6 @@ struct err *snapshots_check(const char *field, const json_t *list)
     return NULL;
 }
 
-static bool is_among(const json_t *names, const char *name)
-{
-    json_t *j;
-    size_t i;
-
-    json_array_foreach((json_t *)(uintptr_t)names, i, j) if (str_eq(json_string_value(j), name)) return true;
-    return false;
-}
-
 void snapshots_adopt(struct container *c, struct store_tx *tx, const json_t *list, const json_t *came)
 {
     json_t *j;
@@ -127,7 +118,7 @@ void snapshots_adopt(struct container *c, struct store_tx *tx, const json_t *lis
         struct snapshot *s = mem_new(struct snapshot);
 
         err_ignore(json_table_load(&snapshot_table, j, s, NULL));
-        if (came && !is_among(came, s->name)) {
+        if (came && !json_has_string(came, s->name)) {
             snapshot_free(s);
             continue;
         }

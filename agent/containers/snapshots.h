@@ -14,9 +14,10 @@ bool snapshot_alias_ok(const char *alias);
 MUST_USE struct err *snapshot_find(const struct container *c, const char *field, const char *text,
                                    struct snapshot **ret);
 
-/* All snapshots of a container as an array of snapshot_table's objects; their names alone. The caller's. */
-/* ERR_CONFLICT when the pool has not got it; s may be NULL. */
+/* ERR_CONFLICT when the snapshot is not in the pool; s may be NULL. */
 MUST_USE struct err *snapshot_check_present(const struct snapshot *s);
+
+/* All snapshots of a container as an array of snapshot_table's objects; their names alone. The caller's. */
 json_t *snapshots_save(const struct container *c);
 json_t *snapshots_names(const json_t *list);
 

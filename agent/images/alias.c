@@ -1,23 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Names of images: each belongs to one of them, and passes over when another one gets it. */
+/* Names of images: a name belongs to one image at a time, and another image that gets the name takes it away. */
 #include "agent/images/set.h"
 #include "base/clock.h"
 #include "base/str.h"
 #include "images/image.h"
 
-static bool has_alias(const struct image *i, const char *canonical)
-{
-    json_t *alias;
-    size_t k;
-
-    json_array_foreach(i->aliases, k, alias) if (str_eq(json_string_value(alias), canonical)) return true;
-    return false;
-}
-
 struct image *image_find_by_alias(const struct agent *a, const char *canonical)
 {
     for (size_t k = 0; k < a->image_count; k++)
-        if (!a->images[k]->busy && !a->images[k]->missing && has_alias(a->images[k], canonical))
+        if (!a->images[k]->busy && !a->images[k]->missing && json_has_string(a->images[k]->aliases, canonical))
             return a->images[k];
     return NULL;
 }
@@ -103,7 +94,7 @@ void image_give_aliases(struct agent *a, struct store_tx *tx, struct image *i, c
 
     json_array_foreach((json_t *)(uintptr_t)aliases, k, alias)
     {
-        if (has_alias(i, json_string_value(alias)))
+        if (json_has_string(i->aliases, json_string_value(alias)))
             continue;
         release_alias(a, tx, json_string_value(alias));
         json_array_append(i->aliases, alias);

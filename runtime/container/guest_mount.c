@@ -240,15 +240,6 @@ struct err *job_do_ramdisk_set(const struct job *job, void *args, UNUSED json_t 
     return err_first(check_still_there(job), e);
 }
 
-static bool has(const json_t *list, const char *word)
-{
-    const json_t *v;
-    size_t i;
-
-    json_array_foreach((json_t *)(uintptr_t)list, i, v) if (str_eq(json_string_value(v), word)) return true;
-    return false;
-}
-
 struct err *job_do_ramdisk_drop(const struct job *job, void *args, UNUSED json_t **ret)
 {
     const struct job_ramdisk_drop *a = args;
@@ -258,7 +249,7 @@ struct err *job_do_ramdisk_drop(const struct job *job, void *args, UNUSED json_t
     for (size_t i = 0; !e && i < names->count; i++) {
         const char *id = names->name[i] + 1;
 
-        if (names->name[i][0] == 'p' && str_is_object_id(id) && !has(a->keep, id) &&
+        if (names->name[i][0] == 'p' && str_is_object_id(id) && !json_has_string(a->keep, id) &&
             (!a->project || str_eq(a->project, id)))
             e = ramdisk_project_unmount(job->target.run_dir, id);
     }

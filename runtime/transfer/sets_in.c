@@ -51,15 +51,6 @@ static struct err *wrong(const struct sets_in *in, const char *what)
     return err_new(in->rules->wrong, "%s has %s", in->rules->other, what);
 }
 
-static bool has(const json_t *array, const char *text)
-{
-    json_t *j;
-    size_t i;
-
-    json_array_foreach((json_t *)(uintptr_t)array, i, j) if (str_eq(json_string_value(j), text)) return true;
-    return false;
-}
-
 /* The set is whole: its parts and it itself become read-only, and it gets the sender's name. */
 static struct err *close_set(struct sets_in *in)
 {
@@ -119,7 +110,7 @@ static struct err *check_set(const struct sets_in *in, const struct stream_head 
         return h->name ? wrong(in, "a root file system with a name") : NULL;
     if (!str_eq(h->set, SET_SNAPSHOT) || !h->name || !layout_name_ok(h->name))
         return wrong(in, "a set that is none");
-    if (!has(in->rules->snapshots, h->name) || has(in->got, h->name))
+    if (!json_has_string(in->rules->snapshots, h->name) || json_has_string(in->got, h->name))
         return wrong(in, "a snapshot that was not asked for");
     return NULL;
 }

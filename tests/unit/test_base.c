@@ -329,6 +329,16 @@ static void test_spawn(UNUSED void **state)
     assert_err(spawn_run(&s, "none"), ERR_HOST);
 }
 
+static void test_strings_of_an_array(UNUSED void **state)
+{
+    autojson list = json_pack("[s, i, s]", "one", 2, "three");
+
+    assert_true(json_has_string(list, "three"));
+    assert_false(json_has_string(list, "2"));
+    assert_false(json_has_string(list, "thre"));
+    assert_false(json_has_string(NULL, "one"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -345,6 +355,7 @@ int main(void)
         cmocka_unit_test(test_host_labels),
         cmocka_unit_test(test_times),
         cmocka_unit_test(test_spawn),
+        cmocka_unit_test(test_strings_of_an_array),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
