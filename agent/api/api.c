@@ -274,33 +274,41 @@ static struct err *prepare(struct api_call *call, const struct route **ret)
     return e ? e : find_container(call, *ret);
 }
 
-/* body_error: what was found wrong with the body, after the rest was found right. Both pass over. */
-static void handle(struct agent *a, struct http_request *req, json_t *body, struct err *body_error)
+/* e: why the request is refused; is taken over, like the call's body. route is NULL when none was found. */
+static void answer(struct api_call *call, const struct route *route, struct err *e)
+{
+    const struct agent *a = call->agent;
+
+    if (!e && call->verb != GET &&
+        (workers_count(a->workers) > QUEUE_MAX || lane_length(a->store_lane) > QUEUE_MAX ||
+         lane_length(a->net_lane) > QUEUE_MAX)) {
+        e = err_new(ERR_UNAVAILABLE, "Too much work is waiting; ask again");
+        e->retry_after_s = 2;
+    }
+    if (!e && a->stopping) {
+        e = err_new(ERR_UNAVAILABLE, "The node agent is restarting; ask again");
+        e->retry_after_s = 1;
+    }
+    if (!e && route->stream && str_eq(http_method(call->req), "HEAD"))
+        http_reply_head(call->req, route->stream);
+    else if (!e)
+        route->handler(call);
+    else if (route && route->refuse && call->container)
+        route->refuse(call, e);
+    else
+        reply_err(call->req, e);
+    json_decref(call->body);
+    forget_params(call);
+}
+
+/* What was found before the body was parsed may be gone by now, so it is looked for again. */
+static void on_parsed(struct agent *a, struct http_request *req, json_t *body, struct err *body_error)
 {
     struct api_call call = {.agent = a, .req = req, .verb = verb_of(http_method(req)), .body = body};
     const struct route *route = NULL;
     struct err *e = err_first(prepare(&call, &route), body_error);
 
-    if (!e && call.verb != GET &&
-        (workers_count(call.agent->workers) > QUEUE_MAX || lane_length(call.agent->store_lane) > QUEUE_MAX ||
-         lane_length(call.agent->net_lane) > QUEUE_MAX)) {
-        e = err_new(ERR_UNAVAILABLE, "Too much work is waiting; ask again");
-        e->retry_after_s = 2;
-    }
-    if (!e && call.agent->stopping) {
-        e = err_new(ERR_UNAVAILABLE, "The node agent is restarting; ask again");
-        e->retry_after_s = 1;
-    }
-    if (!e && route->stream && str_eq(http_method(req), "HEAD"))
-        http_reply_head(req, route->stream);
-    else if (!e)
-        route->handler(&call);
-    else if (route && route->refuse && call.container)
-        route->refuse(&call, e);
-    else
-        reply_err(req, e);
-    json_decref(call.body);
-    forget_params(&call);
+    answer(&call, route, e);
 }
 
 void api_handle(void *owner, struct http_request *req)
@@ -308,20 +316,17 @@ void api_handle(void *owner, struct http_request *req)
     struct api_call call = {.agent = owner, .req = req, .verb = verb_of(http_method(req))};
     const struct route *route = NULL;
     struct err *e = prepare(&call, &route);
-    bool wanted = !e && call.verb != GET && !route->upload;
-    json_t *body = NULL;
-    const char *text;
     size_t len;
+    const char *text = http_body(req, &len);
 
-    err_ignore(e); /* handle finds it again */
-    forget_params(&call);
-    text = http_body(req, &len);
-    if (wanted && len > API_BODY_AT_ONCE) {
-        api_body_parse_later(owner, req, handle);
+    if (!e && call.verb != GET && !route->upload && len > API_BODY_AT_ONCE) {
+        forget_params(&call);
+        api_body_parse_later(owner, req, on_parsed);
         return;
     }
-    e = wanted && len > 0 ? api_body_parse(text, len, &body) : NULL;
-    handle(owner, req, body, e);
+    if (!e && call.verb != GET && !route->upload && len > 0)
+        e = api_body_parse(text, len, &call.body);
+    answer(&call, route, e);
 }
 
 struct err *query_int(const struct api_call *call, const char *name, int64_t min, int64_t max, int64_t otherwise,
