@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "agent/http/internal.h"
-#include "agent/http/refusal.h"
 #include "base/log.h"
 #include "base/str.h"
 

@@ -7,6 +7,9 @@
 #include "agent/http/http.h"
 #include "agent/http/link.h"
 
+/* Query parameters that are taken, and the memory of libmicrohttpd for the head of a request. */
+enum { HTTP_PARAMETERS_MAX = 100, HTTP_HEAD_MAX = 32768 };
+
 struct connection {
     struct http_server *server;
     struct peer peer;

@@ -11,8 +11,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "agent/http/http_error.h"
 #include "agent/http/internal.h"
-#include "agent/http/refusal.h"
 #include "base/log.h"
 
 enum { TURNS = 32, LINGER_MS = 2000, LAST_BYTES_MS = 30000, LAST_CALL_MS = 6000, REFUSED_MAX = 64 };
@@ -122,7 +122,7 @@ static void refuse(struct pump *p, int status, const char *message, int retry_af
         return;
     p->refused = p->http_eof = p->net_eof = p->http_shut = true;
     side_drop(&p->to_http);
-    p->parting = http_refusal(status, message, retry_after_s, &p->parting_len);
+    p->parting = http_error_reply(status, message, retry_after_s, &p->parting_len);
     if (p->http_fd >= 0)
         (void)shutdown(p->http_fd, SHUT_RDWR);
 }
@@ -165,7 +165,7 @@ static bool net_to_http(struct pump *p)
             p->link.given += (uint64_t)n;
             moved = true;
         } else if (n < 0 && errno != EAGAIN && errno != EINTR) {
-            p->net_eof = true; /* nobody reads any more: drop the rest */
+            p->net_eof = true; /* libmicrohttpd has closed its end: what the client still sends is dropped */
             s->sent = s->len;
         }
     }
@@ -192,7 +192,7 @@ static void take_foreign(struct pump *p, struct side *s, size_t len)
         status = status * 10 + (s->buf[i] >= '0' && s->buf[i] <= '9' ? s->buf[i] - '0' : 0);
     if (status < 400 || status > 599)
         status = 400;
-    refuse(p, status, http_refusal_reason(status), status == 503 ? 1 : 0);
+    refuse(p, status, http_error_reason(status), status == 503 ? 1 : 0);
 }
 
 static bool take_reply(struct pump *p, struct side *s)
@@ -214,7 +214,7 @@ static bool take_reply(struct pump *p, struct side *s)
     if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
         /* libmicrohttpd may end a request that it cannot read without a word. */
         if (!p->net_eof && !p->link.last && !p->link.upgraded && !p->set->closing)
-            refuse(p, 400, http_refusal_reason(400), 0);
+            refuse(p, 400, http_error_reason(400), 0);
         p->http_eof = true;
     }
     return false;

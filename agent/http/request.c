@@ -5,9 +5,9 @@
  * reply finds out.
  */
 #include "agent/http/gate.h"
+#include "agent/http/http_error.h"
 #include "agent/http/internal.h"
 #include "agent/http/memory.h"
-#include "agent/http/refusal.h"
 #include "base/json_table.h"
 #include "base/log.h"
 #include "base/pace.h"

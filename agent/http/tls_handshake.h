@@ -12,7 +12,7 @@
 #include <uv.h>
 
 #include "agent/http/http.h"
-#include "agent/http/refused.h"
+#include "agent/http/refused_log.h"
 
 struct handshake_pool {
     uv_loop_t *loop;

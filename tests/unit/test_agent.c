@@ -13,7 +13,7 @@
 #include "agent/containers/snapshots.h"
 #include "agent/events/cursor.h"
 #include "agent/events/filter.h"
-#include "agent/http/refusal.h"
+#include "agent/http/http_error.h"
 #include "base/fd.h"
 #include "base/str.h"
 
@@ -83,7 +83,7 @@ static void test_bodies(UNUSED void **state)
 static void test_refusals(UNUSED void **state)
 {
     size_t len = 0;
-    autofree char *text = http_refusal(503, "no \"room\"", 2, &len);
+    autofree char *text = http_error_reply(503, "no \"room\"", 2, &len);
 
     assert_int_equal(len, strlen(text));
     assert_non_null(strstr(text, "HTTP/1.1 503 Service Unavailable\r\n"));

@@ -12,9 +12,6 @@ const char *http_status_word(int status);
 /* {"statusCode", "error", "message", "data": null} */
 json_t *http_envelope(int status, const char *message);
 /* A whole reply of HTTP/1.1 that ends its connection; the text is the caller's. retry_after_s 0: without the header. */
-char *http_refusal(int status, const char *message, int retry_after_s, size_t *ret_len);
+char *http_error_reply(int status, const char *message, int retry_after_s, size_t *ret_len);
 /* Why libmicrohttpd answers with this status. */
-const char *http_refusal_reason(int status);
-
-/* Query parameters that are taken, and the memory of libmicrohttpd for the head of a request. */
-enum { HTTP_PARAMETERS_MAX = 100, HTTP_HEAD_MAX = 32768 };
+const char *http_error_reason(int status);

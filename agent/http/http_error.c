@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/http/refusal.h"
+#include "agent/http/http_error.h"
 
 #include <stdio.h>
 #include <time.h>
@@ -20,7 +20,7 @@ static const struct {
     {429, "Too Many Requests", "Too many requests"},
     {431, "Request Header Fields Too Large", "The request's head does not fit into 32 KiB"},
     {500, "Internal Server Error", "The request could not be taken apart"},
-    {501, "Not Implemented", "The request needs what is not served"},
+    {501, "Not Implemented", "The request asks for something that this server does not do"},
     {503, "Service Unavailable", "The server has no room for the request; ask again"},
     {505, "HTTP Version Not Supported", "HTTP/1.1 is needed"},
 };
@@ -41,7 +41,7 @@ const char *http_status_word(int status)
     return i < ARRAY_LEN(words) ? words[i].word : "Error";
 }
 
-const char *http_refusal_reason(int status)
+const char *http_error_reason(int status)
 {
     size_t i = find(status);
 
@@ -54,7 +54,7 @@ json_t *http_envelope(int status, const char *message)
                      message, "data");
 }
 
-char *http_refusal(int status, const char *message, int retry_after_s, size_t *ret_len)
+char *http_error_reply(int status, const char *message, int retry_after_s, size_t *ret_len)
 {
     autojson j = http_envelope(status, message);
     autofree char *body = json_dumps(j, JSON_COMPACT);

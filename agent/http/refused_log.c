@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/http/refused.h"
+#include "agent/http/refused_log.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
