@@ -35,14 +35,6 @@ struct doomed {
     size_t len;
 };
 
-static void put_nfgen(struct nlmsghdr *h, uint32_t family)
-{
-    struct nfgenmsg *g = mnl_nlmsg_put_extra_header(h, sizeof(*g));
-
-    g->nfgen_family = (uint8_t)family;
-    g->version = NFNETLINK_V0;
-}
-
 /* Outgoing connections have the container as their source, incoming ones answer from it. */
 static bool is_from(const struct nlmsghdr *h, uint16_t tuple, const struct slot_net *n)
 {
@@ -170,20 +162,11 @@ static void put_filter(struct nlmsghdr *h, uint32_t family, uint16_t tuple, cons
 static int dump(struct nf *nf, struct doomed *d, uint32_t family, uint16_t tuple)
 {
     char buf[NL_MESSAGE_MAX];
-    struct nlmsghdr *h = nl_message(&nf->conntrack, buf, CONNTRACK(IPCTNL_MSG_CT_GET), NLM_F_DUMP);
+    struct nlmsghdr *h = nl_message_nf(&nf->conntrack, buf, CONNTRACK(IPCTNL_MSG_CT_GET), NLM_F_DUMP, (uint8_t)family);
 
-    put_nfgen(h, family);
     if (tuple)
         put_filter(h, family, tuple, d->n);
     return nl_dump(&nf->conntrack, h, collect, d);
-}
-
-static bool table_is_small(void)
-{
-    autofree char *text = NULL;
-
-    err_ignore(fd_read_file("/proc/sys/net/netfilter/nf_conntrack_count", 64, &text, NULL));
-    return text && strtol(text, NULL, 10) < SMALL_TABLE;
 }
 
 static int find(struct nf *nf, struct doomed *d)
@@ -195,7 +178,7 @@ static int find(struct nf *nf, struct doomed *d)
         {AF_INET, CTA_TUPLE_ORIG}, {AF_INET, CTA_TUPLE_REPLY}, {AF_INET6, CTA_TUPLE_ORIG}, {AF_INET6, CTA_TUPLE_REPLY}};
     int rc = 0;
 
-    if (table_is_small() || d->which == CONNTRACK_UNFORWARDED || d->which == CONNTRACK_PROXIED)
+    if (counted_entries() < SMALL_TABLE || d->which == CONNTRACK_UNFORWARDED || d->which == CONNTRACK_PROXIED)
         return dump(nf, d, AF_UNSPEC, 0);
     for (size_t i = 0; !rc && i < ARRAY_LEN(passes); i++)
         if (passes[i].tuple == CTA_TUPLE_ORIG ? d->which != CONNTRACK_FORWARDED : d->which != CONNTRACK_BEGUN)
@@ -217,12 +200,12 @@ static struct err *delete_all(struct nf *nf, const struct doomed *d)
     size_t used = 0;
 
     for (size_t at = 0; !e && at < d->len;) {
-        struct nlmsghdr *h = nl_message(&nf->conntrack, buf + used, CONNTRACK(IPCTNL_MSG_CT_DELETE), 0);
         struct record record;
+        struct nlmsghdr *h;
 
         memcpy(&record, d->data + at, sizeof(record));
         at += sizeof(record);
-        put_nfgen(h, record.family);
+        h = nl_message_nf(&nf->conntrack, buf + used, CONNTRACK(IPCTNL_MSG_CT_DELETE), 0, (uint8_t)record.family);
         memcpy(mnl_nlmsg_get_payload_tail(h), d->data + at, record.len);
         h->nlmsg_len += record.len;
         at += record.len;

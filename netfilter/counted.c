@@ -51,6 +51,11 @@ static int64_t read_number(const char *path)
     return text ? strtol(text, NULL, 10) : 0;
 }
 
+int64_t counted_entries(void)
+{
+    return read_number(TABLE_COUNT_PATH);
+}
+
 static struct nf_parts split(int64_t connections, uint32_t parts_max)
 {
     int64_t parts = MIN(MAX(connections / PART_LEAST, INT64_C(2)), (int64_t)parts_max);
@@ -207,12 +212,10 @@ static int see_elements(const struct nlmsghdr *h, void *data)
 static int list_at_limit(struct nf *nf, struct nf_connections *ret)
 {
     char buf[NL_MESSAGE_MAX];
-    struct nlmsghdr *h = nl_message(&nf->conntrack, buf, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETSETELEM, NLM_F_DUMP);
-    struct nfgenmsg *g = mnl_nlmsg_put_extra_header(h, sizeof(*g));
+    struct nlmsghdr *h =
+        nl_message_nf(&nf->conntrack, buf, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETSETELEM, NLM_F_DUMP, NFPROTO_INET);
     struct at_limit a = {nf, ret};
 
-    g->nfgen_family = NFPROTO_INET;
-    g->version = NFNETLINK_V0;
     mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_TABLE, nf->lists[NF_COUNTED_LISTS]);
     mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_SET, SET_AT_LIMIT);
     return nl_dump(&nf->conntrack, h, see_elements, &a);
@@ -220,7 +223,7 @@ static int list_at_limit(struct nf *nf, struct nf_connections *ret)
 
 struct err *nf_connections(struct nf *nf, struct nf_connections *ret)
 {
-    struct nf_connections found = {.count = read_number(TABLE_COUNT_PATH),
+    struct nf_connections found = {.count = counted_entries(),
                                    .max = read_number(TABLE_MAX_PATH),
                                    .share = (int64_t)nf->share.count * nf->share.each,
                                    .all = (int64_t)nf->all.count * nf->all.each};

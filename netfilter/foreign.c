@@ -140,12 +140,9 @@ static int see_rule(const struct nlmsghdr *h, void *data)
 static struct err *dump(struct nf *nf, uint16_t type, uint8_t family, const char *table, mnl_cb_t see, struct scan *s)
 {
     char buf[NL_MESSAGE_MAX];
-    struct nlmsghdr *h = nl_message(&nf->rules, buf, NFNL_SUBSYS_NFTABLES << 8 | type, NLM_F_DUMP);
-    struct nfgenmsg *g = mnl_nlmsg_put_extra_header(h, sizeof(*g));
+    struct nlmsghdr *h = nl_message_nf(&nf->rules, buf, NFNL_SUBSYS_NFTABLES << 8 | type, NLM_F_DUMP, family);
     int rc;
 
-    g->nfgen_family = family;
-    g->version = NFNETLINK_V0;
     if (table)
         mnl_attr_put_strz(h, NFTA_RULE_TABLE, table);
     rc = nl_dump(&nf->rules, h, see, s);

@@ -81,11 +81,9 @@ static int collect(const struct nlmsghdr *h, void *data)
 static int dump(struct nf *nf, const char *table, const char *chain, struct hits *ret)
 {
     char buf[NL_MESSAGE_MAX];
-    struct nlmsghdr *h = nl_message(&nf->conntrack, buf, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETRULE, NLM_F_DUMP);
-    struct nfgenmsg *g = mnl_nlmsg_put_extra_header(h, sizeof(*g));
+    struct nlmsghdr *h =
+        nl_message_nf(&nf->conntrack, buf, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETRULE, NLM_F_DUMP, NFPROTO_INET);
 
-    g->nfgen_family = NFPROTO_INET;
-    g->version = NFNETLINK_V0;
     mnl_attr_put_strz(h, NFTA_RULE_TABLE, table);
     if (chain)
         mnl_attr_put_strz(h, NFTA_RULE_CHAIN, chain);

@@ -118,7 +118,8 @@ static struct err *rebuild(struct nf *nf, const struct nf_container *containers,
     return e;
 }
 
-/* A kernel that cannot count connections has a firewall all the same. e: why it refused; passes over. */
+/* The kernel may lack the modules that count connections: then the firewall is installed without the rules that count.
+ * e, the kernel's refusal, is taken over. */
 static struct err *without_counting(struct nf *nf, const struct nf_container *containers, size_t count,
                                     const struct hits *hits, struct err *e)
 {

@@ -81,7 +81,11 @@ void arriving_marks(const struct nf *nf, const struct build *b);
 
 #define NF_FULL_MS 100 /* so long nothing is counted for what is full */
 
-/* counted.c: how many connections containers have. counted_measure: as the table's size is now. */
+/* counted.c: how many connections containers have. Entries of the connection table; 0 also when conntrack is not
+ * loaded.
+ */
+int64_t counted_entries(void);
+/* Fits the shares to the size that the table has now. */
 void counted_measure(struct nf *nf);
 /* The sets and chains in the table NF_COUNTED_LISTS, and a base chain's way to them. */
 void counted_chains(const struct nf *nf, const struct build *b);

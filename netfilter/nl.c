@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <linux/netfilter/nfnetlink.h>
 
 struct err *nl_open(struct nl *nl, int bus)
 {
@@ -40,6 +41,16 @@ struct nlmsghdr *nl_message(struct nl *nl, void *buf, int type, int flags)
     h->nlmsg_type = (uint16_t)type;
     h->nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags);
     h->nlmsg_seq = ++nl->seq;
+    return h;
+}
+
+struct nlmsghdr *nl_message_nf(struct nl *nl, void *buf, int type, int flags, uint8_t family)
+{
+    struct nlmsghdr *h = nl_message(nl, buf, type, flags);
+    struct nfgenmsg *g = mnl_nlmsg_put_extra_header(h, sizeof(*g));
+
+    g->nfgen_family = family;
+    g->version = NFNETLINK_V0;
     return h;
 }
 

@@ -19,6 +19,8 @@ void nl_close(struct nl *nl);
 
 /* Starts a message in buf, of NL_MESSAGE_MAX bytes. */
 struct nlmsghdr *nl_message(struct nl *nl, void *buf, int type, int flags);
+/* The same for a subsystem of nfnetlink, with its header: type is SUBSYSTEM << 8 | MESSAGE. */
+struct nlmsghdr *nl_message_nf(struct nl *nl, void *buf, int type, int flags, uint8_t family);
 /* Sends it with NLM_F_ACK and waits. Returns 0 or the positive errno of the kernel's answer. */
 int nl_request(struct nl *nl, struct nlmsghdr *message);
 /* The same, when `tolerated` (0: none) is as good as success. */

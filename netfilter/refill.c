@@ -87,12 +87,9 @@ static int collect(const struct nlmsghdr *h, void *data)
 static int dump(struct nf *nf, uint16_t what, struct refill *r)
 {
     char buf[NL_MESSAGE_MAX];
-    struct nlmsghdr *h = nl_message(&nf->conntrack, buf, NFNL_SUBSYS_NFTABLES << 8 | what, NLM_F_DUMP);
-    struct nfgenmsg *g = mnl_nlmsg_put_extra_header(h, sizeof(*g));
+    struct nlmsghdr *h = nl_message_nf(&nf->conntrack, buf, NFNL_SUBSYS_NFTABLES << 8 | what, NLM_F_DUMP, NFPROTO_INET);
     struct reading reading = {nf, r};
 
-    g->nfgen_family = NFPROTO_INET;
-    g->version = NFNETLINK_V0;
     return nl_dump(&nf->conntrack, h, collect, &reading);
 }
 
