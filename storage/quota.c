@@ -127,27 +127,32 @@ int64_t quota_of_id(int pool_fd, uint64_t id)
     return read_item(pool_fd, BTRFS_QGROUP_INFO_KEY, id, &item, sizeof(item)) ? (int64_t)le64toh(item.rfer) : -1;
 }
 
+/* Its id and account, 0 each when it cannot be opened or has none; *ret_fd is the caller's. */
+static void look_up(const char *subvolume, int *ret_fd, uint64_t *ret_id, uint64_t *ret_account)
+{
+    struct err *e = open_subvolume(subvolume, ret_fd);
+
+    *ret_id = *ret_account = 0;
+    if (!e)
+        e = find_account(*ret_fd, subvolume, ret_id, ret_account);
+    err_ignore(e);
+}
+
 uint64_t quota_account(const char *subvolume)
 {
-    uint64_t id = 0, account = 0;
+    uint64_t id, account;
     autofd int fd = -1;
-    struct err *e = open_subvolume(subvolume, &fd);
 
-    if (!e)
-        e = find_account(fd, subvolume, &id, &account);
-    err_free(e);
+    look_up(subvolume, &fd, &id, &account);
     return account;
 }
 
 int64_t quota_own(const char *subvolume)
 {
-    uint64_t id = 0, account = 0;
+    uint64_t id, account;
     autofd int fd = -1;
-    struct err *e = open_subvolume(subvolume, &fd);
 
-    if (!e)
-        e = find_account(fd, subvolume, &id, &account);
-    err_free(e);
+    look_up(subvolume, &fd, &id, &account);
     return id ? quota_of_id(fd, id) : -1;
 }
 
@@ -262,9 +267,10 @@ static size_t find_left(int fd, uint64_t *ids)
     return n;
 }
 
-/* A subvolume whose extents others share leaves its group behind, with nothing in it once those are gone, too; as a
- * member it keeps its account from going. The kernel makes the group of a new subvolume some moments before the
- * subvolume, so what is found is looked at again after a while. */
+/* When a subvolume is deleted while others share its extents, the kernel keeps its quota group. Once the extents are
+ * gone the group is empty, but it still belongs to its account, and an account with a member cannot be removed. So
+ * empty groups without a subvolume are removed here. The kernel makes the group of a new subvolume some moments before
+ * the subvolume: each group is looked at twice, BEING_MADE_MS apart. */
 static void sweep_subvolumes(int fd)
 {
     const struct timespec moment = {.tv_nsec = BEING_MADE_MS * 1000000L};

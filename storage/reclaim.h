@@ -33,6 +33,7 @@ char *reclaim_place(const char *pool);
  * the rest; the first of these errors is reported after all were tried. */
 MUST_USE struct err *reclaim_run(const char *pool, int64_t most, struct reclaim_ids *ours);
 MUST_USE struct err *reclaim_read(const char *pool, struct reclaim_state *ret);
-/* The accounts (quota.h) that the first `max` subvolumes of the kernel's queue belong to; *ret is the caller's. */
 enum { RECLAIM_CHARGED_MAX = 10000 };
+/* The accounts (quota.h) that the subvolumes of the kernel's queue belong to, the first RECLAIM_CHARGED_MAX of them;
+ * *ret is the caller's. */
 MUST_USE struct err *reclaim_accounts(const char *pool, uint64_t **ret, size_t *ret_count);
