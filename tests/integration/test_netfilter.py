@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The netfilter module with real packets: tests/run tests/integration/test_netfilter.py"""
-import os
 import socket
 import threading
 import time
 
 import pytest
 
-from netlab import (IP_TRANSPARENT, IPV6_TRANSPARENT, PATIENCE, Drive, Lab, Relay, Server, ask, opens, outcome, ping, pings, refuses, tables,
-                    udp_opens, udp_outcome, udp_refuses)
-from world import BUILD
+from netlab import (PATIENCE, Drive, Relay, Server, ask, driven_lab, opens, outcome, ping, pings, refuses, tables, udp_opens, udp_outcome,
+                    udp_refuses)
 
 V4, V6 = "10.96.0.{}", "fd6e:6f64:6564::{}"
 HOST4, HOST6, WORLD4, WORLD6 = "198.51.100.1", "2001:db8:1::1", "198.51.100.7", "2001:db8:1::7"
@@ -27,20 +25,8 @@ def container(slot, **fields):
 
 @pytest.fixture(scope="module")
 def lab():
-    lab = Lab()
-    try:
-        drive = Drive(os.path.join(BUILD, "nfdrive"), lab.host)
-        drive("open", host_tcp_ports=[8080, 8081], proxy_uids=[33])
-        drive("sync", containers=[container(1), container(2)])
-        for slot in (1, 2):
-            drive("link_create", slot=slot)
-            lab.container(slot)
-        lab.drive = drive
-        lab.c1, lab.c2 = lab.containers[1], lab.containers[2]
+    with driven_lab([container(1), container(2)], host_tcp_ports=[8080, 8081], proxy_uids=[33]) as lab:
         yield lab
-        drive.close()
-    finally:
-        lab.close()
 
 
 @pytest.fixture(autouse=True)
@@ -206,7 +192,7 @@ def test_containers_do_not_see_each_other(lab):
 
 @pytest.fixture
 def inter_container(lab):
-    drive = Drive(os.path.join(BUILD, "nfdrive"), lab.host)
+    drive = Drive(lab.host)
     drive("open", inter_container=True)
     drive("sync", containers=[container(1), container(2)])
     yield drive
@@ -319,69 +305,6 @@ def test_unknown_link_is_closed(lab):
     assert outcome(lab.world, V4.format(1), 80) == "silent"
     assert outcome(lab.host, V4.format(1), 80) == "silent"
     assert outcome(lab.c1, WORLD4, 9000) == "silent"
-
-
-@pytest.mark.parametrize("egress", ["blocked", "relayed"])
-def test_confined(lab, egress):
-    """Nothing is forwarded for it any more, established connections neither; what comes through a proxy still works."""
-    lab.serve(lab.c1, "0.0.0.0", 80)
-    lab.serve(lab.world, "0.0.0.0", 9000)
-    lab.serve(lab.world, "::", 9000)
-    lab.relay(lab.host, HOST4, 8080, (V4.format(1), 80))
-    with lab.c1.socket(WORLD4) as out, lab.world.socket(V4.format(1)) as into:
-        for s, target in ((out, (WORLD4, 9000)), (into, (V4.format(1), 80))):
-            s.connect(target)
-            s.recv(100)
-            s.settimeout(0.7)
-        lab.drive("set", **container(1, way_out=egress))
-        for s in (out, into):
-            s.send(b"still there?")
-            with pytest.raises(OSError):
-                s.recv(100)
-    for target in (WORLD4, WORLD6):
-        assert outcome(lab.c1, target, 9000) == "silent"
-        assert udp_outcome(lab.c1, target, 9000) == "silent"
-    assert lab.c1.exec("ping", "-c1", "-W1", WORLD4, check=False).returncode != 0
-    assert outcome(lab.world, V4.format(1), 80) == "silent"
-    assert opens(lab.host, V4.format(1), 80)
-    assert ask(lab.world, HOST4, 8080) == WORLD4
-    lab.drive("set", **container(1))
-    assert opens(lab.c1, WORLD4, 9000) and opens(lab.world, V4.format(1), 80)
-
-
-def relay_socket(lab, address, kind):
-    s = lab.host.socket(address, kind)
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if ":" in address:
-        s.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
-    else:
-        s.setsockopt(socket.IPPROTO_IP, IP_TRANSPARENT, 1)
-    s.bind((address, 14641 if kind == socket.SOCK_STREAM else 53))
-    if kind == socket.SOCK_STREAM:
-        s.listen()
-    return s
-
-
-@pytest.mark.parametrize("listen,target,source", [("127.110.0.1", WORLD4, V4.format(1)), ("100::6e64:1", WORLD6, V6.format(1))])
-def test_relayed(lab, listen, target, source):
-    """TCP and DNS arrive at the relay's sockets, with the addresses that the container used, after its egress rules."""
-    lab.serve(lab.world, target, 9000)
-    lab.serve(lab.host, "0.0.0.0", 8081)
-    drop = [rule("drop", destination_port="81")]
-    lab.drive("set", **container(1, way_out="relayed", egress=drop))
-    with relay_socket(lab, listen, socket.SOCK_STREAM) as tcp, relay_socket(lab, listen, socket.SOCK_DGRAM) as udp:
-        for port in (9000, 53):
-            with lab.c1.socket(target) as c:
-                c.connect((target, port))
-                got, peer = tcp.accept()
-                assert (got.getsockname()[:2], peer[0]) == ((target, port), source)
-                got.close()
-        assert outcome(lab.c1, target, 81) == "silent"
-        with lab.c1.socket(target, socket.SOCK_DGRAM) as c:
-            c.sendto(b"name?", (target, 53))
-            assert udp.recvfrom(100)[0] == b"name?"
-        assert opens(lab.c1, HOST4, 8081), "what the host offers to containers"
-    assert outcome(lab.c1, target, 9000) == "silent", "nobody listens, nothing passes"
 
 
 def test_replacing_rules_is_atomic(lab):
@@ -499,7 +422,7 @@ def test_scale(lab):
 
 def test_uninstall_leaves_nothing(lab):
     other = lab.space("spare")
-    drive = Drive(os.path.join(BUILD, "nfdrive"), other)
+    drive = Drive(other)
     drive("open")
     drive("sync", containers=[container(1)])
     drive("link_create", slot=1)

@@ -1,37 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """What containers may take of the host's connection table: one's share in each direction, and that of all together."""
 import contextlib
-import os
 import socket
 
 import pytest
-from netlab import PATIENCE, Drive, Lab, Server, opens, outcome, ping
+from netlab import PATIENCE, Drive, Server, driven_lab, opens, outcome, ping
 from test_netfilter import HOST4, V4, V6, WORLD4, WORLD6, clean, container, rule  # noqa: F401, the fixture
-from world import BUILD, wait_for
+from world import wait_for
 
 SHARE_PERCENT = 1
 
 
 @pytest.fixture(scope="module")
 def lab():
-    lab = Lab()
-    try:
-        drive = Drive(os.path.join(BUILD, "nfdrive"), lab.host)
-        drive("open", host_tcp_ports=[8080], host_udp_ports=[8080], share_percent=SHARE_PERCENT)
-        drive("sync", containers=[container(1), container(2)])
-        for slot in (1, 2):
-            drive("link_create", slot=slot)
-            lab.container(slot)
-        lab.drive = drive
-        lab.c1, lab.c2 = lab.containers[1], lab.containers[2]
+    with driven_lab([container(1), container(2)], host_tcp_ports=[8080], host_udp_ports=[8080], share_percent=SHARE_PERCENT) as lab:
         with open("/proc/sys/net/netfilter/nf_conntrack_max", encoding="ascii") as f:
             lab.max = int(f.read())
         lab.share = lab.max * SHARE_PERCENT // 100
         wait_for(lambda: ping(lab.world, V6.format(1)) and ping(lab.c1, WORLD6), PATIENCE, what="IPv6")
         yield lab
-        drive.close()
-    finally:
-        lab.close()
 
 
 @pytest.fixture(autouse=True)
@@ -112,7 +99,7 @@ def test_what_rules_drop_does_not_count(lab):
 
 def test_what_was_counted_stays_counted(lab):
     """The rules are made anew, by this handle and by that of a daemon that has just started."""
-    other = Drive(os.path.join(BUILD, "nfdrive"), lab.host)
+    other = Drive(lab.host)
     other("open", host_tcp_ports=[8080], host_udp_ports=[8080], share_percent=SHARE_PERCENT)
     for turn, drive in enumerate((lab.drive, lab.drive, other)):
         flood(lab.c1, WORLD4, 2 * lab.share, first=10000 + turn)
@@ -139,7 +126,7 @@ def test_its_own_limit_wins(lab, limit):
 
 def test_all_together(lab):
     """The host's part stays its own."""
-    with contextlib.closing(Drive(os.path.join(BUILD, "nfdrive"), lab.host)) as other:
+    with contextlib.closing(Drive(lab.host)) as other:
         other("open", host_tcp_ports=[8080], host_udp_ports=[8080], share_percent=2, reserve_percent=98)
         other("sync", containers=[container(1), container(2)])
         for c in (lab.c1, lab.c2):
@@ -167,7 +154,7 @@ def test_a_link_that_is_made_anew_counts_from_zero(lab):
 def test_a_kernel_that_cannot_count(lab, monkeypatch):
     """Everything else holds; and the next start on a kernel that can finds its way back."""
     monkeypatch.setenv("NODED_FAILPOINT", "nf.counted=error")
-    with contextlib.closing(Drive(os.path.join(BUILD, "nfdrive"), lab.host)) as other:
+    with contextlib.closing(Drive(lab.host)) as other:
         other("open", host_tcp_ports=[8080], share_percent=SHARE_PERCENT)
         other("sync", containers=[container(1, ingress=[rule("drop")]), container(2)])
         assert other("connections")["uncounted"]

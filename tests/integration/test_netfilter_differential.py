@@ -14,8 +14,7 @@ import time
 
 import pytest
 
-from netlab import Drive, Lab
-from world import BUILD
+from netlab import driven_lab
 
 PACKETS = int(os.environ.get("NODED_DIFFERENTIAL_PACKETS", "20000"))
 SEED = int(os.environ.get("NODED_DIFFERENTIAL_SEED", "1"))
@@ -198,23 +197,14 @@ class End:
 
 @pytest.fixture(scope="module", params=["follow", "drop"])
 def lab(request):
-    lab = Lab()
-    lab.ipv6 = request.param
-    try:
-        drive = Drive(os.path.join(BUILD, "nfdrive"), lab.host)
-        drive("open", host_tcp_ports=[8080], proxy_uids=[33], drop_ipv6=lab.ipv6 == "drop")
-        drive("sync", containers=[{"slot": 1, "kit_ports": [7681]}])
-        drive("link_create", slot=1)
-        lab.container(1)
+    with driven_lab([{"slot": 1, "kit_ports": [7681]}], host_tcp_ports=[8080], proxy_uids=[33],
+                    drop_ipv6=request.param == "drop") as lab:
         interface = "up0"
         for host in HOSTS:
             lab.world.ip("addr", "replace", FAR[4].format(host) + "/24", "dev", interface)
             lab.world.ip("addr", "replace", FAR[6].format(host) + "/64", "dev", interface, "nodad")
-        lab.drive, lab.box, lab.far = drive, End(lab.containers[1], "eth0"), End(lab.world, interface)
+        lab.ipv6, lab.box, lab.far = request.param, End(lab.c1, "eth0"), End(lab.world, interface)
         yield lab
-        drive.close()
-    finally:
-        lab.close()
 
 
 def exchange(lab, direction, packets):

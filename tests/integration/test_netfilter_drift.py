@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What others do to the kernel's state of the module: noticed, named, put right. tests/run tests/integration/test_netfilter_drift.py"""
-import os
 
 import pytest
 
-from netlab import Drive, Lab, Server, outcome
-from world import BUILD
+from netlab import Drive, Server, driven_lab, outcome
 
 V4, KIT = "10.96.0.{}", 7681
 
@@ -16,22 +14,11 @@ def container(slot, **fields):
 
 @pytest.fixture(scope="module")
 def lab():
-    lab = Lab()
-    try:
-        drive = Drive(os.path.join(BUILD, "nfdrive"), lab.host)
-        drive("open")
-        drive("sync", containers=[container(1), container(2)])
-        for slot in (1, 2):
-            drive("link_create", slot=slot)
-            lab.container(slot)
-        drive("watch")
-        lab.drive, lab.c1 = drive, lab.containers[1]
+    with driven_lab([container(1), container(2)]) as lab:
+        lab.drive("watch")
         lab.server = Server(lab.c1, "0.0.0.0", KIT)
         yield lab
         lab.server.close()
-        drive.close()
-    finally:
-        lab.close()
 
 
 @pytest.fixture(autouse=True)
@@ -142,7 +129,7 @@ def test_a_flood_of_foreign_changes_is_one_more_look(lab):
 def test_a_look_at_many(lab):
     """Flat for the loop, small for the lane: a thousand links are looked at in well under 200 ms."""
     other = lab.space("many")
-    drive = Drive(os.path.join(BUILD, "nfdrive"), other)
+    drive = Drive(other)
     drive("open")
     every = [container(n) for n in range(1, 201)]
     drive("sync", containers=every)

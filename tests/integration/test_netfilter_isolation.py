@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """What containers can and cannot reach: IPv6 of a container with rules, services of the host, other containers."""
-import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,7 +7,7 @@ import pytest
 from netlab import PATIENCE, Drive, ask, opens, outcome, ping, pings, refuses, udp_opens, udp_outcome
 from test_netfilter import (HOST4, HOST6, KIT, V4, V6, WORLD4, WORLD6, clean, container, lab, listing,  # noqa: F401, the fixtures
                             rule)
-from world import BUILD, wait_for
+from world import wait_for
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -23,7 +22,7 @@ def opened(lab):
     drives = []
 
     def open_with(**configuration):
-        drive = Drive(os.path.join(BUILD, "nfdrive"), lab.host)
+        drive = Drive(lab.host)
         drives.append(drive)
         drive("open", **configuration)
         drive("sync", containers=[container(1), container(2)])

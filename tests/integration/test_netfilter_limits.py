@@ -10,7 +10,7 @@ import time
 import pytest
 from netlab import PATIENCE, Drive, lists_of, opens, outcome, ping, tables
 from test_netfilter import HOST4, V4, V6, WORLD4, WORLD6, clean, container, lab, rule  # noqa: F401, the fixtures
-from world import BUILD, wait_for
+from world import wait_for
 
 MBIT = 1000000 // 8
 
@@ -156,7 +156,7 @@ def test_rebuilt_removed_and_repaired(lab):
     lab.host.exec("tc", "qdisc", "del", "dev", "nd1", "root")
     lab.drive("sync", containers=[limited, container(2)])
     assert qdisc(lab) == "tbf"
-    other = Drive(os.path.join(BUILD, "nfdrive"), lab.host)
+    other = Drive(lab.host)
     other("open")  # as after a restart of the daemon: it knows nothing of what was
     other("sync", containers=[container(1), container(2)])
     assert qdisc(lab) != "tbf" and "up_1" not in tables(lab.host)
@@ -190,7 +190,7 @@ def test_a_foreign_change_is_noticed(lab):
 
 def test_a_refusal_leaves_the_limits_as_they_were(lab):
     os.environ["NODED_FAILPOINT"] = "rule.egress.0=error"
-    drive = Drive(os.path.join(BUILD, "nfdrive"), lab.host)
+    drive = Drive(lab.host)
     del os.environ["NODED_FAILPOINT"]
     drive("open")
     drive("sync", containers=[container(1, up=10 * MBIT, down=10 * MBIT), container(2)])

@@ -14,7 +14,6 @@ import pytest
 
 from netlab import IP_TRANSPARENT, IPV6_TRANSPARENT, PATIENCE, SILENCE, Drive, Lab
 from proxy import Datagrams, Proxy, Web, documented
-from world import BUILD, wait_for
 
 HOST = {4: "198.51.100.1", 6: "2001:db8:1::1"}
 WORLD = {4: "198.51.100.7", 6: "2001:db8:1::7"}
@@ -41,7 +40,7 @@ def lab():
     lab = Lab()
     services = []
     try:
-        drive = Drive(os.path.join(BUILD, "nfdrive"), lab.host)
+        drive = Drive(lab.host)
         drive("open")
         drive("sync", containers=[])
         for slot in (1, 2, 3):

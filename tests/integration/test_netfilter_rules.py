@@ -5,7 +5,6 @@ import socket
 
 from netlab import Drive, lists_of, tables
 from test_netfilter import V4, WORLD4, clean, container, lab, rule  # noqa: F401, the fixtures
-from world import BUILD
 
 
 def stranger(lab, jump_to):
@@ -33,7 +32,7 @@ def test_a_refusal_names_the_rule(lab):
 def test_a_refused_rebuild_names_the_container(lab):
     """A damaged message stands for a rule that passes every check of ours."""
     os.environ["NODED_FAILPOINT"] = "rule.ingress.1=error"
-    drive = Drive(os.path.join(BUILD, "nfdrive"), lab.host)
+    drive = Drive(lab.host)
     del os.environ["NODED_FAILPOINT"]
     drive("open")
     before = tables(lab.host, "-s")

@@ -7,8 +7,8 @@ import time
 
 import pytest
 from netlab import PATIENCE, opens, outcome, ping, pings, udp_outcome
-from test_netfilter import (HOST4, HOST6, V4, V6, WORLD4, WORLD6, clean, container, lab, relay_socket,  # noqa: F401, the fixtures
-                            rule)
+from test_netfilter import HOST4, HOST6, V4, V6, WORLD4, WORLD6, clean, container, lab, rule  # noqa: F401, the fixtures
+from test_netfilter_confined import relay_socket
 from test_netfilter_differential import TCP, UDP, End, checksum, payload, tag_of
 from world import wait_for
 

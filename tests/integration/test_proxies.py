@@ -18,7 +18,6 @@ import yaml
 
 from netlab import IP_TRANSPARENT, IPV6_TRANSPARENT, Drive, Lab
 from proxy import FILES, Datagrams, Proxy, Web, documented
-from world import BUILD
 
 HOST = {4: "198.51.100.1", 6: "2001:db8:1::1"}
 WORLD = {4: "198.51.100.7", 6: "2001:db8:1::7"}
@@ -50,7 +49,7 @@ def lab():
     services = []
     try:
         uids = [pwd.getpwnam(name).pw_uid for name in ("haproxy", "www-data")]
-        drive = Drive(os.path.join(BUILD, "nfdrive"), lab.host)
+        drive = Drive(lab.host)
         drive("open", host_tcp_ports=[443, 8443], host_udp_ports=[443], proxy_uids=uids)
         drive("sync", containers=[{"slot": slot, "kit_ports": [SERVICE]} for slot in (1, 2)])
         for slot in (1, 2):

@@ -18,6 +18,8 @@ import subprocess
 import threading
 import time
 
+from world import BUILD
+
 CLONE_NEWNET = 0x40000000
 IP_TRANSPARENT, IP_BIND_ADDRESS_NO_PORT, IPV6_TRANSPARENT, SO_MARK = 19, 24, 75, 36
 
@@ -297,8 +299,8 @@ def tables(space, *options, table="noded"):
 class Drive:
     """The program that runs the netfilter module inside the host's namespace."""
 
-    def __init__(self, program, host):
-        self.process = host.popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=1)
+    def __init__(self, host):
+        self.process = host.popen(os.path.join(BUILD, "nfdrive"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=1)
 
     def raw(self, call, **args):
         self.process.stdin.write(json.dumps({"call": call, **args}) + "\n")
@@ -317,6 +319,23 @@ class Drive:
         except subprocess.TimeoutExpired:
             self.process.send_signal(signal.SIGKILL)
             raise
+
+
+@contextlib.contextmanager
+def driven_lab(containers, **options):
+    """A lab with these containers, whose host runs the netfilter module, opened with the options: lab.drive, lab.c1, lab.c2 ..."""
+    lab = Lab()
+    try:
+        lab.drive = Drive(lab.host)
+        lab.drive("open", **options)
+        lab.drive("sync", containers=containers)
+        for c in containers:
+            lab.drive("link_create", slot=c["slot"])
+            setattr(lab, f"c{c['slot']}", lab.container(c["slot"]))
+        yield lab
+        lab.drive.close()
+    finally:
+        lab.close()
 
 
 class Lab:
