@@ -178,6 +178,6 @@ void record_put(struct store_tx *tx, const struct container *c);
 void record_put_rules(struct store_tx *tx, const struct container *c, const struct ruleset *rules);
 void record_put_snapshot(struct store_tx *tx, const struct container *c, const struct snapshot *s);
 /* A change of the status: a row of the status log and the event container.<to>. from may be NULL, duration_ms -1;
- * metadata (may be NULL) passes over. */
+ * metadata (may be NULL) is taken over. */
 void record_log(struct agent *a, struct store_tx *tx, const struct container *c, const char *from, const char *to,
                 int64_t duration_ms, const char *triggered_by, json_t *metadata);

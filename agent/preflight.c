@@ -55,7 +55,7 @@ static void raise_limit(const char *path, int64_t least)
         log_notice(NULL, "raised %s from %lld to %lld", path, (long long)now, (long long)least);
 }
 
-/* In a network namespace of its own the daemon sees the host's limit, and nobody can change it there. */
+/* In a network namespace that is not the host's the daemon can read this limit and cannot write it. */
 static bool may_change(const char *path)
 {
     struct stat st;

@@ -7,7 +7,7 @@
 
 #include "agent/agent.h"
 
-/* config passes over. done runs once, on the loop; then the agent serves, or e says why it cannot. */
+/* config is taken over. done runs once, on the loop; then the agent serves, or e says why it cannot. */
 struct agent *agent_start(uv_loop_t *loop, struct config *config, http_handler_fn *handler, void *owner,
                           agent_done_fn *done);
 /* Lets operations end (for a while), stops serving, then runs closed. The containers go on. */

@@ -185,7 +185,7 @@ static struct err *copy_data(struct pack *p, const char *path, int fd, int64_t l
     return e;
 }
 
-/* libarchive wants the bytes of holes, too, and drops them. */
+/* libarchive must be given the zeros of a hole, although it leaves them out of the archive. */
 static struct err *pass_hole(struct pack *p, const char *path, int64_t at, int64_t len)
 {
     if (p->digest)

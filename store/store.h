@@ -31,7 +31,7 @@ DEFINE_AUTO(struct store, store_close)
 struct store_tx *store_tx_new(void);
 /* A JSON value (taken over) as a text parameter. */
 json_t *store_text(json_t *j);
-/* Adds a statement; `params` is its array of values in the order of its '?' and passes over. Strings, integers, null.
+/* Adds a statement; `params` is its array of values in the order of its '?' and is taken over. Strings, integers, null.
  */
 void store_tx_add(struct store_tx *tx, enum store_statement statement, json_t *params);
 /* Shows the parameters of every statement of one kind, in order; they may be changed until the commit begins. */
@@ -39,10 +39,10 @@ void store_tx_each(const struct store_tx *tx, enum store_statement statement, vo
                    void (*each)(void *owner, json_t *params));
 void store_tx_free(struct store_tx *tx);
 DEFINE_AUTO(struct store_tx, store_tx_free)
-/* One statement as a transaction of its own; *ret_rows: how many rows it changed. params passes over. */
+/* One statement as a transaction of its own; *ret_rows: how many rows it changed. params is taken over. */
 MUST_USE struct err *store_change(struct store *s, enum store_statement statement, json_t *params, int64_t *ret_rows);
 /* All or nothing. */
 MUST_USE struct err *store_commit(struct store *s, const struct store_tx *tx);
 
-/* Rows as an array of objects by column name; params may be NULL, else passes over. */
+/* Rows as an array of objects by column name; params may be NULL, else is taken over. */
 MUST_USE struct err *store_query(struct store *s, enum store_statement statement, json_t *params, json_t **ret_rows);

@@ -62,7 +62,7 @@ struct list_kind {
     const char *const *sort_words;
     int64_t (*compare)(const void *x, const void *y, int by); /* by: index into sort_words; LIST_BY_ID is the id */
     json_t *(*to_json)(const struct agent *a, const void *object);
-    /* When set, answers in the end: data passes over, items is the page, a part of it. */
+    /* When set, answers in the end: data is taken over, items is the page, a part of it. */
     void (*reply)(const struct api_call *call, const char *message, json_t *data, json_t *items);
     const struct text *(*to_text)(const struct agent *a, const void *object); /* instead, when it is kept */
 };

@@ -116,7 +116,7 @@ static void fill(struct agent *a, struct container *c, struct create_body *b)
     r->ramdisk = b->ramdisk;
 }
 
-/* What begins: a spare container becomes this one, else it is made. c passes over. */
+/* What begins: a spare container becomes this one, else it is made. c is taken over. */
 static struct operation *begin(struct agent *a, struct container *c, const struct create_body *b, struct store_tx *tx)
 {
     /* Without the cache, or to renew it, the remotes are asked; without remotes there is nothing else to take. */

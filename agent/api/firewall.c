@@ -179,7 +179,7 @@ static enum rule_direction direction_of(const struct api_call *call)
 }
 
 /* A copy of the rules without those that `skip` names (may be NULL), with an extra one at the end of a direction (may
- * be NULL, passes over). */
+ * be NULL, is taken over). */
 static struct ruleset *changed_copy(const struct ruleset *from, const bool *skip, enum rule_direction d,
                                     struct rule *extra)
 {

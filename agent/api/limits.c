@@ -60,7 +60,7 @@ static json_t *report(const struct container *c)
     return j;
 }
 
-/* wanted: NULL or an object of limits; passes over. */
+/* wanted: NULL or an object of limits; is taken over. */
 static void change(struct api_call *call, json_t *wanted)
 {
     struct container *c = call->container;

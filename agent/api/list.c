@@ -24,7 +24,7 @@ static int compare(const void *x, const void *y, void *arg)
     return d < 0 ? -1 : d > 0;
 }
 
-/* pagination passes over. */
+/* pagination is taken over. */
 static void reply_objects(const struct api_call *call, const struct list_kind *kind, const void **page, size_t n,
                           const char *message, json_t *pagination)
 {

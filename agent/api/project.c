@@ -179,7 +179,7 @@ static void on_recorded(void *owner, struct err *e)
     free(ch);
 }
 
-/* before passes over. */
+/* before is taken over. */
 static void record(struct api_call *call, const struct project *p, int status, json_t *before)
 {
     struct store_tx *tx = store_tx_new();

@@ -54,7 +54,7 @@ struct command_run {
     size_t at;
 };
 
-/* The end of a run: an error, or what it found out. Both pass over. */
+/* The end of a run: an error, or what it found out. Both are taken over. */
 void command_done(struct command_run *run, struct err *e, json_t *output);
 const char *command_string(const struct command_run *run, const char *name);
 int64_t command_integer(const struct command_run *run, const char *name);
@@ -67,7 +67,8 @@ void commands_free(struct command_rates *rates);
 /* What a request may be refused for: rate and confirmation. token may be NULL. */
 MUST_USE struct err *command_admit(struct agent *a, const struct command *c, const json_t *parameters,
                                    const char *token);
-/* Logs and starts a run; parameters pass over. wait: the request is answered at the end, else when it is logged. */
+/* Logs and starts a run; parameters are taken over. wait: the request is answered at the end, else when it is logged.
+ */
 void command_start(struct agent *a, const struct command *c, json_t *parameters, int64_t timeout_s, bool wait,
                    struct http_request *req);
 /* The API's object of a logged run. */

@@ -8,7 +8,7 @@
 
 #include "agent/api/api.h"
 
-/* value and payload pass over. */
+/* value and payload are taken over. */
 struct host_change {
     const char *member; /* of record.host */
     json_t *value;      /* NULL: the member goes */

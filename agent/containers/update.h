@@ -32,5 +32,5 @@ struct update *update_new(const struct api_call *call,
 void update_part(struct update *u, struct container *c, enum guest_part part);
 /* Adds the event of a changed environment; values are nobody else's business. */
 void update_tell_environment(struct agent *a, struct store_tx *tx, const struct container *c);
-/* tx has the change's events and passes over, like u. */
+/* tx has the change's events and is taken over, like u. */
 void update_commit(struct update *u, struct container *c, struct store_tx *tx);

@@ -10,8 +10,8 @@
 #include "agent/agent.h"
 #include "agent/events/cursor.h"
 
-/* An event about a container: resource_type "container", its id, project and realms. payload passes over, may be NULL.
- * To be called before tx is committed with agent_commit. */
+/* An event about a container: resource_type "container", its id, project and realms. payload is taken over, may be
+ * NULL. To be called before tx is committed with agent_commit. */
 void event_add(struct agent *a, struct store_tx *tx, const char *type, const struct container *c, json_t *payload);
 /* About something else; project_id and container_id (both may be NULL) are what it can be found by. */
 void event_add_for(struct agent *a, struct store_tx *tx, const char *type, const char *resource_type,

@@ -13,5 +13,5 @@ struct event_streams;
 struct event_streams *event_streams_start(struct agent *a);
 void event_streams_free(struct event_streams *set); /* its streams must have ended */
 
-/* Answers the request with what comes behind event number `after`. f passes over. */
+/* Answers the request with what comes behind event number `after`. f is taken over. */
 void event_stream_begin(struct event_streams *set, struct http_request *req, int64_t after, struct event_filter *f);

@@ -4,8 +4,8 @@
 
 #include "agent/agent.h"
 
-/* The manifests of what is installed (the array passes over); chooses the suite: of each kit that is enabled the newest
- * version, or the one that kits.enabled names. */
+/* The manifests of what is installed (the array is taken over); chooses the suite: of each kit that is enabled the
+ * newest version, or the one that kits.enabled names. */
 void kits_load(struct agent *a, json_t *manifests);
 void kits_add(struct agent *a, json_t *manifest); /* borrowed; again is fine */
 void kits_drop(struct agent *a, const char *name, const char *version);

@@ -19,7 +19,7 @@ static void on_recorded(void *owner, struct err *e)
     log_err(NULL, LOG_LEVEL_WARNING, e, "how far the rollout is was not recorded");
 }
 
-/* e passes over; services may be NULL. */
+/* e is taken over; services may be NULL. */
 static void add_result(struct rollout *r, const char *id, const struct container *c, const char *word, int64_t ms,
                        struct err *e, const json_t *services)
 {

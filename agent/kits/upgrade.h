@@ -12,7 +12,7 @@
 MUST_USE struct err *upgrade_target(const struct agent *a, const struct container *c, const json_t *kits, json_t **ret);
 /* Whether its kits may be changed now. */
 MUST_USE struct err *upgrade_check(const struct container *c);
-/* Begins; the container must be free and the kits others than it has. kits passes over. */
+/* Begins; the container must be free and the kits others than it has. kits is taken over. */
 void upgrade_start(struct agent *a, struct container *c, json_t *kits, const char *triggered_by,
                    struct http_request *req, void *owner, void (*done)(struct operation *op, struct err *e));
 /* Kits, those before, and what is known of their services. */

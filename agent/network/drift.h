@@ -18,7 +18,7 @@ DEFINE_AUTO(struct drift, drift_free)
 /* The slot gets a fresh link. d may be NULL. */
 void drift_link_made(struct drift *d, int slot);
 
-/* The event server.health_changed of the network. found passes over; container_id and remedy may be NULL. */
+/* The event server.health_changed of the network. found is taken over; container_id and remedy may be NULL. */
 void drift_tell(struct agent *a, const char *state, const char *container_id, json_t *found, const char *remedy);
 
 /* {"state": "ok" | "contested" | "failed", "repairs", "last_repair_at", "lost_links": [container ids], "conflicts":

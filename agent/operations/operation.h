@@ -74,10 +74,10 @@ struct operation {
     bool finished;
 };
 
-/* A new operation that nobody has started; args (may be NULL) pass over. */
+/* A new operation that nobody has started; args (may be NULL) are taken over. */
 struct operation *operation_new(struct agent *a, const struct op_kind *kind, struct container *c, json_t *args,
                                 const char *triggered_by);
-/* Takes the container, commits the intent together with the statements of tx (may be NULL; passes over), runs the
+/* Takes the container, commits the intent together with the statements of tx (may be NULL; is taken over), runs the
  * steps. The container must have no operation. */
 void operation_start(struct operation *op, struct store_tx *tx);
 /* After a restart: attempts is what the intent says. */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/stats/metrics.h"
-#include "agent/storage/space.h"
 
 #include <stdio.h>
 #include <sys/sysinfo.h>
 
 #include "agent/api/api.h"
+#include "agent/storage/space.h"
 #include "base/clock.h"
 #include "base/fd.h"
 

@@ -14,6 +14,6 @@ void runtime_free(struct runtime *r); /* nothing may be asked for */
 /* A container goes away. */
 void runtime_forget(struct container *c);
 
-/* Answers with data (passes over); before that, if the query asks for it, sets runtime_info of the container objects in
- * `containers`, an array that is part of data. */
+/* Answers with data (is taken over); before that, if the query asks for it, sets runtime_info of the container objects
+ * in `containers`, an array that is part of data. */
 void runtime_reply(const struct api_call *call, const char *message, json_t *data, json_t *containers);

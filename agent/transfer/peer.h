@@ -17,8 +17,8 @@ void peers_free(struct agent *a);
 /* Whether the configuration has a node of this id. */
 bool peer_known(const struct agent *a, const char *id);
 
-/* One request to another node; body (may be NULL) passes over. done: {"status", "body"}, whatever the answer was, or an
- * error when there was none. ERR_NOT_FOUND: no such node. */
+/* One request to another node; body (may be NULL) is taken over. done: {"status", "body"}, whatever the answer was, or
+ * an error when there was none. ERR_NOT_FOUND: no such node. */
 void peer_call(struct agent *a, const char *id, const char *method, const char *path, json_t *body, int64_t timeout_s,
                void *owner, worker_done_fn *done);
 /* The error that such an answer is, or NULL. What is wrong between the nodes is no fault of our client's. */

@@ -16,7 +16,7 @@
 struct warm *warm_start(struct agent *a);
 void warm_close(struct warm *w, void *owner, void (*closed)(void *owner));
 
-/* What a new container is made from: image, kits and their versions; image passes over. */
+/* What a new container is made from: image, kits and their versions; image is taken over. */
 void warm_fill(struct agent *a, struct container *c, char *image, bool hoody_kit, bool dev_kit);
 /* A spare container for a new one whose record is complete; NULL when none is ready that could become it. */
 struct container *warm_take(struct agent *a, const struct container *c);
@@ -27,7 +27,7 @@ void warm_claimed(const struct agent *a, const struct container *c, const struct
 json_t *warm_report(const struct agent *a);
 
 /* The spare container becomes c's: an operation that nobody has started, with its statements in tx. c, which is not in
- * the registry, passes over. */
+ * the registry, is taken over. */
 struct operation *claim_new(struct agent *a, struct container *spare, struct container *c, struct store_tx *tx);
 /* For `done` of such an operation, and of any other: what the claim has kept. If nothing of it was recorded, the spare
  * container is one again. */

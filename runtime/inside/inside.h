@@ -15,7 +15,7 @@ typedef void inside_fn(void *arg);
  * *ret gets an object of what it told. ERR_WRONG_STATE when the container does not run. */
 MUST_USE struct err *inside_ask(const struct job *job, inside_fn *fn, void *arg, uint32_t capabilities,
                                 int64_t patience_ms, json_t **ret);
-/* For fn: a member of the answer; part passes over. */
+/* For fn: a member of the answer; part is taken over. */
 void inside_tell(const char *name, json_t *part);
 /* For fn: gives up all others. */
 bool inside_keep_capabilities(uint32_t wanted);

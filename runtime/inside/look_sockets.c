@@ -204,7 +204,7 @@ static json_t *path_of(int pid)
     return look_text(target, TEXT_MAX);
 }
 
-/* What is not known is left out; value passes over. */
+/* Sets the member, or leaves it out when value is NULL. value is taken over. */
 static void set_known(json_t *j, const char *name, json_t *value)
 {
     if (value)

@@ -35,7 +35,7 @@ static json_t *since(sd_bus *bus, const struct unit *u)
     return ms > 0 && ms < 253402300800000 ? json_string(str_time(ms, text)) : NULL;
 }
 
-/* The platform's type of some figures is a string. n passes over; null stays null. */
+/* The number as a string of digits, as the platform declares some figures; a null stays a null. n is taken over. */
 static json_t *digits(json_t *n)
 {
     autofree char *text = str_fmt("%lld", (long long)json_integer_value(n));

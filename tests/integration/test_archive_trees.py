@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import random
-import socket
 import stat
 import struct
 import subprocess
@@ -115,7 +114,7 @@ def map_fits(name):
 
 
 def picture(top, tar):
-    """All that the format carries of a tree: {path: what is there}. Two names of one file say so."""
+    """What the archive's format keeps of a tree: {path: facts about the file}. "twins" are the names of one file."""
     found, inodes, top = {}, {}, os.fsencode(top)
     for base, dirs, files in os.walk(top):
         for path in [base] + [os.path.join(base, n) for n in sorted(dirs + files) if os.path.islink(os.path.join(base, n)) or n in files]:

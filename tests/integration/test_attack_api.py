@@ -223,7 +223,7 @@ def test_replies_that_are_not_taken_are_bounded(node):
             held.append(s)
         time.sleep(1)
         during = rss_mib(node.process.pid)
-        print(f"RSS {before:.1f} MiB before, {during:.1f} with 150 replies that nobody takes")
+        print(f"RSS {before:.1f} MiB before, {during:.1f} with 150 replies that their clients do not read")
         assert during - before < 80
         assert node.get("/healthz").status == 200
     finally:
