@@ -53,6 +53,11 @@ def box(make):
     return make("contract-box", environment_vars={"COLOUR": "blue"}, ssh_public_key=KEY, comment="first", color="ABC")
 
 
+@pytest.fixture(scope="module")
+def second(make):
+    return make("second-box")
+
+
 def at(cid, rest=""):
     return f"/api/v1/containers/{cid}{rest}"
 
@@ -126,7 +131,7 @@ def test_row_4_get(node, box, slash):
 
 @BOTH
 @SLASH
-def test_row_5_update(node, box, make, verb, slash):
+def test_row_5_update(node, box, second, verb, slash):
     r = node.call(verb, at(box, slash), {"name": "renamed-box", "color": "00ff00", "comment": None, "autostart": False, "ai": False})
     assert r.status == 200
     assert (r.data["name"], r.data["color"], r.data["comment"], r.data["autostart"], r.data["ai"]) == ("renamed-box", "#00FF00", None, False, False)
@@ -134,7 +139,7 @@ def test_row_5_update(node, box, make, verb, slash):
     r = node.call(verb, at(box, slash), back)
     assert {k: r.data[k] for k in back} == back and r.data["environment_vars"]["COLOUR"] == "blue"
     for more, status, code, field in [
-            ({"name": "x"}, 400, "INVALID_CONTAINER_NAME", "name"), ({"name": "page-1"}, 409, "CONTAINER_NAME_IN_USE", None),
+            ({"name": "x"}, 400, "INVALID_CONTAINER_NAME", "name"), ({"name": "second-box"}, 409, "CONTAINER_NAME_IN_USE", None),
             ({"color": "#12"}, 400, None, "color"), ({"autostart": "no"}, 400, None, "autostart"), ({"ssh_public_key": " "}, 400, None, "ssh_public_key"),
             ({"ramdisk_scope": "world"}, 400, None, "ramdisk_scope"), ({"environment_vars": {"HOODY_A": "1"}}, 400, "RESERVED_ENV_PREFIX", None)]:
         assert refused(node.call(verb, at(box, slash), more), status, code, field), more
@@ -154,12 +159,11 @@ def test_row_5_ssh_key(node, box, make):
 
 
 @BOTH
-def test_row_7_kvm(node, box, verb):
+def test_row_7_kvm(node, box, second, verb):
     assert refused(node.call(verb, at(box, "/kvm"), {"kvm": True}), 403)
-    page = next(c["id"] for c in node.list() if c["name"] == "page-2")
-    node.op(page, "force-stop")
-    r = node.call(verb, at(page, "/kvm"), {"kvm": False})
-    assert r.data == {"id": page, "name": "page-2", "status": "stopped", "kvm": False}
+    node.op(second, "force-stop")
+    r = node.call(verb, at(second, "/kvm"), {"kvm": False})
+    assert r.data == {"id": second, "name": "second-box", "status": "stopped", "kvm": False}
     assert refused(node.call(verb, at(box, "/kvm"), {"kvm": True, "dev_kvm": False}), 400)
     assert refused(node.call(verb, at(box, "/kvm"), {"kvm": "yes"}), 400, field="kvm")
 

@@ -18,8 +18,18 @@ RUN = os.environ.get("NODED_TEST_RUN", "0")  # in every node's name of its direc
 ID_BASE = 1_000_000_000
 
 
+class ProgramFailed(subprocess.CalledProcessError):
+    """Says also what the program wrote last, so that a report of a failed test says why."""
+
+    def __str__(self):
+        return f"{super().__str__()} It wrote: {(self.stderr or self.stdout)[-2000:]}"
+
+
 def run(*argv, **options):
-    return subprocess.run(argv, check=True, text=True, capture_output=True, **options).stdout
+    done = subprocess.run(argv, text=True, capture_output=True, **options)
+    if done.returncode:
+        raise ProgramFailed(done.returncode, argv, done.stdout, done.stderr)
+    return done.stdout
 
 
 def wait_for(condition, seconds=30, pause=0.02, what="the condition"):
