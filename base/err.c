@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "base/json_table.h"
+
 static struct err err_no_memory = {.code = ERR_INTERNAL, .message = (char *)"out of memory"};
 
 static const struct {
@@ -172,8 +174,9 @@ int err_code_status(enum err_code code)
 
 json_t *err_to_json(const struct err *e)
 {
-    return json_pack("{s:s, s:s?, s:s?, s:s, s:O?, s:i}", "code", err_code_name(e->code), "reason", e->reason, "field",
-                     e->field, "message", e->message, "data", e->data, "retry_after_s", e->retry_after_s);
+    return json_pack("{s:s, s:s?, s:o, s:o, s:O?, s:i}", "code", err_code_name(e->code), "reason", e->reason, "field",
+                     json_text(e->field, SIZE_MAX), "message", json_text(e->message, SIZE_MAX), "data", e->data,
+                     "retry_after_s", e->retry_after_s);
 }
 
 struct err *err_from_json(const json_t *j)

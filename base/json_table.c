@@ -307,3 +307,33 @@ bool json_has_string(const json_t *array, const char *text)
     json_array_foreach((json_t *)(uintptr_t)array, i, v) if (str_eq(json_string_value(v), text)) return true;
     return false;
 }
+
+/* How many bytes of `text` are one character of UTF-8; 0: none. */
+static size_t character(const char *text, size_t len)
+{
+    for (size_t n = 1; n <= 4 && n <= len; n++) {
+        autojson one = json_stringn(text, n);
+
+        if (one)
+            return n;
+    }
+    return 0;
+}
+
+json_t *json_text(const char *text, size_t max)
+{
+    size_t len = text ? strnlen(text, max) : 0, n;
+    json_t *whole = text ? json_stringn(text, len) : json_null();
+    autofree char *copy = NULL;
+
+    if (whole)
+        return whole;
+    copy = mem_alloc(len + 1, 1);
+    memcpy(copy, text, len);
+    for (size_t at = 0; at < len; at += MAX(n, 1)) {
+        n = character(copy + at, len - at);
+        if (n == 0)
+            copy[at] = '?';
+    }
+    return json_stringn(copy, len);
+}

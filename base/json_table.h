@@ -68,6 +68,10 @@ void json_table_clear(const struct json_table *t, void *out);
 /* Strict text to JSON value (duplicates refused). what names the text in the error: "body". */
 MUST_USE struct err *json_parse(const char *text, size_t len, const char *what, json_t **ret);
 
+/* The first `max` bytes of a text as a JSON string; each byte that is not part of UTF-8 becomes '?'. A NULL becomes
+ * null. For what a container named: JSON holds UTF-8 alone, and jansson makes no value of a text that is not. */
+json_t *json_text(const char *text, size_t max);
+
 /* Whether the array (NULL: none) has that string. */
 bool json_has_string(const json_t *array, const char *text);
 

@@ -204,3 +204,18 @@ void str_hex(const void *bytes, size_t len, char *ret)
     }
     *ret = '\0';
 }
+
+char *str_of_hex(const char *hex)
+{
+    size_t len = strlen(hex);
+    autofree char *text = mem_alloc(len / 2 + 1, 1);
+    unsigned byte;
+
+    for (size_t i = 0; i < len; i += 2) {
+        if (!isxdigit((unsigned char)hex[i]) || !isxdigit((unsigned char)hex[i + 1]) ||
+            sscanf(hex + i, "%2x", &byte) != 1 || byte == 0)
+            return NULL;
+        text[i / 2] = (char)byte;
+    }
+    return steal(&text);
+}

@@ -35,6 +35,8 @@ bool str_is_object_id(const char *s); /* 24 lower case hex digits */
 
 /* Bytes as lower case hex digits; ret must hold 2 * len + 1. */
 void str_hex(const void *bytes, size_t len, char *ret);
+/* The text whose bytes the hex digits say; NULL: they are none, or say a NUL. The caller frees it. */
+char *str_of_hex(const char *hex);
 
 /* "2026-01-15T10:30:00.000Z" of milliseconds since the epoch; ret must hold 25 bytes. */
 #define STR_TIME_SIZE 32

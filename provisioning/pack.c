@@ -9,23 +9,17 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 
 #include "base/fd.h"
 #include "base/pace.h"
 #include "base/str.h"
+#include "provisioning/pack_attributes.h"
 #include "provisioning/pack_check.h"
 #include "provisioning/pack_holes.h"
 #include "provisioning/tree_digest.h"
 
 #define BLOCK 262144
 #define DEPTH_MAX 256
-#define XATTR_LIST_MAX 65536
-#define XATTR_VALUE_MAX 65536
-/* Names and values of one file: the reader takes a header of 1 MiB, and an attribute is there twice, with a name of
- * which each byte may take three, and once in base64. RECORD_BYTES: about what else its records take. */
-#define ATTRIBUTES_MAX 393216
-#define RECORD_BYTES 40
 #define HOLE_STEP (INT64_C(256) << 20)
 #define PROGRESS_BYTES (INT64_C(8) << 20)
 
@@ -34,7 +28,7 @@ struct pack {
     struct archive *a;
     struct archive_entry_linkresolver *links;
     struct tree_digest *digest; /* of the tree that is being packed */
-    char *block, *attributes, *value;
+    char *block;
     void *hole; /* HOLE_STEP bytes of zeros that take no memory; NULL: no file with a hole has come */
     int64_t bytes, told;
     struct pace pace;
@@ -70,8 +64,6 @@ struct err *pack_new(const struct pack_config *config, struct pack **ret)
     p->a = archive_write_new();
     p->links = archive_entry_linkresolver_new();
     p->block = mem_alloc(1, BLOCK);
-    p->attributes = mem_alloc(1, XATTR_LIST_MAX);
-    p->value = mem_alloc(1, XATTR_VALUE_MAX);
     if (!p->a || !p->links)
         abort();
     archive_entry_linkresolver_set_strategy(p->links, ARCHIVE_FORMAT_TAR);
@@ -99,8 +91,6 @@ void pack_free(struct pack *p)
     tree_digest_free(p->digest);
     err_free(p->error);
     free(p->block);
-    free(p->attributes);
-    free(p->value);
     free(p);
 }
 
@@ -142,29 +132,6 @@ struct err *pack_text(struct pack *p, const char *name, const char *text)
         e = write_data(p, name, text, strlen(text));
     archive_entry_free(entry);
     return e;
-}
-
-static struct err *add_attributes(struct pack *p, struct archive_entry *entry, const char *path, int fd)
-{
-    ssize_t n = flistxattr(fd, p->attributes, XATTR_LIST_MAX);
-    size_t total = 0;
-
-    if (n < 0 && errno != ENOTSUP)
-        return err_errno(errno, "cannot list the attributes of '%s'", path);
-    for (const char *name = p->attributes; n > 0 && name < p->attributes + n; name += strlen(name) + 1) {
-        ssize_t len = tree_keeps_attribute(name) ? fgetxattr(fd, name, p->value, XATTR_VALUE_MAX) : -1;
-
-        if (len < 0)
-            continue;
-        total += (size_t)len + 3 * strlen(name) + RECORD_BYTES;
-        archive_entry_xattr_add_entry(entry, name, p->value, (size_t)len);
-    }
-    if (total > ATTRIBUTES_MAX)
-        return err_new(
-            ERR_HOST,
-            "'%s' has more than %d bytes of attributes: a tar archive cannot hold it, the format 'stream' can", path,
-            ATTRIBUTES_MAX);
-    return NULL;
 }
 
 /* `len` bytes from the file's position on. */
@@ -252,7 +219,7 @@ static struct err *add_file(struct pack *p, int dir, const char *name, const cha
 
     if (fd < 0)
         return err_errno(errno, "'%s'", path);
-    e = add_attributes(p, entry, path, fd);
+    e = pack_attributes(fd, path, entry);
     if (e)
         return e;
     /* The second name of a file becomes a link to the first; nothing is ever deferred for tar. */
@@ -356,7 +323,7 @@ static struct err *add_dir(struct pack *p, int dir, const char *path, const stru
     archive_entry_set_uid(entry, st->st_uid);
     archive_entry_set_gid(entry, st->st_gid);
     archive_entry_set_mtime(entry, st->st_mtim.tv_sec, 0);
-    e = add_attributes(p, entry, path, dir);
+    e = pack_attributes(dir, path, entry);
     if (!e)
         e = write_header(p, path, entry);
     archive_entry_free(entry);

@@ -10,8 +10,11 @@
 
 #include "base/fd.h"
 #include "base/str.h"
+#include "provisioning/pack_attributes.h"
 #include "provisioning/pack_holes.h"
 #include "provisioning/unpack.h"
+
+#define ELSE "a tar archive cannot hold it, the format 'stream' can"
 
 struct err *pack_check_path(const char *path, const char *target)
 {
@@ -35,8 +38,7 @@ static bool is_left_out(int parent, const struct dirent *entry)
     return entry->d_type == DT_SOCK || entry->d_type == DT_BLK;
 }
 
-/* Of the few files whose holes become zeros, those that have too many. */
-static struct err *check_holes(int parent, const char *name, const char *path)
+static struct err *check_file(int parent, const char *name, const char *path)
 {
     autofd int fd = openat(parent, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     struct pack_region *regions = NULL;
@@ -46,7 +48,10 @@ static struct err *check_holes(int parent, const char *name, const char *path)
 
     if (fd < 0 || fstat(fd, &st) < 0)
         return err_errno(errno, "'%s'", path);
-    e = err_wrap(pack_regions(fd, path, st.st_size, &regions, &count), "'%s' has no place in an archive", path);
+    e = pack_attributes(fd, path, NULL);
+    /* Of the few files whose holes become zeros, those that have too many. */
+    if (!e && (st.st_size > PACK_SIZE_MAX || !pack_path_allows_map(path)))
+        e = err_wrap(pack_regions(fd, path, st.st_size, &regions, &count), ELSE ": '%s' has no place in it", path);
     free(regions);
     return e;
 }
@@ -60,10 +65,9 @@ static struct err *check_entry(int parent, const struct dirent *entry, const cha
         return NULL;
     if (entry->d_type == DT_LNK && readlinkat(parent, entry->d_name, target, sizeof(target) - 1) < 0)
         return err_errno(errno, "'%s'", path);
-    e = err_wrap(pack_check_path(path, entry->d_type == DT_LNK ? target : NULL),
-                 "a tar archive cannot hold it, the format 'stream' can");
-    if (!e && entry->d_type == DT_REG && !pack_path_allows_map(path))
-        e = check_holes(parent, entry->d_name, path);
+    e = err_wrap(pack_check_path(path, entry->d_type == DT_LNK ? target : NULL), ELSE);
+    if (!e && entry->d_type == DT_REG)
+        e = check_file(parent, entry->d_name, path);
     if (e || entry->d_type != DT_DIR)
         return e;
     return check_tree(openat(parent, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), path);
@@ -82,6 +86,7 @@ static struct err *check_tree(int dir, const char *path)
         fd_closep(&dir);
         return e;
     }
+    e = pack_attributes(dirfd(d), path, NULL);
     while (!e && (entry = readdir(d))) {
         autofree char *child = str_fmt("%s/%s", path, entry->d_name);
 

@@ -6,5 +6,5 @@
 
 /* target: of a symlink, or NULL. ERR_HOST names the path. */
 MUST_USE struct err *pack_check_path(const char *path, const char *target);
-/* All that pack_tree would pack of the directory `dir` under `prefix`, by its names alone. */
+/* All that pack_tree would pack of the directory `dir` under `prefix`; contents are not read. */
 MUST_USE struct err *pack_check(int dir, const char *prefix);

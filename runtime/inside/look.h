@@ -12,5 +12,3 @@ json_t *look_sockets(void);
 /* Services of systemd: [{name, status, pid, unit, load, active, sub, description, since, memory, cpu_usage, tasks,
  * restart_count}]; NULL when it does not answer. */
 json_t *look_units(void);
-/* A text of at most `max` bytes as JSON; what is not UTF-8 is shown as '?'. */
-json_t *look_text(const char *text, size_t max);

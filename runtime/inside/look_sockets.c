@@ -27,19 +27,6 @@ struct table {
     size_t count;
 };
 
-json_t *look_text(const char *text, size_t max)
-{
-    autofree char *copy = strndup(text, max);
-    json_t *j = copy ? json_string(copy) : NULL;
-
-    if (j || !copy)
-        return j ? j : json_null();
-    for (unsigned char *p = (unsigned char *)copy; *p; p++)
-        if (*p >= 0x80)
-            *p = '?';
-    return json_string(copy);
-}
-
 /* Hex digits of 32 bit words in the byte order of the host. */
 static bool parse_address(const char *hex, bool v6, char ret[INET6_ADDRSTRLEN])
 {
@@ -158,7 +145,7 @@ static json_t *user_name(const char *passwd, unsigned uid)
 
         line += *line == '\n';
         if (sscanf(line, "%32[^:\n]:%*[^:\n]:%u:", name, &found) == 2 && found == uid)
-            return look_text(name, TEXT_MAX);
+            return json_text(name, TEXT_MAX);
     }
     return NULL;
 }
@@ -174,7 +161,7 @@ static json_t *args_of(int pid)
 
     for (size_t at = 0; text && at < len && count < ARGS_MAX; at += strlen(text + at) + 1, count++) {
         autofree char *before = steal(&line);
-        autojson word = look_text(text + at, TEXT_MAX);
+        autojson word = json_text(text + at, TEXT_MAX);
 
         line = str_fmt("%s%s%s", before, count ? " " : "", json_string_value(word));
     }
@@ -189,7 +176,7 @@ static json_t *program_of(int pid)
 
     if (text)
         text[strcspn(text, "\n")] = '\0';
-    return text ? look_text(text, TEXT_MAX) : NULL;
+    return text ? json_text(text, TEXT_MAX) : NULL;
 }
 
 static json_t *path_of(int pid)
@@ -201,7 +188,7 @@ static json_t *path_of(int pid)
     if (n < 0)
         return NULL;
     target[n] = '\0';
-    return look_text(target, TEXT_MAX);
+    return json_text(target, TEXT_MAX);
 }
 
 /* Sets the member, or leaves it out when value is NULL. value is taken over. */

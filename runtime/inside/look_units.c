@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 #include "base/clock.h"
+#include "base/json_table.h"
 #include "base/str.h"
 #include "runtime/inside/bus.h"
 #include "runtime/inside/look.h"
@@ -49,10 +50,10 @@ static json_t *describe(const struct unit *u)
 {
     autofree char *name = strndup(u->id, strlen(u->id) - strlen(".service"));
 
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:n, s:n, s:n, s:n}", "name", look_text(name, TEXT_MAX),
-                     "status", look_text(u->sub, TEXT_MAX), "unit", look_text(u->id, TEXT_MAX), "load",
-                     look_text(u->load, TEXT_MAX), "active", look_text(u->active, TEXT_MAX), "sub",
-                     look_text(u->sub, TEXT_MAX), "description", look_text(u->description, TEXT_MAX), "memory",
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:n, s:n, s:n, s:n}", "name", json_text(name, TEXT_MAX),
+                     "status", json_text(u->sub, TEXT_MAX), "unit", json_text(u->id, TEXT_MAX), "load",
+                     json_text(u->load, TEXT_MAX), "active", json_text(u->active, TEXT_MAX), "sub",
+                     json_text(u->sub, TEXT_MAX), "description", json_text(u->description, TEXT_MAX), "memory",
                      "cpu_usage", "tasks", "restart_count");
 }
 

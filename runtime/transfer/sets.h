@@ -5,7 +5,8 @@
  * snapshots first, the root file system last:
  *
  *   {"stream": {"set": "snapshot"|"root", "name": of the snapshot or null, "path": "" or where it is nested,
- *               "readonly": bool, "parent": "none"|"image"|"base"|"previous"}}, then its bytes (storage/send.h)
+ *               "readonly": bool, "parent": "none"|"image"|"base"|"previous"}}, then its bytes (storage/send.h);
+ *               for a path that is not UTF-8 "path_hex" instead of "path": its bytes as hex digits
  *   {"end": {"streams": how many}}
  *
  * parent is the set that the stream is the difference to; for a nested subvolume the one at the same path there.

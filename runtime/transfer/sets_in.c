@@ -28,7 +28,8 @@ struct sets_in {
     char *name;               /* of its snapshot, or NULL: the root file system */
     struct receive_info info; /* of the set's own subvolume */
     int root, parent;         /* the set; what it is the difference to, or -1 */
-    json_t *readonly;         /* paths in it that become so in the end */
+    char **readonly;          /* paths in it that become so in the end */
+    size_t readonly_count;
     json_t *got;              /* names of snapshots */
     bool got_root;
     int64_t streams, told_us;
@@ -36,13 +37,13 @@ struct sets_in {
 };
 
 struct stream_head {
-    char *set, *name, *path, *parent;
+    char *set, *name, *path, *path_hex, *parent;
     bool readonly;
 };
 static const struct json_field head_fields[] = {
     F_STRING(struct stream_head, set, .required = true),    F_STRING(struct stream_head, name, .nullable = true),
-    F_STRING(struct stream_head, path, .required = true),   F_STRING(struct stream_head, parent, .required = true),
-    F_BOOL(struct stream_head, readonly, .required = true),
+    F_STRING(struct stream_head, path),                     F_STRING(struct stream_head, path_hex, .max = 2 * PATH_MAX),
+    F_STRING(struct stream_head, parent, .required = true), F_BOOL(struct stream_head, readonly, .required = true),
 };
 static JSON_TABLE(head_table, "stream", head_fields);
 
@@ -55,18 +56,14 @@ static struct err *wrong(const struct sets_in *in, const char *what)
 static struct err *close_set(struct sets_in *in)
 {
     struct err *e = NULL;
-    json_t *path;
-    size_t i;
 
     if (!in->set)
         return NULL;
-    json_array_foreach(in->readonly, i, path)
-    {
-        autofd int fd = nested_open(in->root, json_string_value(path));
+    for (size_t i = 0; !e && i < in->readonly_count; i++) {
+        autofd int fd = nested_open(in->root, in->readonly[i]);
         autofree char *self = str_fmt("/proc/self/fd/%d", fd);
 
-        if (!e)
-            e = fd < 0 ? wrong(in, "a subvolume that hides another") : subvolume_set_readonly(self, true);
+        e = fd < 0 ? wrong(in, "a subvolume that hides another") : subvolume_set_readonly(self, true);
     }
     if (!e)
         e = in->rules->named ? receive_mark(in->set, &in->info) : subvolume_set_readonly(in->set, true);
@@ -115,6 +112,14 @@ static struct err *check_set(const struct sets_in *in, const struct stream_head 
     return NULL;
 }
 
+static void forget_readonly(struct sets_in *in)
+{
+    for (size_t i = 0; i < in->readonly_count; i++)
+        free(in->readonly[i]);
+    free(steal(&in->readonly));
+    in->readonly_count = 0;
+}
+
 static struct err *open_set(struct sets_in *in, const struct stream_head *h)
 {
     struct err *e = close_set(in);
@@ -131,7 +136,7 @@ static struct err *open_set(struct sets_in *in, const struct stream_head *h)
     free(in->name);
     in->name = str_dup(h->name);
     in->set = layout_temporary(h->name ? in->snapshots : in->slot, h->name ? h->name : "base");
-    json_array_clear(in->readonly);
+    forget_readonly(in);
     return NULL;
 }
 
@@ -215,9 +220,21 @@ static struct err *receive_nested(struct sets_in *in, const struct stream_head *
     dir = nested_open_dir(in->root, slash ? dir_path : "");
     if (dir < 0)
         return wrong(in, "a nested subvolume without a place");
-    if (h->readonly)
-        json_array_append_new(in->readonly, json_string(h->path));
+    if (h->readonly) {
+        in->readonly = mem_grow(in->readonly, in->readonly_count + 1, sizeof(*in->readonly));
+        in->readonly[in->readonly_count++] = str_dup(h->path);
+    }
     return receive_within(in, dir, name, parent);
+}
+
+/* One of both is there. */
+static struct err *decide_path(const struct sets_in *in, struct stream_head *h)
+{
+    if (!h->path == !h->path_hex)
+        return wrong(in, "a subvolume without a place");
+    if (!h->path)
+        h->path = str_of_hex(h->path_hex);
+    return h->path ? NULL : wrong(in, "a subvolume without a place");
 }
 
 static struct err *receive_stream(struct sets_in *in, const json_t *j)
@@ -225,6 +242,8 @@ static struct err *receive_stream(struct sets_in *in, const json_t *j)
     struct stream_head h = {0};
     struct err *e = err_recode(json_table_load(&head_table, j, &h, NULL), in->rules->wrong);
 
+    if (!e)
+        e = decide_path(in, &h);
     if (!e && ++in->streams > STREAMS_MAX)
         e = wrong(in, "too much");
     if (!e)
@@ -275,7 +294,7 @@ static void sets_in_clear(struct sets_in *in)
     free(in->snapshots);
     free(in->set);
     free(in->name);
-    json_decref(in->readonly);
+    forget_readonly(in);
     json_decref(in->got);
 }
 
@@ -287,7 +306,6 @@ struct err *sets_receive(const struct job *job, struct wire *wire, const struct 
 
     in.slot = layout_slot(job->target.pool, job->target.slot);
     in.snapshots = layout_snapshots(job->target.pool, job->target.slot);
-    in.readonly = json_array();
     in.got = json_array();
     e = receive_all(&in);
     if (!e)

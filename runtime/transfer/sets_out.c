@@ -21,7 +21,11 @@ struct sets_out {
     char *work;
     int parent, root; /* the set that the next one is the difference to, or -1; the set being sent */
     const char *parent_word;
-    json_t *nested; /* of that set: [{"path", "readonly"}] */
+    struct place {
+        char *path;
+        bool readonly;
+    } *nested; /* of that set */
+    size_t nested_count;
     int64_t streams, told_us;
 };
 
@@ -34,13 +38,21 @@ struct sets_out *sets_out_new(const struct job *job, struct wire *wire, const ch
     return o;
 }
 
+static void forget_nested(struct sets_out *o)
+{
+    for (size_t i = 0; i < o->nested_count; i++)
+        free(o->nested[i].path);
+    free(steal(&o->nested));
+    o->nested_count = 0;
+}
+
 void sets_out_free(struct sets_out *o)
 {
     if (!o)
         return;
     fd_closep(&o->parent);
     fd_closep(&o->root);
-    json_decref(o->nested);
+    forget_nested(o);
     free(o->work);
     free(o);
 }
@@ -70,16 +82,30 @@ static struct err *give(void *owner, const void *data, size_t len)
     return wire_send(o->wire, data, len);
 }
 
+/* JSON holds UTF-8 alone, a name in Linux is of any bytes. */
+static void set_path(json_t *stream, const char *path)
+{
+    size_t len = strlen(path);
+    autofree char *hex = NULL;
+
+    if (json_object_set_new(stream, "path", json_string(path)) == 0)
+        return;
+    hex = mem_alloc(len + 1, 2);
+    str_hex(path, len, hex);
+    json_object_set_new(stream, "path_hex", json_string(hex));
+}
+
 static struct err *send_one(struct sets_out *o, const char *set, const char *name, const char *path, bool readonly)
 {
     autofd int fd = nested_open(o->root, path), parent = o->parent < 0 ? -1 : nested_open(o->parent, path);
-    autojson head = json_pack("{s:{s:s, s:s?, s:s, s:b, s:s}}", "stream", "set", set, "name", name, "path", path,
-                              "readonly", readonly, "parent", parent < 0 ? PARENT_NONE : o->parent_word);
+    autojson head = json_pack("{s:{s:s, s:s?, s:b, s:s}}", "stream", "set", set, "name", name, "readonly", readonly,
+                              "parent", parent < 0 ? PARENT_NONE : o->parent_word);
     struct err *e;
 
     if (fd < 0)
         return err_new(ERR_HOST, "the subvolume '%s' is gone", path);
     o->streams++;
+    set_path(json_object_get(head, "stream"), path);
     e = wire_send_frame(o->wire, head);
     if (!e)
         e = send_stream_at(fd, parent, give, o);
@@ -92,31 +118,25 @@ static struct err *note_nested(void *owner, const char *path, bool readonly)
 {
     struct sets_out *o = owner;
 
-    json_array_append_new(o->nested, json_pack("{s:s, s:b}", "path", path, "readonly", readonly));
+    o->nested = mem_grow(o->nested, o->nested_count + 1, sizeof(*o->nested));
+    o->nested[o->nested_count++] = (struct place){.path = str_dup(path), .readonly = readonly};
     return NULL;
 }
 
 /* root is a snapshot of our own when something is nested in it, since only read-only ones can be sent. */
 static struct err *send_set(struct sets_out *o, const char *root, const char *set, const char *name)
 {
-    json_t *n;
-    size_t i;
     struct err *e = open_dir(root, &o->root);
 
-    json_decref(o->nested);
-    o->nested = json_array();
+    forget_nested(o);
     if (!e)
         e = nested_each(root, note_nested, o);
-    if (!e && json_array_size(o->nested))
+    if (!e && o->nested_count)
         e = nested_set_readonly(root, true);
     if (!e)
         e = send_one(o, set, name, "", true);
-    json_array_foreach(o->nested, i, n)
-    {
-        if (!e)
-            e = send_one(o, set, name, json_string_value(json_object_get(n, "path")),
-                         json_is_true(json_object_get(n, "readonly")));
-    }
+    for (size_t i = 0; !e && i < o->nested_count; i++)
+        e = send_one(o, set, name, o->nested[i].path, o->nested[i].readonly);
     fd_closep(&o->parent);
     o->parent = fd_steal(&o->root);
     o->parent_word = PARENT_PREVIOUS;

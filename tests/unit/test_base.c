@@ -242,6 +242,34 @@ static void test_errors_cross_processes(UNUSED void **state)
     err_free(back);
 }
 
+static void test_errors_name_what_is_no_utf_8(UNUSED void **state)
+{
+    struct err *e = err_new(ERR_HOST, "'\xc3\xa4/\xff\xfe, \xc3': no"), *back;
+    autojson j = err_to_json(e);
+    autojson cut = json_text("a\xe2\x82\xac", 3);
+    autojson none = json_text(NULL, 3);
+
+    back = err_from_json(j);
+    assert_int_equal(back->code, ERR_HOST);
+    assert_string_equal(back->message, "'\xc3\xa4/?\?, ?': no");
+    assert_string_equal(json_string_value(cut), "a??");
+    assert_true(json_is_null(none));
+    err_free(e);
+    err_free(back);
+}
+
+static void test_hex_digits(UNUSED void **state)
+{
+    autofree char *text = str_of_hex("2f61FF0a"), *none = str_of_hex("");
+    char digits[9];
+
+    str_hex(text, 4, digits);
+    assert_string_equal(digits, "2f61ff0a");
+    assert_string_equal(none, "");
+    for (size_t i = 0; i < 5; i++)
+        assert_null(str_of_hex(((const char *const[]){"6", "6100", "6g", " 61", "61 "})[i]));
+}
+
 static void test_host_labels(UNUSED void **state)
 {
     static const char *const pairs[][2] = {
@@ -351,6 +379,8 @@ int main(void)
         cmocka_unit_test(test_hash_changes_with_every_member),
         cmocka_unit_test(test_frames),
         cmocka_unit_test(test_errors_cross_processes),
+        cmocka_unit_test(test_errors_name_what_is_no_utf_8),
+        cmocka_unit_test(test_hex_digits),
         cmocka_unit_test(test_strings),
         cmocka_unit_test(test_host_labels),
         cmocka_unit_test(test_times),
