@@ -38,6 +38,8 @@ static const struct json_field seed_fields[] = {
     F_STRING(struct seed, hostname, .required = true, .valid = is_label, .rule = "must be one label of a DNS name"),
     F_STRING(struct seed, machine_id, .required = true, .valid = is_hex32, .rule = "must be 32 hex digits"),
     F_STRING(struct seed, ssh_public_key, .nullable = true, .valid = is_key_line, .rule = "must be one line"),
+    F_STRING(struct seed, host_key, .nullable = true, .max = 4096),
+    F_STRING(struct seed, host_key_public, .nullable = true, .max = 4096),
     F_JSON(struct seed, environment, .nullable = true, .has_type = true, .type = JSON_OBJECT),
     F_STRING(struct seed, ipv4, ADDRESS_ROW),
     F_STRING(struct seed, ipv6, ADDRESS_ROW),

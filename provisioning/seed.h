@@ -14,6 +14,7 @@ struct seed {
     char *hostname;       /* one DNS label */
     char *machine_id;     /* 32 hex digits */
     char *ssh_public_key; /* one authorized_keys line, or NULL */
+    char *host_key, *host_key_public; /* texts of sshd's files, for an image that makes no key by itself; may be NULL */
     json_t *environment;  /* object of strings */
     char *ipv4, *ipv6;    /* plain addresses; /32 and /128 are implied; NULL = none */
     char *gateway4, *gateway6;

@@ -115,9 +115,12 @@ struct err *seed_ssh_key(int root, const char *ssh_public_key)
 
 struct err *seed_accounts(int root, const struct seed *seed, UNUSED const char *pool)
 {
-    static const char sudoers[] = "user ALL=(ALL) NOPASSWD: ALL\n";
+    /* By number too: where the image has an account of that number, sudo knows it by that one's name. */
+    static const char sudoers[] = "user ALL=(ALL) NOPASSWD: ALL\n#1000 ALL=(ALL) NOPASSWD: ALL\n";
     const struct confined_owner shadow = {0, 42};
-    struct err *e = add_account(root, "/etc/passwd", "user:x:1000:1000::/home/user:/bin/bash", 0644, SEED_ROOT);
+    bool bash = confined_exists(root, "/bin/bash") || confined_exists(root, "/usr/bin/bash");
+    autofree char *account = str_fmt("user:x:1000:1000::/home/user:/bin/%s", bash ? "bash" : "sh");
+    struct err *e = add_account(root, "/etc/passwd", account, 0644, SEED_ROOT);
 
     if (!e)
         e = add_account(root, "/etc/group", "user:x:1000:", 0644, SEED_ROOT);

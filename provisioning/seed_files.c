@@ -53,6 +53,20 @@ static struct err *write_random_seed(int root)
     return confined_write(root, "/var/lib/systemd/random-seed", bytes, sizeof(bytes), 0600, SEED_ROOT);
 }
 
+/* The image of this node's recipe makes its keys itself, at the first connection. Most others make theirs when sshd is
+ * installed and never again: without one it does not start. */
+static struct err *write_host_key(int root, const struct seed *seed)
+{
+    static const char path[] = "/etc/ssh/ssh_host_ed25519_key", public[] = "/etc/ssh/ssh_host_ed25519_key.pub";
+    struct err *e;
+
+    if (!seed->host_key || !confined_exists(root, "/usr/sbin/sshd") ||
+        confined_exists(root, "/etc/systemd/system/ssh-host-keys.service"))
+        return NULL;
+    e = confined_write(root, path, seed->host_key, strlen(seed->host_key), 0600, SEED_ROOT);
+    return e || !seed->host_key_public ? e : seed_text(root, public, seed->host_key_public);
+}
+
 struct err *seed_identity(int root, const struct seed *seed, UNUSED const char *pool)
 {
     autofree char *hostname = str_fmt("%s\n", seed->hostname);
@@ -80,9 +94,11 @@ struct err *seed_identity(int root, const struct seed *seed, UNUSED const char *
 
     for (size_t i = 0; !e && i < ARRAY_LEN(files); i++)
         e = seed_text(root, files[i].path, files[i].text);
-    /* A copy must not answer with the keys of its source. The image makes new ones at the first connection. */
+    /* A copy must not answer with the keys of its source. */
     if (!e)
         e = confined_remove_prefix(root, "/etc/ssh", "ssh_host_");
+    if (!e)
+        e = write_host_key(root, seed);
     if (!e)
         e = confined_remove(root, "/var/lib/dbus/machine-id");
     return e ? e : write_random_seed(root);
@@ -164,7 +180,9 @@ struct err *seed_network(int root, const struct seed *seed, UNUSED const char *p
 {
     struct err *e = write_resolv_conf(root, seed->dns);
 
-    return e ? e : write_network_unit(root, seed);
+    if (!e)
+        e = write_network_unit(root, seed);
+    return e ? e : seed_foreign_network(root);
 }
 
 struct err *seed_environment(int root, const struct seed *seed, UNUSED const char *pool)

@@ -22,5 +22,8 @@ MUST_USE struct err *seed_environment(int root, const struct seed *seed, const c
 /* units of the wanted kits enabled, of all others not */
 MUST_USE struct err *seed_kits(int root, const struct seed *seed, const char *pool);
 
+/* Clients of DHCP leave eth0 alone. */
+MUST_USE struct err *seed_foreign_network(int root);
+
 /* confined_write of a text, 0644 root. */
 MUST_USE struct err *seed_text(int root, const char *path, const char *text);

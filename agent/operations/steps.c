@@ -4,12 +4,14 @@
 #include "agent/containers/limits.h"
 #include "agent/containers/share.h"
 #include "agent/containers/snapshots.h"
+#include "agent/containers/ssh_host_key.h"
 #include "agent/containers/watch.h"
 #include "agent/kits/watch.h"
 #include "agent/network/relay.h"
 #include "agent/recovery/records.h"
 #include "agent/transfer/peer.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/str.h"
 
 static void on_net(void *owner, struct err *e)
@@ -70,14 +72,18 @@ void step_clean(struct operation *op)
 json_t *seed_of(const struct agent *a, const struct container *c)
 {
     const struct container_record *r = &c->record;
+    const struct log_ctx ctx = {.container = r->id};
+    autofree char *host_key = NULL, *host_key_public = NULL;
     json_t *dns = json_array();
 
+    log_err(&ctx, LOG_LEVEL_WARNING, ssh_host_key_new(&host_key, &host_key_public), "sshd may be without a key");
     for (char **p = a->config->dns; p && *p; p++)
         json_array_append_new(dns, json_string(*p));
-    return json_pack("{s:s, s:s, s:s, s:s?, s:O, s:s, s:s, s:s, s:s, s:o, s:O}", "container_id", r->id, "hostname",
-                     r->hostname, "machine_id", r->machine_id, "ssh_public_key", r->ssh_public_key, "environment",
-                     r->environment, "ipv4", c->net.ipv4, "ipv6", c->net.ipv6, "gateway4", NET_GATEWAY4, "gateway6",
-                     NET_GATEWAY6, "dns", dns, "kits", r->kits);
+    return json_pack("{s:s, s:s, s:s, s:s?, s:s?, s:s?, s:O, s:s, s:s, s:s, s:s, s:o, s:O}", "container_id", r->id,
+                     "hostname", r->hostname, "machine_id", r->machine_id, "ssh_public_key", r->ssh_public_key,
+                     "host_key", host_key, "host_key_public", host_key_public, "environment", r->environment, "ipv4",
+                     c->net.ipv4, "ipv6", c->net.ipv6, "gateway4", NET_GATEWAY4, "gateway6", NET_GATEWAY6, "dns", dns,
+                     "kits", r->kits);
 }
 
 static void on_rootfs(void *owner, struct err *e, json_t *result)

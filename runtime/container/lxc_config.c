@@ -57,6 +57,9 @@ static const struct {
     {"lxc.cgroup2.cgroup.max.descendants", "8192"},
     {"lxc.mount.auto", "cgroup:mixed proc:mixed sys:mixed"},
     {"lxc.signal.halt", "SIGRTMIN+3"},
+    /* ping of those that are not root: the kernel's default is nobody, and systemd's own value has groups that a
+     * container has not. */
+    {"lxc.sysctl.net.ipv4.ping_group_range", "0 65535"},
     /* Not more: the monitor's log is on a tmpfs, and a container may reboot as often as it likes. */
     {"lxc.log.level", "ERROR"},
     {"lxc.net.0.type", "phys"},

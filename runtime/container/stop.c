@@ -23,10 +23,23 @@
 #define SETTLE_MS 20000
 #define PAUSE_MS 5
 
-/* systemd's "power off". */
-static int halt_signal(void)
+/* systemd powers off by SIGRTMIN+3. Other inits (busybox, sysvinit, OpenRC on either) do not wait for it and take
+ * SIGPWR, sysvinit by the line "powerwait" of its inittab. Which signals a process waits for, blocked for a signalfd or
+ * by a handler, is in /proc/PID/status (proc(5)). */
+static int halt_signal(pid_t init)
 {
-    return SIGRTMIN + 3;
+    const int ours = SIGRTMIN + 3;
+    autofree char *path = str_fmt("/proc/%d/status", init), *text = NULL;
+    static const char *const masks[] = {"\nSigBlk:", "\nSigCgt:"};
+
+    err_ignore(fd_read_file(path, 65536, &text, NULL));
+    for (size_t i = 0; text && i < ARRAY_LEN(masks); i++) {
+        const char *line = strstr(text, masks[i]);
+
+        if (line && (strtoull(line + strlen(masks[i]), NULL, 16) >> (ours - 1) & 1))
+            return ours;
+    }
+    return SIGPWR;
 }
 
 struct err *stop_clean(const struct job *job)
@@ -42,8 +55,8 @@ struct err *stop_clean(const struct job *job)
     return err_first(e, rootfs_unmount(job));
 }
 
-/* A pidfd of init as it is now; -1 when there is none. */
-static int open_init(const struct job *job)
+/* A pidfd of init as it is now; -1 when there is none. *ret_pid (may be NULL): of it. */
+static int open_init(const struct job *job, pid_t *ret_pid)
 {
     struct presence before, after;
     int fd;
@@ -51,6 +64,8 @@ static int open_init(const struct job *job)
     presence_look(job, &before);
     if (!before.init)
         return -1;
+    if (ret_pid)
+        *ret_pid = before.init;
     fd = pidfd_open(before.init, 0);
     /* The pid may have been reused between the look and the open; not if it is init still. */
     presence_look(job, &after);
@@ -65,11 +80,12 @@ static int open_init(const struct job *job)
  * init by one that it does not handle. For a systemd that is on its way down, the next one changes nothing. */
 static void ask_and_wait(const struct job *job, int64_t timeout_ms)
 {
-    autofd int init = open_init(job);
+    pid_t pid = 0;
+    autofd int init = open_init(job, &pid);
     int64_t end = clock_mono_ms() + timeout_ms, left;
 
     while (init >= 0 && (left = end - clock_mono_ms()) > 0)
-        if (pidfd_send_signal(init, halt_signal(), NULL, 0) < 0 ||
+        if (pidfd_send_signal(init, halt_signal(pid), NULL, 0) < 0 ||
             poll(&(struct pollfd){.fd = init, .events = POLLIN}, 1, (int)MIN(left, ASK_AGAIN_MS)) > 0)
             return;
 }
@@ -80,7 +96,7 @@ static struct err *kill_all(const struct job *job)
     struct presence p;
 
     for (;;) {
-        autofd int init = open_init(job);
+        autofd int init = open_init(job, NULL);
 
         presence_look(job, &p);
         if (!p.alive)

@@ -2,6 +2,7 @@
 /* Public keys of logins: what is taken, how it is tidied, what is refused. */
 #include "test.h"
 
+#include "agent/containers/ssh_host_key.h"
 #include "agent/containers/ssh_key.h"
 #include "base/str.h"
 
@@ -67,11 +68,26 @@ static void test_ssh_keys_that_nobody_could_log_in_with(UNUSED void **state)
     }
 }
 
+static void test_host_keys(UNUSED void **state)
+{
+    autofree char *secret = NULL, *public = NULL, *other = NULL, *other_public = NULL;
+    autofree char *line = NULL;
+
+    assert_null(ssh_host_key_new(&secret, &public));
+    assert_null(ssh_host_key_new(&other, &other_public));
+    assert_string_not_equal(secret, other);
+    assert_string_not_equal(public, other_public);
+    assert_memory_equal(secret, "-----BEGIN OPENSSH PRIVATE KEY-----\n", 36);
+    line = str_dup(public);
+    assert_null(ssh_key_check("key", line));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ssh_keys),
         cmocka_unit_test(test_ssh_keys_are_tidied),
+        cmocka_unit_test(test_host_keys),
         cmocka_unit_test(test_ssh_keys_that_nobody_could_log_in_with),
     };
 
