@@ -61,6 +61,8 @@ struct agent {
     bool held;                   /* by it: only its health and the recovery are answered */
     bool again;                  /* the daemon starts anew when it has stopped */
     struct net_plan plan;
+    const char *ipv6_off; /* why the host has no IPv6, see network/ipv6.h; NULL: it has */
+    bool ipv6_was_off;    /* at the last start */
 
     struct store *store, *reader;
     struct lane *store_lane, *read_lane, *net_lane; /* store and reader belong to one lane each */

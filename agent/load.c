@@ -180,6 +180,7 @@ static struct err *load_meta(struct agent *a, bool *ret_rebooted, char **ret_acc
     known = meta_value(rows, "generation");
     if (known)
         (void)str_to_i64(known, &a->generation);
+    a->ipv6_was_off = str_eq(meta_value(rows, "ipv6"), "off");
     *ret_accepted = str_dup(meta_value(rows, "accepted"));
     store_tx_add(tx, STORE_META_PUT, json_pack("[s, s]", "node_id", a->node_id));
     a->scrub = scrub_new(a, meta_value(rows, "scrub"));

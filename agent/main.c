@@ -15,6 +15,7 @@
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "netfilter/netfilter.h"
 
 struct daemon {
     uv_loop_t loop;
@@ -164,10 +165,11 @@ static enum log_level level_of(const char *word)
     return LOG_LEVEL_INFO;
 }
 
-/* The rest of --check: what the configuration names for mTLS. */
+/* The rest of --check: what the configuration names for mTLS, and what the host has. */
 static int check_files(struct config *config)
 {
     autofree char *warning = NULL;
+    const char *ipv6_off = nf_ipv6_off();
     autoerr e = config->tls_listen || config->tls_crl ? tls_files_check(config, &warning) : NULL;
 
     config_free(config);
@@ -175,6 +177,8 @@ static int check_files(struct config *config)
         fprintf(stderr, "noded: %s\n", err_message(e));
     else if (warning)
         fprintf(stderr, "noded: warning: %s\n", warning);
+    if (!e && ipv6_off)
+        printf("IPv6 is disabled on this host, containers get IPv4 only: %s.\n", ipv6_off);
     return e ? 1 : puts("The configuration is valid.") < 0;
 }
 

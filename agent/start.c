@@ -25,6 +25,7 @@
 #include "agent/load.h"
 #include "agent/network/connections.h"
 #include "agent/network/drift.h"
+#include "agent/network/ipv6.h"
 #include "agent/network/relay.h"
 #include "agent/preflight.h"
 #include "agent/reconcile.h"
@@ -133,6 +134,7 @@ static void on_synced(void *owner, struct err *e)
         a->tls_watch = a->tls ? tls_watch_start(a) : NULL;
         a->ready = true;
         a->warm = warm_start(a);
+        ipv6_bring(a);
         reconcile_resume(a, s->intents, s->rebooted);
         projects_resume(a);
         rollout_resume(a);
@@ -182,6 +184,7 @@ static struct err *open_network(struct agent *a)
                            .plan = a->plan,
                            .uplink = c->uplink,
                            .inter_container = c->inter_container,
+                           .ipv4_only = a->ipv6_off != NULL,
                            .drop_ipv6 = str_eq(c->firewall_ipv6, "drop"),
                            .share_percent = (int)c->connections_share,
                            .reserve_percent = (int)c->connections_reserve};
@@ -392,6 +395,7 @@ static struct err *begin(struct starter *s)
         return err_wrap(e, "network");
     if (gethostname(host, sizeof(host) - 1) != 0)
         snprintf(host, sizeof(host), "node");
+    ipv6_look(a);
     a->node_name = str_dup(c->node_name ? c->node_name : host);
     e = locks_take(c, &a->locks);
     if (!e)

@@ -35,7 +35,7 @@ struct err *cmd_node(struct cli *cli)
     autojson data = NULL;
     struct err *e = cli_call(cli, "GET", "/api/v1/node", NULL, &data);
     const json_t *versions = json_object_get(data, "versions"), *capacity = json_object_get(data, "capacity");
-    const json_t *containers = json_object_get(data, "containers");
+    const json_t *containers = json_object_get(data, "containers"), *ipv6 = json_object_get(data, "ipv6");
     autofree char *images = joined(json_object_get(data, "images"), NULL);
     autofree char *kits = joined(json_object_get(data, "kits"), "name"), *count = NULL;
 
@@ -61,6 +61,7 @@ struct err *cmd_node(struct cli *cli)
     line_bytes("Pool free", capacity, "pool_free_bytes");
     output_line("Images", images);
     output_line("Kits", kits);
+    output_line("IPv6", json_is_true(json_object_get(ipv6, "enabled")) ? "yes" : output_member(ipv6, "reason"));
     output_line("Started", output_member(data, "started_at"));
     return NULL;
 }

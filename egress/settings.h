@@ -22,7 +22,8 @@ struct relay_settings {
     char *ca_file;       /* NULL: the system's */
     json_t *dns_servers; /* 1..4 addresses */
     json_t *forbidden;   /* networks that the proxy must not be in, "10.96.0.0/16" */
-    /* Listening addresses, the port for TCP (that for UDP is DNS's), and who may connect: the container. */
+    /* Listening addresses, the port for TCP (that for UDP is DNS's), and who may connect: the container.
+     * listen6 and client6: NULL when the host has no IPv6. */
     char *listen4, *listen6, *client4, *client6;
     int64_t listen_port;
     char *socket;               /* path of the control socket */

@@ -113,9 +113,9 @@ static const struct json_field start_fields[] = {
     F_INT(struct job_start, id_base, .required = true),
     F_STRING(struct job_start, link, .required = true),
     F_STRING(struct job_start, ipv4, .required = true),
-    F_STRING(struct job_start, ipv6, .required = true),
+    F_STRING(struct job_start, ipv6, .nullable = true),
     F_STRING(struct job_start, gateway4, .required = true),
-    F_STRING(struct job_start, gateway6, .required = true),
+    F_STRING(struct job_start, gateway6, .nullable = true),
     F_STRING(struct job_start, gateway_mac, .nullable = true),
     F_JSON(struct job_start, environment, .required = true, .has_type = true, .type = JSON_OBJECT),
     F_BOOL(struct job_start, subvolumes),
@@ -127,6 +127,14 @@ static const struct json_field start_fields[] = {
     F_JSON(struct job_start, shares, .nullable = true, .has_type = true, .type = JSON_ARRAY),
 };
 JSON_TABLE(job_start_table, "container.start", start_fields);
+
+static const struct json_field ipv6_fields[] = {
+    F_BOOL(struct job_ipv6, wanted, .required = true),
+    F_STRING(struct job_ipv6, ipv6, .required = true),
+    F_STRING(struct job_ipv6, gateway6, .required = true),
+    F_STRING(struct job_ipv6, gateway_mac, .required = true),
+};
+JSON_TABLE(job_ipv6_table, "container.ipv6", ipv6_fields);
 
 static const struct json_field claim_fields[] = {
     F_JSON(struct job_claim, seed, .required = true, .has_type = true, .type = JSON_OBJECT),

@@ -228,7 +228,7 @@ struct job_start {
     char *hostname;
     int64_t id_base;   /* first host uid and gid of the slot's range of 65536 */
     char *link;        /* veth peer in the host, moved in as eth0 */
-    char *ipv4, *ipv6; /* plain addresses, /32 and /128 are implied */
+    char *ipv4, *ipv6; /* plain addresses, /32 and /128 are implied; ipv6 NULL: IPv4 only */
     char *gateway4, *gateway6;
     char *gateway_mac;     /* of both, "02:6e:64:00:00:01"; NULL: the container has to ask for it */
     json_t *environment;   /* object: environment of PID 1 */
@@ -241,6 +241,14 @@ struct job_start {
     json_t *shares; /* array of struct share_mount, or NULL */
 };
 extern const struct json_table job_start_table;
+
+/* container.ipv6: a container that runs gets its address and its default route, or loses both. ERR_WRONG_STATE: it does
+ * not run. */
+struct job_ipv6 {
+    bool wanted;
+    char *ipv6, *gateway6, *gateway_mac; /* as of container.start */
+};
+extern const struct json_table job_ipv6_table;
 
 /* container.shares -> {"problems": {share id: reason}}: makes the mounts of a running container agree with `shares`. */
 struct share_mount {
@@ -373,6 +381,7 @@ extern const struct json_table job_look_table;
     X(JOB_PEER_SYNC, "peer.sync", &job_peer_fetch_table, JOB_STREAM_MS)                                                \
     X(JOB_START, "container.start", &job_start_table, 60000)                                                           \
     X(JOB_CLAIM, "container.claim", &job_claim_table, 10000)                                                           \
+    X(JOB_IPV6, "container.ipv6", &job_ipv6_table, 10000)                                                              \
     X(JOB_TRIM, "container.trim", NULL, 30000)                                                                         \
     X(JOB_SHARES, "container.shares", &job_shares_table, 30000)                                                        \
     X(JOB_STOP, "container.stop", &job_stop_table, 30000)                                                              \

@@ -35,6 +35,8 @@ enum have {
     HAVE_PROXY_ROUTE6 = 1 << 15,
     HAVE_LINK_ALL = HAVE_RULE4 - 1,
     HAVE_PROXY_ALL = HAVE_PROXY_RULE4 | HAVE_PROXY_RULE6 | HAVE_PROXY_ROUTE4 | HAVE_PROXY_ROUTE6,
+    HAVE_IPV6 = HAVE_ADDRESS6 | HAVE_ROUTE6 | HAVE_NEIGHBOUR6 | HAVE_SYSCTL6 | HAVE_RULE6 | HAVE_PROXY_RULE6 |
+                HAVE_PROXY_ROUTE6,
     HAVE_HOST_ALL = HAVE_UP | HAVE_ROUTE4 | HAVE_ROUTE6 | HAVE_SYSCTL4 | HAVE_SYSCTL6 | HAVE_RULE4 | HAVE_RULE6
 };
 
@@ -79,8 +81,9 @@ struct end {
 struct look {
     struct nf *nf;
     unsigned host, loopback;
-    uint16_t *have;   /* by slot */
-    struct end *ends; /* of our links, by index */
+    unsigned unwanted; /* enum have: what there cannot be on this host */
+    uint16_t *have;    /* by slot */
+    struct end *ends;  /* of our links, by index */
     size_t end_count;
     unsigned *indexes; /* by slot */
 };
@@ -283,6 +286,7 @@ static struct err *look(struct look *l)
         {RTM_GETNEIGH, sizeof(struct ndmsg), see_neighbour},  {RTM_GETNETCONF, sizeof(struct netconfmsg), see_sysctl},
         {RTM_GETRULE, sizeof(struct fib_rule_hdr), see_rule},
     };
+    bool ipv6 = sysctl_ipv6_known();
     struct err *e;
 
     l->loopback = if_nametoindex("lo");
@@ -291,7 +295,7 @@ static struct err *look(struct look *l)
         qsort(l->ends, l->end_count, sizeof(*l->ends), by_index);
     for (size_t i = 0; !e && i < ARRAY_LEN(kinds); i++) {
         e = dump(l, kinds[i].type, AF_INET, kinds[i].header, kinds[i].see);
-        if (!e)
+        if (!e && ipv6)
             e = dump(l, kinds[i].type, AF_INET6, kinds[i].header, kinds[i].see);
     }
     return e;
@@ -300,7 +304,7 @@ static struct err *look(struct look *l)
 static struct err *repair_link(struct look *l, int slot, struct nf_drift *d)
 {
     unsigned wanted = HAVE_LINK_ALL | (l->nf->known[slot].proxy ? HAVE_PROXY_ALL : 0);
-    unsigned missing = wanted & ~(unsigned)l->have[slot];
+    unsigned missing = wanted & ~l->unwanted & ~(unsigned)l->have[slot];
     struct slot_net n;
 
     if (!missing)
@@ -318,7 +322,7 @@ static struct err *repair_link(struct look *l, int slot, struct nf_drift *d)
 
 static struct err *repair_host(struct look *l, struct nf_drift *d)
 {
-    unsigned missing = HAVE_HOST_ALL & ~l->host;
+    unsigned missing = HAVE_HOST_ALL & ~l->unwanted & ~l->host;
     struct err *e;
 
     for (size_t i = 0; i < ARRAY_LEN(host_names); i++)
@@ -327,12 +331,13 @@ static struct err *repair_host(struct look *l, struct nf_drift *d)
     if (!missing)
         return NULL;
     e = routes_install(l->nf);
-    return e ? e : sysctl_host(&l->nf->plan);
+    return e ? e : sysctl_host(l->nf);
 }
 
 struct err *drift_repair(struct nf *nf, const struct nf_container *containers, size_t count, struct nf_drift *d)
 {
     struct look l = {.nf = nf,
+                     .unwanted = sysctl_ipv6(nf) ? 0 : HAVE_IPV6,
                      .have = mem_new_array(uint16_t, NET_SLOT_MAX + 1),
                      .indexes = mem_new_array(unsigned, NET_SLOT_MAX + 1)};
     struct err *e = look(&l);

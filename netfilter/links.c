@@ -69,7 +69,7 @@ struct err *links_delete(struct nf *nf, const char *ifname)
 struct err *links_restore(struct nf *nf, const struct slot_net *n)
 {
     bool proxy = nf->known[n->slot].proxy;
-    struct err *e = sysctl_link(n->ifname, proxy);
+    struct err *e = sysctl_link(nf, n->ifname, proxy);
 
     if (!e)
         e = set_up(nf, n->ifname);

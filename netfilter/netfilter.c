@@ -57,6 +57,7 @@ struct err *nf_open(const struct nf_config *config, struct nf **ret)
     nf->plan = config->plan;
     nf->inter_container = config->inter_container;
     nf->drop_ipv6 = config->drop_ipv6;
+    nf->ipv4_only = config->ipv4_only;
     nf->host_tcp_ports = copy_of(config->host_tcp_ports, config->host_tcp_port_count, sizeof(*nf->host_tcp_ports));
     nf->host_tcp_port_count = config->host_tcp_port_count;
     nf->host_udp_ports = copy_of(config->host_udp_ports, config->host_udp_port_count, sizeof(*nf->host_udp_ports));

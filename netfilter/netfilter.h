@@ -41,6 +41,7 @@ struct nf_config {
     const char *uplink;             /* NULL: every interface that is not a container's */
     bool inter_container;           /* all containers may talk to each other directly */
     bool drop_ipv6;                 /* a direction that has rules lets no new IPv6 through */
+    bool ipv4_only;                 /* links and routes have no IPv6; the rules speak of it all the same */
     const uint16_t *host_tcp_ports; /* of the host, that containers may reach */
     size_t host_tcp_port_count;
     const uint16_t *host_udp_ports; /* likewise */
@@ -106,6 +107,11 @@ struct nf_counters { /* as the container sees them */
 struct nf_hits {
     uint64_t packets, bytes;
 };
+
+/* Why IPv6 does not work on this host, in constant words: the kernel has none, or one of the switches all, default and
+ * lo of net.ipv6.conf.*.disable_ipv6 is on, whose links and local routes are refused then. NULL: it works. What has
+ * IPv6 is not put in when it does not, whatever nf_config says. */
+const char *nf_ipv6_off(void);
 
 MUST_USE struct err *nf_open(const struct nf_config *config, struct nf **ret);
 void nf_close(struct nf *nf);

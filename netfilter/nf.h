@@ -30,7 +30,7 @@ struct nf {
     char *table, *uplink;
     char lists[NF_LISTS][NF_LISTS_NAME_MAX]; /* names of tables, see lists.c */
     struct net_plan plan;
-    bool inter_container, drop_ipv6;
+    bool inter_container, drop_ipv6, ipv4_only;
     uint16_t *host_tcp_ports;
     size_t host_tcp_port_count;
     uint16_t *host_udp_ports;
@@ -157,9 +157,13 @@ MUST_USE struct err *routes_remove(struct nf *nf);
 MUST_USE struct err *routes_of_link(struct nf *nf, const struct slot_net *n, unsigned index);
 
 /* sysctl.c: forwarding on the host, and what a container's link needs. */
-MUST_USE struct err *sysctl_host(const struct net_plan *plan);
+MUST_USE struct err *sysctl_host(const struct nf *nf);
 /* proxy: what it sends has addresses that are behind other links. */
-MUST_USE struct err *sysctl_link(const char *ifname, bool proxy);
+MUST_USE struct err *sysctl_link(const struct nf *nf, const char *ifname, bool proxy);
+/* Whether links and routes have IPv6 now. */
+bool sysctl_ipv6(const struct nf *nf);
+/* Whether the kernel understands a request about it; what was made when it was on can be listed and removed. */
+bool sysctl_ipv6_known(void);
 uint32_t sysctl_rp_filter(bool proxy); /* what a link has */
 
 /* drift.c: puts the links right, and routes and sysctls of the host. */

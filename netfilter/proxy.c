@@ -154,13 +154,14 @@ struct err *proxy_begin(struct nf *nf, const struct slot_net *n)
 
     if (!index)
         return NULL; /* with the link it comes again */
-    e = sysctl_link(n->ifname, true);
+    e = sysctl_link(nf, n->ifname, true);
     if (!e)
         e = route(nf, AF_INET, n, index, true);
     if (!e)
-        e = route(nf, AF_INET6, n, index, true);
-    if (!e)
         e = rule(nf, AF_INET, NF_PROXY_MARK(n->slot), NF_PROXY_TABLE(n->slot), true);
+    if (e || !sysctl_ipv6(nf))
+        return e;
+    e = route(nf, AF_INET6, n, index, true);
     return e ? e : rule(nf, AF_INET6, NF_PROXY_MARK(n->slot), NF_PROXY_TABLE(n->slot), true);
 }
 
@@ -168,15 +169,19 @@ struct err *proxy_begin(struct nf *nf, const struct slot_net *n)
 struct err *proxy_end(struct nf *nf, const struct slot_net *n)
 {
     unsigned index = if_nametoindex(n->ifname);
+    bool ipv6 = sysctl_ipv6_known();
     struct err *e = conntrack_flush(nf, n, CONNTRACK_PROXIED, NULL, 0);
 
     if (index) { /* else its routes went with it */
-        e = err_first(e, sysctl_link(n->ifname, false));
+        e = err_first(e, sysctl_link(nf, n->ifname, false));
         e = err_first(e, route(nf, AF_INET, n, index, false));
-        e = err_first(e, route(nf, AF_INET6, n, index, false));
+        if (ipv6)
+            e = err_first(e, route(nf, AF_INET6, n, index, false));
     }
     e = err_first(e, rule(nf, AF_INET, NF_PROXY_MARK(n->slot), NF_PROXY_TABLE(n->slot), false));
-    return err_first(e, rule(nf, AF_INET6, NF_PROXY_MARK(n->slot), NF_PROXY_TABLE(n->slot), false));
+    if (ipv6)
+        e = err_first(e, rule(nf, AF_INET6, NF_PROXY_MARK(n->slot), NF_PROXY_TABLE(n->slot), false));
+    return e;
 }
 
 struct found_rule {
@@ -246,5 +251,5 @@ struct err *proxy_sweep(struct nf *nf)
 {
     struct err *e = sweep(nf, AF_INET);
 
-    return e ? e : sweep(nf, AF_INET6);
+    return e || !sysctl_ipv6_known() ? e : sweep(nf, AF_INET6);
 }

@@ -63,26 +63,37 @@ static struct err *neighbour(struct nf *nf, int family, unsigned index, const vo
     return nl_do(&nf->route, h, 0, "cannot set the neighbour entry of a container");
 }
 
-struct err *routes_of_link(struct nf *nf, const struct slot_net *n, unsigned index)
+static struct err *of_link4(struct nf *nf, const struct slot_net *n, unsigned index)
 {
-    struct in6_addr gateway6;
-    struct in_addr gateway4;
+    struct in_addr gateway;
     struct err *e;
 
-    inet_pton(AF_INET, NET_GATEWAY4, &gateway4);
-    inet_pton(AF_INET6, NET_GATEWAY6, &gateway6);
-    e = address(nf, AF_INET, index, &gateway4, 32);
-    if (!e)
-        e = address(nf, AF_INET6, index, &gateway6, 64);
+    inet_pton(AF_INET, NET_GATEWAY4, &gateway);
+    e = address(nf, AF_INET, index, &gateway, 32);
     if (!e)
         e = route(nf, AF_INET, index, &n->addr4);
+    return e ? e : neighbour(nf, AF_INET, index, &n->addr4, n->hw_container);
+}
+
+static struct err *of_link6(struct nf *nf, const struct slot_net *n, unsigned index)
+{
+    struct in6_addr gateway;
+    struct err *e;
+
+    inet_pton(AF_INET6, NET_GATEWAY6, &gateway);
+    e = address(nf, AF_INET6, index, &gateway, 64);
     if (!e)
         e = route(nf, AF_INET6, index, &n->addr6);
     if (!e)
-        e = neighbour(nf, AF_INET, index, &n->addr4, n->hw_container);
-    if (!e)
         e = neighbour(nf, AF_INET6, index, &n->addr6, n->hw_container);
     return e ? e : neighbour(nf, AF_INET6, index, &n->link_local, n->hw_container);
+}
+
+struct err *routes_of_link(struct nf *nf, const struct slot_net *n, unsigned index)
+{
+    struct err *e = of_link4(nf, n, index);
+
+    return e || !sysctl_ipv6(nf) ? e : of_link6(nf, n, index);
 }
 
 static struct err *reply_rule(struct nf *nf, int family, bool add)
@@ -133,15 +144,14 @@ static struct err *loopback_up(struct nf *nf)
 
 static struct err *each_family(struct nf *nf, bool add)
 {
-    static const int families[] = {AF_INET, AF_INET6};
-    struct err *e = NULL;
+    bool ipv6 = add ? sysctl_ipv6(nf) : sysctl_ipv6_known();
+    struct err *e = reply_rule(nf, AF_INET, add);
 
-    for (size_t i = 0; !e && i < ARRAY_LEN(families); i++) {
-        e = reply_rule(nf, families[i], add);
-        if (!e)
-            e = reply_route(nf, families[i], add);
-    }
-    return e;
+    if (!e)
+        e = reply_route(nf, AF_INET, add);
+    if (!e && ipv6)
+        e = reply_rule(nf, AF_INET6, add);
+    return e || !ipv6 ? e : reply_route(nf, AF_INET6, add);
 }
 
 struct err *routes_install(struct nf *nf)

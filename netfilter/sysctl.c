@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Kernel switches of the network namespace we are in; each is written only when it differs. */
 #include <dirent.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 #include "base/str.h"
@@ -58,21 +59,52 @@ static void keep_router_advertisements(const struct net_plan *plan)
         closedir(d);
 }
 
-struct err *sysctl_host(const struct net_plan *plan)
+bool sysctl_ipv6_known(void)
 {
-    autofree char *now = NULL;
-    struct err *e;
-
-    err_ignore(fd_read_file("/proc/sys/net/ipv6/conf/all/forwarding", 64, &now, NULL));
-    if (!str_eq(now, "1\n"))
-        keep_router_advertisements(plan);
-    e = put("/proc/sys/net/ipv4/ip_forward", "1");
-    if (!e)
-        e = put("/proc/sys/net/ipv6/conf/all/forwarding", "1");
-    return e;
+    return access("/proc/sys/net/ipv6", F_OK) == 0;
 }
 
-struct err *sysctl_link(const char *ifname, bool proxy)
+const char *nf_ipv6_off(void)
+{
+    static const struct {
+        const char *path, *why;
+    } switches[] = {
+        {"/proc/sys/net/ipv6/conf/all/disable_ipv6", "net.ipv6.conf.all.disable_ipv6 is on"},
+        {"/proc/sys/net/ipv6/conf/default/disable_ipv6", "net.ipv6.conf.default.disable_ipv6 is on"},
+        {"/proc/sys/net/ipv6/conf/lo/disable_ipv6", "net.ipv6.conf.lo.disable_ipv6 is on"},
+    };
+
+    if (!sysctl_ipv6_known())
+        return "the kernel runs without it (ipv6.disable=1)";
+    for (size_t i = 0; i < ARRAY_LEN(switches); i++) {
+        autofree char *now = NULL;
+
+        err_ignore(fd_read_file(switches[i].path, 64, &now, NULL));
+        if (now && !str_eq(now, "0\n"))
+            return switches[i].why;
+    }
+    return NULL;
+}
+
+bool sysctl_ipv6(const struct nf *nf)
+{
+    return !nf->ipv4_only && !nf_ipv6_off();
+}
+
+struct err *sysctl_host(const struct nf *nf)
+{
+    autofree char *now = NULL;
+    struct err *e = put("/proc/sys/net/ipv4/ip_forward", "1");
+
+    if (e || !sysctl_ipv6(nf))
+        return e;
+    err_ignore(fd_read_file("/proc/sys/net/ipv6/conf/all/forwarding", 64, &now, NULL));
+    if (!str_eq(now, "1\n"))
+        keep_router_advertisements(&nf->plan);
+    return put("/proc/sys/net/ipv6/conf/all/forwarding", "1");
+}
+
+struct err *sysctl_link(const struct nf *nf, const char *ifname, bool proxy)
 {
     const struct {
         int version;
@@ -82,11 +114,14 @@ struct err *sysctl_link(const char *ifname, bool proxy)
         {4, "send_redirects", "0"}, {4, "secure_redirects", "0"},       {6, "forwarding", "1"},
         {4, "arp_filter", "1"}, /* who asks from an address of another link gets no answer, and no neighbour entry */
         {6, "accept_ra", "0"},      {6, "accept_redirects", "0"},       {6, "autoconf", "0"},
-        {6, "addr_gen_mode", "1"},
+        {6, "addr_gen_mode", "1"},  {6, "disable_ipv6", "0"}, /* of a link that was made while the default was another
+                                                               */
     };
+    bool ipv6 = sysctl_ipv6(nf);
     struct err *e = NULL;
 
     for (size_t i = 0; !e && i < ARRAY_LEN(rows); i++)
-        e = put_of(rows[i].version, ifname, rows[i].key, rows[i].value);
+        if (rows[i].version == 4 || ipv6)
+            e = put_of(rows[i].version, ifname, rows[i].key, rows[i].value);
     return e;
 }

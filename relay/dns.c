@@ -318,6 +318,8 @@ struct err *dns_start(struct relay *r)
     d->relay = r;
     r->dns = d;
     for (size_t i = 0; i < ARRAY_LEN(d->polls); i++) {
+        if (r->udp_fd[i] < 0)
+            continue;
         d->polls[i].data = r;
         if (uv_poll_init(&r->loop, &d->polls[i], r->udp_fd[i]) != 0)
             return err_new(ERR_HOST, "cannot wait for DNS");

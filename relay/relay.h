@@ -38,7 +38,7 @@ struct relay {
     struct sockaddr_storage servers[RELAY_SERVERS_MAX]; /* of DNS, port 53 */
     size_t server_count;
     /* Made while it has the rights to; index 0 is IPv4, 1 IPv6. */
-    int tcp_fd[2], udp_fd[2], control_fd;
+    int tcp_fd[2], udp_fd[2], control_fd; /* the second of two: -1 without IPv6 */
     /* For datagrams, PROXY_SOCKS5 only: what takes them, and the stream to the broker. */
     int datagram_fd[2], broker_fd;
 

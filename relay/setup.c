@@ -133,6 +133,8 @@ struct err *setup_privileged(struct relay *r)
     struct err *e = enter_cgroup(s);
 
     for (size_t i = 0; !e && i < ARRAY_LEN(addresses); i++) {
+        if (!addresses[i])
+            continue;
         e = listening(addresses[i], s->listen_port, SOCK_STREAM, &r->tcp_fd[i]);
         if (!e)
             e = listening(addresses[i], RELAY_DNS_PORT, SOCK_DGRAM, &r->udp_fd[i]);

@@ -245,6 +245,8 @@ struct err *tunnels_start(struct relay *r)
     for (size_t i = 0; i < ARRAY_LEN(r->listeners); i++) {
         int rc;
 
+        if (r->tcp_fd[i] < 0)
+            continue;
         uv_tcp_init(&r->loop, &r->listeners[i]);
         r->listeners[i].data = r;
         rc = uv_tcp_open(&r->listeners[i], r->tcp_fd[i]);

@@ -137,6 +137,8 @@ struct err *udp_start(struct relay *r)
     u->relay = r;
     r->udp = u;
     for (size_t i = 0; i < ARRAY_LEN(u->polls); i++) {
+        if (r->datagram_fd[i] < 0)
+            continue;
         u->polls[i].data = u;
         if (uv_poll_init(&r->loop, &u->polls[i], r->datagram_fd[i]) != 0)
             return err_new(ERR_HOST, "cannot wait for datagrams");

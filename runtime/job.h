@@ -51,6 +51,7 @@ struct err *job_do_start(const struct job *job, void *args, json_t **ret);
 struct err *job_do_claim(const struct job *job, void *args, json_t **ret);
 struct err *job_do_trim(const struct job *job, void *args, json_t **ret);
 struct err *job_do_stop(const struct job *job, void *args, json_t **ret);
+struct err *job_do_ipv6(const struct job *job, void *args, json_t **ret);
 struct err *job_do_settle(const struct job *job, void *args, json_t **ret);
 struct err *job_do_freeze(const struct job *job, void *args, json_t **ret);
 struct err *job_do_thaw(const struct job *job, void *args, json_t **ret);

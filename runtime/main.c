@@ -33,6 +33,7 @@ static const struct worker_row rows[JOB_KIND_MAX] = {
     [JOB_SYNC_SWAP] = {job_do_sync_swap, 0, true},
     [JOB_SHARES] = {job_do_shares, sizeof(struct job_shares), true},
     [JOB_START] = {job_do_start, sizeof(struct job_start), true},
+    [JOB_IPV6] = {job_do_ipv6, sizeof(struct job_ipv6), true},
     [JOB_TRIM] = {job_do_trim, 0, true},
     [JOB_STOP] = {job_do_stop, sizeof(struct job_stop), true},
     [JOB_SETTLE] = {job_do_settle, 0, true},

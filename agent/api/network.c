@@ -107,7 +107,8 @@ static struct err *check_texts(const struct network_body *b)
 }
 
 /* The proxy of the body into eg; its credentials, or those of the configuration before when it is the same endpoint. */
-static struct err *take_proxy(const struct network_body *b, const struct egress *before, struct egress *eg)
+static struct err *take_proxy(const struct agent *a, const struct network_body *b, const struct egress *before,
+                              struct egress *eg)
 {
     struct proxy_url url;
     struct err *e;
@@ -120,6 +121,10 @@ static struct err *take_proxy(const struct network_body *b, const struct egress 
         return e;
     }
     e = proxy_url_parse(b->proxy, (enum proxy_kind)b->type, &url);
+    if (!e && a->ipv6_off && strchr(url.host, ':')) {
+        e = err_field("proxy", "has an IPv6 address, and IPv6 is disabled on this host: %s", a->ipv6_off);
+        proxy_url_clear(&url);
+    }
     if (e)
         return err_reason(e, "VALIDATION_ERROR");
     eg->record.proxy = proxy_url_text((enum proxy_kind)b->type, &url);
@@ -143,7 +148,7 @@ static struct err *load(const struct api_call *call, struct egress **ret)
 
     if (e)
         return e;
-    e = take_proxy(&b, before, eg);
+    e = take_proxy(call->agent, &b, before, eg);
     if (!e)
         e = check_texts(&b);
     if (!e)

@@ -8,6 +8,7 @@
 #include "agent/images/set.h"
 #include "agent/kits/kits.h"
 #include "agent/network/drift.h"
+#include "agent/network/ipv6.h"
 #include "agent/recovery/recovery.h"
 #include "agent/storage/space.h"
 #include "agent/tls_watch.h"
@@ -38,14 +39,15 @@ void node_get(struct api_call *call)
     uname(&host);
     sysinfo(&info);
     reply_ok(call->req, 200, "Node retrieved successfully",
-             json_pack("{s:s, s:s, s:{s:s, s:s, s:s}, s:{s:I, s:I, s:o}, s:{s:i, s:I, s:I, s:I}, s:o, s:o, s:o}", "id",
-                       a->node_id, "name", a->node_name, "versions", "noded", NODED_VERSION, "kernel", host.release,
-                       "architecture", host.machine, "containers", "max", (json_int_t)a->config->max_containers,
-                       "total", (json_int_t)agent_shown_count(a), "by_status", counts(a), "capacity", "cores",
-                       get_nprocs(), "memory_bytes", (json_int_t)info.totalram * info.mem_unit, "pool_total_bytes",
+             json_pack("{s:s, s:s, s:{s:s, s:s, s:s}, s:{s:I, s:I, s:o}, s:{s:i, s:I, s:I, s:I}, s:o, s:o, s:o, s:o}",
+                       "id", a->node_id, "name", a->node_name, "versions", "noded", NODED_VERSION, "kernel",
+                       host.release, "architecture", host.machine, "containers", "max",
+                       (json_int_t)a->config->max_containers, "total", (json_int_t)agent_shown_count(a), "by_status",
+                       counts(a), "capacity", "cores", get_nprocs(), "memory_bytes",
+                       (json_int_t)info.totalram * info.mem_unit, "pool_total_bytes",
                        (json_int_t)(pool.f_blocks * pool.f_frsize), "pool_free_bytes",
-                       (json_int_t)(pool.f_bavail * pool.f_frsize), "images", image_names(a), "kits", kits,
-                       "started_at", api_time(a->started_at)));
+                       (json_int_t)(pool.f_bavail * pool.f_frsize), "images", image_names(a), "kits", kits, "ipv6",
+                       ipv6_json(a), "started_at", api_time(a->started_at)));
 }
 
 void node_routes(struct api_call *call)

@@ -4,6 +4,7 @@
 #include "agent/containers/guest.h"
 #include "agent/containers/project.h"
 #include "agent/containers/ssh_key.h"
+#include "agent/network/ipv6.h"
 #include "base/str.h"
 
 json_t *env_sync_to_json(const struct container *c)
@@ -79,8 +80,8 @@ json_t *container_to_json(const struct agent *a, const struct container *c)
     json_object_set_new(j, "runtime_info", json_null());
     json_object_set_new(j, "pool_id", json_null());
     json_object_set_new(j, "node",
-                        json_pack("{s:I, s:s, s:s, s:s, s:I, s:s?}", "slot", (json_int_t)r->slot, "interface",
-                                  c->net.ifname, "ipv4", c->net.ipv4, "ipv6", c->net.ipv6, "init_pid",
+                        json_pack("{s:I, s:s, s:s, s:s*, s:I, s:s?}", "slot", (json_int_t)r->slot, "interface",
+                                  c->net.ifname, "ipv4", c->net.ipv4, "ipv6", ipv6_address(a, c), "init_pid",
                                   (json_int_t)c->init_pid, "source_server_id", r->source_server_id));
     return j;
 }

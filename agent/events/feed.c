@@ -6,6 +6,7 @@
 #include "agent/containers/texts.h"
 #include "agent/http/sse.h"
 #include "agent/kits/kits.h"
+#include "agent/network/ipv6.h"
 #include "base/str.h"
 
 /* How soon a change is told; every LOOK_ROUNDS the map is compared even if no operation has ended. */
@@ -50,9 +51,9 @@ json_t *feed_route(const struct agent *a, const struct container *c)
 {
     autofree char *fingerprint = ssh_key_fingerprint(c->record.ssh_public_key);
 
-    return json_pack("{s:s, s:s, s:s, s:s, s:b, s:s, s:s, s:s, s:s?, s:o}", "container_id", c->record.id, "project_id",
+    return json_pack("{s:s, s:s, s:s, s:s, s:b, s:s, s:s*, s:s, s:s?, s:o}", "container_id", c->record.id, "project_id",
                      c->record.project_id, "name", c->record.name, "status", container_status_word(c), "running",
-                     strcmp(container_status_word(c), "running") == 0, "ipv4", c->net.ipv4, "ipv6", c->net.ipv6,
+                     strcmp(container_status_word(c), "running") == 0, "ipv4", c->net.ipv4, "ipv6", ipv6_address(a, c),
                      "interface", c->net.ifname, "ssh_key_fingerprint", fingerprint, "services", services_of(a, c));
 }
 

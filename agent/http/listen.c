@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -72,6 +73,19 @@ static struct err *open_control(const struct config *c, int *ret)
     return NULL;
 }
 
+/* For any address, when the kernel has no IPv6, the one of IPv4 does. */
+static int open_family(struct addrinfo *found)
+{
+    struct sockaddr_in6 *six = (struct sockaddr_in6 *)(void *)found->ai_addr;
+    int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    if (fd >= 0 || errno != EAFNOSUPPORT || found->ai_family != AF_INET6 || !IN6_IS_ADDR_UNSPECIFIED(&six->sin6_addr))
+        return fd;
+    *(struct sockaddr_in *)(void *)six = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = six->sin6_port};
+    found->ai_addrlen = sizeof(struct sockaddr_in);
+    return socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+}
+
 /* "[::]:8443", "127.0.0.1:8443" or ":8443". */
 static struct err *open_tls(const struct config *c, int *ret)
 {
@@ -92,7 +106,7 @@ static struct err *open_tls(const struct config *c, int *ret)
     }
     if (getaddrinfo(*name ? name : NULL, port, &hints, &found) != 0 || !found)
         return err_field("tls.listen", "'%s' is not an address and port", c->tls_listen);
-    fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    fd = open_family(found);
     if (fd >= 0)
         (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     if (fd < 0 || bind(fd, found->ai_addr, found->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0) {

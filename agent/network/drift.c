@@ -5,6 +5,7 @@
 #include "agent/events/event.h"
 #include "agent/network/conflict.h"
 #include "agent/network/connections.h"
+#include "agent/network/ipv6.h"
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -289,10 +290,11 @@ json_t *drift_json(const struct agent *a)
         if (a->containers[i]->init_pid && !a->containers[i]->record.spare &&
             bit(d->told, (int)a->containers[i]->record.slot))
             json_array_append_new(lost, json_string(a->containers[i]->record.id));
-    return json_pack("{s:s, s:I, s:o, s:o, s:o, s:o}", "state",
+    return json_pack("{s:s, s:I, s:o, s:o, s:o, s:o, s:o}", "state",
                      d && d->failed      ? "failed"
                      : d && d->contested ? "contested"
                                          : "ok",
                      "repairs", (json_int_t)(d ? d->repairs : 0), "last_repair_at", api_time(d ? d->last_repair_at : 0),
-                     "lost_links", lost, "conflicts", conflicts_json(a), "connections", connections_json(a));
+                     "lost_links", lost, "conflicts", conflicts_json(a), "connections", connections_json(a), "ipv6",
+                     ipv6_json(a));
 }

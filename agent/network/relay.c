@@ -110,7 +110,7 @@ static void quit(struct relay *r)
 
 static void take_hello(struct relay *r, const json_t *hello)
 {
-    autofree char *wanted = r->container ? relay_process_generation(r->container) : NULL;
+    autofree char *wanted = r->container ? relay_process_generation(r->agent, r->container) : NULL;
 
     if (r->phase != STARTING)
         return;

@@ -12,6 +12,7 @@
 #include <sys/un.h>
 
 #include "agent/network/egress.h"
+#include "agent/network/ipv6.h"
 #include "base/cgroup.h"
 #include "base/fd.h"
 #include "base/frame.h"
@@ -31,9 +32,9 @@ static char *socket_path(const char *run_dir, int64_t slot)
     return str_fmt("%s/relay/%lld.sock", run_dir, (long long)slot);
 }
 
-char *relay_process_generation(const struct container *c)
+char *relay_process_generation(const struct agent *a, const struct container *c)
 {
-    return str_fmt("%s.%s", c->record.id, c->egress->record.generation);
+    return str_fmt("%s.%s%s", c->record.id, c->egress->record.generation, a->ipv6_off ? ".ipv4" : "");
 }
 
 /* Containers that may not reach each other may not do so by way of a relay. */
@@ -56,7 +57,7 @@ static struct err *fill(const struct agent *a, const struct container *c, struct
         return e;
     *s = (struct relay_settings){
         .container = str_dup(c->record.id),
-        .generation = relay_process_generation(c),
+        .generation = relay_process_generation(a, c),
         .kind = eg->record.type,
         .host = steal(&url.host),
         .port = url.port,
@@ -66,9 +67,9 @@ static struct err *fill(const struct agent *a, const struct container *c, struct
         .dns_servers = json_incref(eg->record.dns_servers),
         .forbidden = forbidden(a->config),
         .listen4 = str_dup(c->net.relay4),
-        .listen6 = str_dup(c->net.relay6),
+        .listen6 = a->ipv6_off ? NULL : str_dup(c->net.relay6),
         .client4 = str_dup(c->net.ipv4),
-        .client6 = str_dup(c->net.ipv6),
+        .client6 = str_dup(ipv6_address(a, c)),
         .listen_port = NET_RELAY_PORT,
         .socket = socket_path(a->config->run_dir, c->record.slot),
         .cgroup = str_dup(a->config->cgroup),

@@ -7,7 +7,7 @@
 /* Starts the relay of c's configuration. *ret_fd: its control stream, not blocking; *ret_pidfd: to be reaped. */
 MUST_USE struct err *relay_process_start(const struct agent *a, const struct container *c, int *ret_fd, int *ret_pidfd);
 /* What its relay says in its hello when it has the present configuration; the caller frees it. */
-char *relay_process_generation(const struct container *c);
+char *relay_process_generation(const struct agent *a, const struct container *c);
 /* A control stream to the relay of a slot, not blocking; -1: there is none. *ret_pidfd: the process. */
 int relay_process_connect(const char *run_dir, int64_t slot, int *ret_pidfd);
 /* Asks for its end. */

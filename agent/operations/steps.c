@@ -7,6 +7,7 @@
 #include "agent/containers/ssh_host_key.h"
 #include "agent/containers/watch.h"
 #include "agent/kits/watch.h"
+#include "agent/network/ipv6.h"
 #include "agent/network/relay.h"
 #include "agent/recovery/records.h"
 #include "agent/transfer/peer.h"
@@ -78,12 +79,13 @@ json_t *seed_of(const struct agent *a, const struct container *c)
 
     log_err(&ctx, LOG_LEVEL_WARNING, ssh_host_key_new(&host_key, &host_key_public), "sshd may be without a key");
     for (char **p = a->config->dns; p && *p; p++)
-        json_array_append_new(dns, json_string(*p));
-    return json_pack("{s:s, s:s, s:s, s:s?, s:s?, s:s?, s:O, s:s, s:s, s:s, s:s, s:o, s:O}", "container_id", r->id,
+        if (!a->ipv6_off || !strchr(*p, ':'))
+            json_array_append_new(dns, json_string(*p));
+    return json_pack("{s:s, s:s, s:s, s:s?, s:s?, s:s?, s:O, s:s, s:s?, s:s, s:s?, s:o, s:O}", "container_id", r->id,
                      "hostname", r->hostname, "machine_id", r->machine_id, "ssh_public_key", r->ssh_public_key,
                      "host_key", host_key, "host_key_public", host_key_public, "environment", r->environment, "ipv4",
-                     c->net.ipv4, "ipv6", c->net.ipv6, "gateway4", NET_GATEWAY4, "gateway6", NET_GATEWAY6, "dns", dns,
-                     "kits", r->kits);
+                     c->net.ipv4, "ipv6", ipv6_address(a, c), "gateway4", NET_GATEWAY4, "gateway6", ipv6_gateway(a),
+                     "dns", dns, "kits", r->kits);
 }
 
 static void on_rootfs(void *owner, struct err *e, json_t *result)
@@ -181,9 +183,9 @@ void step_start(struct operation *op)
         .id_base = container_id_base(config, c),
         .link = c->net.peer,
         .ipv4 = c->net.ipv4,
-        .ipv6 = c->net.ipv6,
+        .ipv6 = (char *)(uintptr_t)ipv6_address(op->agent, c),
         .gateway4 = (char *)(uintptr_t)NET_GATEWAY4,
-        .gateway6 = (char *)(uintptr_t)NET_GATEWAY6,
+        .gateway6 = (char *)(uintptr_t)ipv6_gateway(op->agent),
         .gateway_mac = c->net.mac_host,
         .environment = environment,
         .subvolumes = config->subvolumes,

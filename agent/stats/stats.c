@@ -9,6 +9,7 @@
 #include "agent/containers/guest.h"
 #include "agent/containers/limits.h"
 #include "agent/containers/project.h"
+#include "agent/network/ipv6.h"
 #include "agent/stats/cgroup.h"
 #include "agent/stats/usage.h"
 #include "base/clock.h"
@@ -75,7 +76,19 @@ static json_t *memory_of(const struct cgroup_usage *u)
                      known(u->memory_peak_bytes));
 }
 
-static json_t *network_of(const struct container *c, const struct nf_counters *n)
+static json_t *addresses_of(const struct agent *a, const struct container *c)
+{
+    const char *ipv6 = ipv6_address(a, c);
+    json_t *list = json_pack("[{s:s, s:s, s:s, s:s}]", "address", c->net.ipv4, "family", "inet", "netmask", "32",
+                             "scope", "global");
+
+    if (ipv6)
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s}", "address", ipv6, "family", "inet6", "netmask",
+                                              "128", "scope", "global"));
+    return list;
+}
+
+static json_t *network_of(const struct agent *a, const struct container *c, const struct nf_counters *n)
 {
     json_t *counters =
         json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "bytes_received", (json_int_t)n->received_bytes,
@@ -84,9 +97,7 @@ static json_t *network_of(const struct container *c, const struct nf_counters *n
                   "errors_sent", (json_int_t)n->sent_errors, "packets_dropped_inbound", (json_int_t)n->received_dropped,
                   "packets_dropped_outbound", (json_int_t)n->sent_dropped);
 
-    return json_pack("[{s:s, s:[{s:s, s:s, s:s, s:s}, {s:s, s:s, s:s, s:s}], s:o, s:s, s:s}]", "interface", "eth0",
-                     "addresses", "address", c->net.ipv4, "family", "inet", "netmask", "32", "scope", "global",
-                     "address", c->net.ipv6, "family", "inet6", "netmask", "128", "scope", "global", "counters",
+    return json_pack("[{s:s, s:o, s:o, s:s, s:s}]", "interface", "eth0", "addresses", addresses_of(a, c), "counters",
                      counters, "state", n->up ? "up" : "down", "type", "broadcast");
 }
 
@@ -142,7 +153,7 @@ static json_t *report(const struct stats_query *q, struct container *c, const js
                         json_pack("{s:o}", "root",
                                   api_without_nulls(json_pack("{s:I, s:O?}", "total", (json_int_t)limits_disk(c),
                                                               "usage", json_object_get(use, "disk")))));
-    json_object_set_new(j, "network", up && q->has_counters ? network_of(c, &q->counters) : json_array());
+    json_object_set_new(j, "network", up && q->has_counters ? network_of(q->agent, c, &q->counters) : json_array());
     if (c->record.ramdisk)
         json_object_set_new(j, "ramdisk", ramdisk_of(q->agent, c, usage));
     json_object_set_new(j, "processing_time", json_string(time));

@@ -37,10 +37,12 @@ struct connection {
 
 static struct connection connections[CONNECTIONS];
 
-/* "203.0.113.9" for an IPv4 client of the IPv6 socket, else the IPv6 form. */
+/* "203.0.113.9" for an IPv4 client, of the IPv6 socket too, else the IPv6 form. */
 static void address_text(const struct sockaddr_in6 *a, char ret[INET6_ADDRSTRLEN])
 {
-    if (IN6_IS_ADDR_V4MAPPED(&a->sin6_addr))
+    if (a->sin6_family == AF_INET)
+        inet_ntop(AF_INET, &((const struct sockaddr_in *)a)->sin_addr, ret, INET6_ADDRSTRLEN);
+    else if (IN6_IS_ADDR_V4MAPPED(&a->sin6_addr))
         inet_ntop(AF_INET, a->sin6_addr.s6_addr + 12, ret, INET6_ADDRSTRLEN);
     else
         inet_ntop(AF_INET6, &a->sin6_addr, ret, INET6_ADDRSTRLEN);
@@ -160,7 +162,10 @@ static void hear(struct connection *c)
 
 static int listen_on(const char *port_text)
 {
-    struct sockaddr_in6 any = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_ANY_INIT};
+    union {
+        struct sockaddr_in6 six;
+        struct sockaddr_in four;
+    } any = {.six = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_ANY_INIT}};
     long port = strtol(port_text, NULL, 10);
     int fd, on = 1, off = 0;
 
@@ -168,10 +173,14 @@ static int listen_on(const char *port_text)
         fprintf(stderr, "whoami: not a port: %s\n", port_text);
         exit(2);
     }
-    any.sin6_port = htons((uint16_t)port);
+    any.six.sin6_port = htons((uint16_t)port);
     fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0 && errno == EAFNOSUPPORT) { /* a kernel without IPv6 */
+        any.four = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+        fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    }
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) < 0 ||
+        (any.six.sin6_family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) < 0) ||
         bind(fd, (struct sockaddr *)&any, sizeof(any)) < 0 || listen(fd, 128) < 0) {
         perror("whoami: cannot listen");
         exit(1);

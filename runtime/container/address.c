@@ -14,8 +14,10 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include "base/failpoint.h"
 #include "base/fd.h"
 #include "base/str.h"
+#include "runtime/container/presence.h"
 
 /* A plain struct instead of libmnl: what this program links is carried by every container's monitor. All parts are
  * multiples of four bytes, so nothing needs padding between them. */
@@ -73,7 +75,7 @@ static struct err *socket_inside(pid_t init, int *ret)
 }
 
 /* The kernel has answered when send returns; each answer is the request's fate. */
-static struct err *take_answer(int s)
+static struct err *take_answer(int s, int tolerated)
 {
     struct {
         struct nlmsghdr header;
@@ -84,8 +86,7 @@ static struct err *take_answer(int s)
 
     if (n < (ssize_t)(sizeof(answer.header) + sizeof(answer.body)) || answer.header.nlmsg_type != NLMSG_ERROR)
         return err_new(ERR_HOST, "no answer about the network interface of the container");
-    /* Its init may have taken the address away already; it is put back then. */
-    if (answer.body.error && answer.body.error != -EADDRNOTAVAIL)
+    if (answer.body.error && answer.body.error != -tolerated)
         return err_errno(-answer.body.error, "the network interface of the container");
     return NULL;
 }
@@ -115,8 +116,79 @@ struct err *address_use_at_once(pid_t init, const struct in6_addr *address)
     both[1] = make(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, (unsigned)index, address);
     if (send(s, both, sizeof(both), 0) != sizeof(both))
         return err_errno(errno, "a message about the address of the container");
-    e = take_answer(s);
-    return e ? e : take_answer(s);
+    e = take_answer(s, EADDRNOTAVAIL); /* its init may have taken the address away already; it is put back then */
+    return e ? e : take_answer(s, 0);
+}
+
+static struct err *ask(int s, const void *message, size_t len, int tolerated)
+{
+    if (send(s, message, len, 0) != (ssize_t)len)
+        return err_errno(errno, "a message about the network of the container");
+    return take_answer(s, tolerated);
+}
+
+/* The way to everything else. */
+static struct err *default_route(int s, int index, const struct in6_addr *gateway, bool wanted)
+{
+    const struct {
+        struct nlmsghdr header;
+        struct rtmsg body;
+        struct rtattr gateway_header;
+        struct in6_addr gateway;
+        struct rtattr link_header;
+        int link;
+    } m = {
+        .header = {.nlmsg_len = sizeof(m),
+                   .nlmsg_type = wanted ? RTM_NEWROUTE : RTM_DELROUTE,
+                   .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | (wanted ? NLM_F_CREATE | NLM_F_REPLACE : 0),
+                   .nlmsg_seq = RTM_NEWROUTE},
+        .body = {.rtm_family = AF_INET6,
+                 .rtm_table = RT_TABLE_MAIN,
+                 .rtm_protocol = wanted ? RTPROT_BOOT : RTPROT_UNSPEC,
+                 .rtm_type = RTN_UNICAST},
+        .gateway_header = {.rta_len = RTA_LENGTH(sizeof(*gateway)), .rta_type = RTA_GATEWAY},
+        .gateway = *gateway,
+        .link_header = {.rta_len = RTA_LENGTH(sizeof(int)), .rta_type = RTA_OIF},
+        .link = index,
+    };
+
+    return ask(s, &m, sizeof(m), wanted ? 0 : ESRCH);
+}
+
+struct err *address_ipv6(pid_t init, const struct in6_addr *address, const struct in6_addr *gateway, bool wanted)
+{
+    struct address_message m;
+    autofd int s = -1;
+    int index = 0;
+    struct err *e = socket_inside(init, &s);
+
+    if (!e)
+        e = index_inside(s, &index);
+    if (!e && !wanted)
+        e = default_route(s, index, gateway, false);
+    if (e)
+        return e;
+    m = make(wanted ? RTM_NEWADDR : RTM_DELADDR, wanted ? NLM_F_CREATE | NLM_F_REPLACE : 0, (unsigned)index, address);
+    e = ask(s, &m, sizeof(m), wanted ? 0 : EADDRNOTAVAIL);
+    return e || !wanted ? e : default_route(s, index, gateway, true);
+}
+
+struct err *job_do_ipv6(const struct job *job, void *args, UNUSED json_t **ret)
+{
+    const struct job_ipv6 *a = args;
+    struct in6_addr address, gateway;
+    struct presence p;
+    struct err *e;
+
+    if (inet_pton(AF_INET6, a->ipv6, &address) != 1 || inet_pton(AF_INET6, a->gateway6, &gateway) != 1)
+        return err_field("ipv6", "must be an IPv6 address, as gateway6");
+    presence_look(job, &p);
+    if (!p.init)
+        return err_new(ERR_WRONG_STATE, "the container does not run");
+    e = failpoint("ipv6.change");
+    if (!e)
+        e = address_ipv6(p.init, &address, &gateway, a->wanted);
+    return e || !a->wanted ? e : address_know_gateways(p.init, NULL, a->gateway6, a->gateway_mac);
 }
 
 /* "02:6e:64:00:00:01" */
@@ -149,9 +221,7 @@ static struct err *know(int s, int index, int family, const char *address, const
         return err_field(family == AF_INET ? "gateway4" : "gateway6", "must be an address");
     if (!hardware_of(mac, m.hardware))
         return err_field("gateway_mac", "must be six bytes as 02:6e:64:00:00:01");
-    if (send(s, &m, m.header.nlmsg_len, 0) != (ssize_t)m.header.nlmsg_len)
-        return err_errno(errno, "a message about the gateway of the container");
-    return take_answer(s);
+    return ask(s, &m, m.header.nlmsg_len, 0);
 }
 
 struct err *address_know_gateways(pid_t init, const char *gateway4, const char *gateway6, const char *mac)
@@ -162,7 +232,7 @@ struct err *address_know_gateways(pid_t init, const char *gateway4, const char *
 
     if (!e)
         e = index_inside(s, &index);
-    if (!e)
+    if (!e && gateway4)
         e = know(s, index, AF_INET, gateway4, mac);
-    return e ? e : know(s, index, AF_INET6, gateway6, mac);
+    return e || !gateway6 ? e : know(s, index, AF_INET6, gateway6, mac);
 }

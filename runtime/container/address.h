@@ -8,6 +8,7 @@
 #pragma once
 
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "base/err.h"
@@ -18,7 +19,12 @@
  * namespace. */
 MUST_USE struct err *address_use_at_once(pid_t init, const struct in6_addr *address);
 
-/* Permanent neighbour entries of the gateways, two addresses of one interface: "169.254.1.1", "fe80::1",
+/* `address`/128 and the default route by `gateway` are there, or not; either can be so already. The calling process
+ * returns to its own network namespace. */
+MUST_USE struct err *address_ipv6(pid_t init, const struct in6_addr *address, const struct in6_addr *gateway,
+                                  bool wanted);
+
+/* Permanent neighbour entries of the gateways, two addresses of one interface, NULL for none: "169.254.1.1", "fe80::1",
  * "02:6e:64:00:00:01". The kernel's tables of neighbours are of the whole host and all its containers: when another
  * container has filled them, this one does not need a new entry. ERR_INVALID names the text that is wrong. */
 MUST_USE struct err *address_know_gateways(pid_t init, const char *gateway4, const char *gateway6, const char *mac);

@@ -140,11 +140,12 @@ static struct err *fill_network(struct lxc_container *c, const struct job_start 
         e = set_new(c, "lxc.net.0.ipv4.address", str_fmt("%s/32", args->ipv4));
     if (!e)
         e = set(c, "lxc.net.0.ipv4.gateway", args->gateway4);
-    if (!e)
-        e = set_new(c, "lxc.net.0.ipv6.address", str_fmt("%s/128", args->ipv6));
-    if (!e)
-        e = set(c, "lxc.net.0.ipv6.gateway", args->gateway6);
-    return e;
+    if (e || !args->ipv6)
+        return e;
+    if (!args->gateway6)
+        return err_field("gateway6", "must be an address, as ipv6 is");
+    e = set_new(c, "lxc.net.0.ipv6.address", str_fmt("%s/128", args->ipv6));
+    return e ? e : set(c, "lxc.net.0.ipv6.gateway", args->gateway6);
 }
 
 /* A value with line breaks stays in the profile script only (provisioning/env.h): nothing of more than one line goes

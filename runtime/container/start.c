@@ -204,10 +204,11 @@ struct err *job_do_start(const struct job *job, void *args, json_t **ret)
                   *gateway6 = str_dup(((struct job_start *)args)->gateway6),
                   *gateway_mac = str_dup(((struct job_start *)args)->gateway_mac);
     const int64_t bytes = ((struct job_start *)args)->ramdisk_bytes, id_base = ((struct job_start *)args)->id_base;
+    const bool has_ipv6 = ((struct job_start *)args)->ipv6 != NULL;
     struct in6_addr ipv6;
     struct err *e;
 
-    if (inet_pton(AF_INET6, ((struct job_start *)args)->ipv6, &ipv6) != 1)
+    if (has_ipv6 && inet_pton(AF_INET6, ((struct job_start *)args)->ipv6, &ipv6) != 1)
         return err_field("ipv6", "must be an IPv6 address");
     if (!subvolume_exists(rootfs))
         return err_new(ERR_NOT_FOUND, "the container has no root file system");
@@ -231,7 +232,8 @@ struct err *job_do_start(const struct job *job, void *args, json_t **ret)
     if (e)
         return e;
     /* Without it the container works as well, two seconds later. */
-    err_ignore(address_use_at_once(c->init_pid(c), &ipv6));
+    if (has_ipv6)
+        err_ignore(address_use_at_once(c->init_pid(c), &ipv6));
     if (gateway_mac) /* without them it asks */
         err_ignore(address_know_gateways(c->init_pid(c), gateway4, gateway6, gateway_mac));
     if (project) {

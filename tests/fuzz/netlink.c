@@ -131,14 +131,26 @@ ssize_t mnl_socket_recvfrom(const struct mnl_socket *nl, void *buf, size_t size)
 
 /* netfilter/sysctl.c */
 
-struct err *sysctl_host(const struct net_plan *plan)
+struct err *sysctl_host(const struct nf *n)
 {
-    (void)plan;
+    (void)n;
     return NULL;
 }
 
-struct err *sysctl_link(const char *ifname, bool proxy)
+bool sysctl_ipv6(const struct nf *n)
 {
+    (void)n;
+    return true;
+}
+
+bool sysctl_ipv6_known(void)
+{
+    return true;
+}
+
+struct err *sysctl_link(const struct nf *n, const char *ifname, bool proxy)
+{
+    (void)n;
     (void)ifname;
     (void)proxy;
     return NULL;

@@ -104,6 +104,20 @@ static void fills(void **state)
     assert_true(item_is(p->c, "lxc.apparmor.profile", "unconfined"));
 }
 
+static void ipv4_only(void **state)
+{
+    struct place *p = *state;
+    char text[256] = "";
+
+    str_set(&p->start.gateway6, NULL);
+    assert_err(lxc_config_fill(p->c, &p->job, &p->start), ERR_INVALID);
+    str_set(&p->start.ipv6, NULL);
+    assert_ok(lxc_config_fill(p->c, &p->job, &p->start));
+    assert_true(p->c->get_config_item(p->c, "lxc.net.0.ipv6.address", text, sizeof(text)) <= 0);
+    assert_true(p->c->get_config_item(p->c, "lxc.net.0.ipv6.gateway", text, sizeof(text)) <= 0);
+    assert_true(item_is(p->c, "lxc.net.0.ipv4.gateway", "169.254.1.1"));
+}
+
 static void refuses(void **state)
 {
     struct place *p = *state;
@@ -126,6 +140,7 @@ int main(void)
         cmocka_unit_test(paths),
         cmocka_unit_test(environment_names),
         cmocka_unit_test_setup_teardown(fills, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(ipv4_only, set_up, tear_down),
         cmocka_unit_test_setup_teardown(refuses, set_up, tear_down),
     };
 
