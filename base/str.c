@@ -106,6 +106,14 @@ bool str_has_control(const char *s)
     return false;
 }
 
+bool str_is_text(const char *s)
+{
+    for (; *s; s++)
+        if (((unsigned char)*s < 0x20 && *s != '\t' && *s != '\n' && *s != '\r') || *s == 0x7f)
+            return false;
+    return true;
+}
+
 bool str_is_object_id(const char *s)
 {
     return s && strlen(s) == 24 && strspn(s, "0123456789abcdef") == 24;

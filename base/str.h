@@ -31,6 +31,7 @@ bool str_is_made_of(const char *s, const char *allowed, size_t max);
 char *str_host_label(const char *text);
 size_t str_chars(const char *s);      /* characters of valid UTF-8 */
 bool str_has_control(const char *s);  /* a byte below 0x20 or 0x7f */
+bool str_is_text(const char *s);      /* no such byte but tabs and line breaks: LF, CR */
 bool str_is_object_id(const char *s); /* 24 lower case hex digits */
 
 /* Bytes as lower case hex digits; ret must hold 2 * len + 1. */

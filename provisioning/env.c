@@ -13,6 +13,8 @@
 #define PAM_FILE "/etc/environment"
 #define PROFILE_FILE "/etc/profile.d/hoody-20-environment.sh"
 #define MANAGER_FILE "/etc/systemd/system.conf.d/91-hoody-environment.conf"
+#define UNITS_FILE "/etc/systemd/hoody-environment"
+#define HEAD "# Set through the platform; written anew with every change.\n"
 #define ROOT_OWNED ((struct confined_owner){0, 0})
 
 bool env_is_key(const char *key)
@@ -21,10 +23,11 @@ bool env_is_key(const char *key)
            (key[0] < '0' || key[0] > '9');
 }
 
-/* pam_env reads KEY="value": it takes off one pair of quotes, ends the line at any '#', knows no escapes. */
+/* pam_env reads KEY="value" line by line: it takes off one pair of quotes, ends the line at any '#', knows no escapes.
+ */
 static bool pam_can_hold(const char *value)
 {
-    return !strchr(value, '#') && !str_has_control(value) && strlen(value) <= 4096;
+    return !strpbrk(value, "#\n\r") && str_is_text(value) && strlen(value) <= 4096;
 }
 
 /* The lines of `old` that are not ours. */
@@ -86,7 +89,7 @@ char *env_render_profile(const json_t *environment)
 
     if (!out)
         abort();
-    fprintf(out, "# Set through the platform; written anew with every change.\n");
+    fprintf(out, HEAD);
     json_object_foreach((json_t *)(uintptr_t)environment, key, value)
     {
         const char *p = json_string_value(value);
@@ -107,6 +110,32 @@ char *env_render_profile(const json_t *environment)
     return text;
 }
 
+/* Between double quotes of a setting: escapes as in C, and '%' begins a specifier. */
+static void put_setting(FILE *out, char c)
+{
+    switch (c) {
+    case '\n':
+        fprintf(out, "\\n");
+        return;
+    case '\r':
+        fprintf(out, "\\r");
+        return;
+    case '\t':
+        fprintf(out, "\\t");
+        return;
+    case '"':
+    case '\\':
+        fputc('\\', out);
+        break;
+    case '%':
+        fputc('%', out);
+        break;
+    default:
+        break;
+    }
+    fputc(c, out);
+}
+
 void env_write_settings(FILE *out, const char *setting, const json_t *environment)
 {
     const char *key;
@@ -116,16 +145,11 @@ void env_write_settings(FILE *out, const char *setting, const json_t *environmen
     {
         const char *p = json_string_value(value);
 
-        if (!env_is_key(key) || !p || str_has_control(p))
+        if (!env_is_key(key) || !p || !str_is_text(p))
             continue;
         fprintf(out, "%s=\"%s=", setting, key);
-        for (; *p; p++) {
-            if (*p == '"' || *p == '\\')
-                fputc('\\', out);
-            if (*p == '%')
-                fputc('%', out);
-            fputc(*p, out);
-        }
+        for (; *p; p++)
+            put_setting(out, *p);
         fprintf(out, "\"\n");
     }
 }
@@ -138,8 +162,38 @@ char *env_render_manager(const json_t *environment)
 
     if (!out)
         abort();
-    fprintf(out, "# Set through the platform; written anew with every change.\n[Manager]\n");
+    fprintf(out, HEAD "[Manager]\n");
     env_write_settings(out, "DefaultEnvironment", environment);
+    if (fclose(out) != 0)
+        abort();
+    return text;
+}
+
+char *env_render_units(const json_t *environment)
+{
+    const char *key;
+    const json_t *value;
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+
+    if (!out)
+        abort();
+    fprintf(out, HEAD);
+    json_object_foreach((json_t *)(uintptr_t)environment, key, value)
+    {
+        const char *p = json_string_value(value);
+
+        if (!env_is_key(key) || !p || !str_is_text(p))
+            continue;
+        fprintf(out, "%s=\"", key);
+        for (; *p; p++) {
+            if (strchr("\"\\`$", *p))
+                fputc('\\', out);
+            fputc(*p, out);
+        }
+        fprintf(out, "\"\n");
+    }
     if (fclose(out) != 0)
         abort();
     return text;
@@ -168,20 +222,31 @@ static struct err *write_text(int root, const char *path, const char *text)
     return confined_write(root, path, text, strlen(text), 0644, ROOT_OWNED);
 }
 
+/* Those that are ours alone. */
+static const struct {
+    const char *path;
+    char *(*render)(const json_t *environment);
+} files[] = {
+    {PROFILE_FILE, env_render_profile},
+    {MANAGER_FILE, env_render_manager},
+    {UNITS_FILE, env_render_units},
+};
+
 struct err *env_write(int rootfs_fd, const char *container_id, const json_t *environment)
 {
-    autofree char *old = NULL, *pam = NULL, *profile = NULL, *manager = NULL;
+    autofree char *old = NULL, *pam = NULL;
     struct err *e = read_old(rootfs_fd, &old);
 
     if (e)
         return e;
     pam = env_render_pam(old, container_id, environment);
-    profile = env_render_profile(environment);
-    manager = env_render_manager(environment);
     e = write_text(rootfs_fd, PAM_FILE, pam);
-    if (!e)
-        e = write_text(rootfs_fd, PROFILE_FILE, profile);
-    return e ? e : write_text(rootfs_fd, MANAGER_FILE, manager);
+    for (size_t i = 0; !e && i < ARRAY_LEN(files); i++) {
+        autofree char *text = files[i].render(environment);
+
+        e = write_text(rootfs_fd, files[i].path, text);
+    }
+    return e;
 }
 
 /* part: the file may have more around it. */
@@ -199,11 +264,13 @@ static struct err *verify_file(int root, const char *path, const char *wanted, b
 
 struct err *env_verify(int root_fd, const json_t *environment)
 {
-    autofree char *pam = env_render_pam(NULL, NULL, environment), *profile = env_render_profile(environment);
-    autofree char *manager = env_render_manager(environment);
+    autofree char *pam = env_render_pam(NULL, NULL, environment);
     struct err *e = verify_file(root_fd, PAM_FILE, pam, true);
 
-    if (!e)
-        e = verify_file(root_fd, PROFILE_FILE, profile, false);
-    return e ? e : verify_file(root_fd, MANAGER_FILE, manager, false);
+    for (size_t i = 0; !e && i < ARRAY_LEN(files); i++) {
+        autofree char *text = files[i].render(environment);
+
+        e = verify_file(root_fd, files[i].path, text, false);
+    }
+    return e;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A container's environment as files, for every way in which a process comes into being: /etc/environment for PAM
- * sessions, without variables with a '#' or a line break, which pam_env has no way to write; a script in /etc/profile.d
- * with all variables, quoted, for login shells; a drop-in for the units of systemd.
+ * A container's environment as files, one for each reader in the reader's own syntax, since no two read the same text
+ * alike: /etc/environment for PAM sessions, without variables with a '#' or a line break, which pam_env has no way to
+ * write; and with all variables a script in /etc/profile.d for login shells, a drop-in with the defaults of systemd's
+ * units, and the same as a file that a unit can name as its EnvironmentFile.
  */
 #pragma once
 
@@ -25,7 +26,10 @@ char *env_render_profile(const json_t *environment);
  * it. */
 char *env_render_manager(const json_t *environment);
 
-/* A line SETTING="KEY=VALUE" for each variable, as systemd reads it; what has control characters is left out. */
+/* KEY="VALUE" as systemd reads an EnvironmentFile, which a shell reads alike. The caller frees it. */
+char *env_render_units(const json_t *environment);
+
+/* A line SETTING="KEY=VALUE" for each variable, as systemd reads it; what is no text (str_is_text) is left out. */
 void env_write_settings(FILE *out, const char *setting, const json_t *environment);
 
 /* Writes the files. container_id NULL: the line HOODY_CONTAINER_ID stays as it is. Reasons of errors:

@@ -39,8 +39,8 @@ struct err *api_check_environment(const char *field, const json_t *environment)
             return err_wrap(e, "%s", field);
         if (!json_is_string(v) || json_string_length(v) < 1 || json_string_length(v) > ENV_VALUE_MAX)
             return err_field(field, "%s must be a string of 1..%d characters", key, ENV_VALUE_MAX);
-        if (strlen(json_string_value(v)) != json_string_length(v) || str_has_control(json_string_value(v)))
-            return err_field(field, "%s must not have line breaks or control characters", key);
+        if (strlen(json_string_value(v)) != json_string_length(v) || !str_is_text(json_string_value(v)))
+            return err_field(field, "%s must not have control characters but tabs and line breaks", key);
     }
     return NULL;
 }

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Environment variables: limits, what processes of every kind inside see, and that `synced` is what is so inside."""
+import random
 import sqlite3
+import subprocess
 import threading
 
 import pytest
-from daemon import Daemon
+from daemon import LOGIN, Daemon
 from world import wait_for
 
 SYNC = {"pending", "revision", "applied_revision", "verified_at", "attempted_at", "last_error", "exhausted"}
@@ -69,6 +71,77 @@ def test_every_kind_of_new_process_sees_a_change(node, box):
     assert "TRICKY" not in unit_environment(node, box) and "TRICKY" not in node.inside(box, "bash", "-lc", "env")
 
 
+PEM = "-----BEGIN PRIVATE KEY-----\n" + "MC4CAQAwBQYDK2VwBCIEIF+/=\n" * 3 + "-----END PRIVATE KEY-----\n"
+VALUES = [
+    PEM, PEM.replace("\n", "\r\n"), "\r", "a\rb",  "two\nlines", "\n", "\n\n leading and trailing \n\n", "a\tb", "\t", " ", "  blanks around  ", "plain", "a=b=c", "=", "'", '"', "\\", "''", '""',
+    "\\\\", "ends with \\", 'ends with "', "ends with '", '"in quotes"', "'in quotes'", '\\"', "\\'", "\\n is no line break", "\\x41", "it's",
+    "it's \"both\"", "$HOME", "${HOME}", "$(id)", "`id`", "$", "%", "%%", "%n", "%h 100%", "#", "a#b", "a #b", "# not a comment", ";", "; rm", "a;b", "&", "|", "!",
+    "!!", "~", "*", "[a]", "{a,b}", "<>", "\\\n continued", "EOF\nA=1", "export B=2", "\nexport LD_PRELOAD=/x\n", "äöü €", "日本語", "🙂\n🙂", "x" * 4096,
+    "x\n" * 2048, "'" * 4096, '"' * 4096, "\\" * 4096, "$" * 4096, "%" * 4096]
+
+
+def set_values(node, box, values):
+    """All at once, and no others; what is asked for is what is shown."""
+    values = {f"V_{i}": v for i, v in enumerate(values)}
+    r = node.call("PUT", f"/api/v1/containers/{box}", {"environment_vars": values})
+    assert r.status == 200 and r.data["environment_vars"] == values and not r.data["env_sync"]["pending"], r
+    assert node.get(env(node, box)).data["environment_vars"] == values
+    return values
+
+
+def random_values(seed):
+    chance = random.Random(seed)
+    letters = ["\n", "\r", "\t", " ", "'", '"', "\\", "$", "`", "%", "#", "=", "a", "n", "é", "{", "}", "(", ")", ";", "!"]
+    return ["".join(chance.choices(letters, k=chance.randint(1, 12))) for _ in range(200)]
+
+
+def read_inside(node, box, *argv):
+    """The variables of the test that a process has that was begun so; bytes, since text would lose carriage returns."""
+    init = str(node.container(box)["node"]["init_pid"])
+    done = subprocess.run(["nsenter", "-t", init, "-a", *argv], capture_output=True, check=False, env=LOGIN)
+    assert done.returncode == 0, (argv, done)
+    text = done.stdout.decode()
+    return {k: v for k, _, v in (line.partition("=") for line in text.split("\0")) if k.startswith("V_")}
+
+
+@pytest.mark.parametrize("values", [VALUES, random_values(1), random_values(2)], ids=["chosen", "random-1", "random-2"])
+def test_each_reader_sees_what_was_set(node, box, values):
+    values = set_values(node, box, values)
+    assert read_inside(node, box, "bash", "-lc", "env -0") == values
+    assert read_inside(node, box, "sh", "-lc", "env -0") == values
+    assert read_inside(node, box, "su", "-", "user", "-c", "env -0") == values
+    assert read_inside(node, box, "systemd-run", "--quiet", "--wait", "--pipe", "env", "-0") == values
+    file = "/etc/systemd/hoody-environment"
+    assert read_inside(node, box, "env", "-i", "/bin/sh", "-c", f"set -a; . {file}; env -0") == values
+    only = {k: v for k, v in values.items() if not set("#\n\r") & set(v)}
+    assert read_inside(node, box, "su", "-s", "/usr/bin/env", "user", "--", "-0") == only
+
+
+def test_a_unit_with_the_file(node, box):
+    """What the file says is what a unit gets whose manager has not read the defaults."""
+    values = set_values(node, box, VALUES)
+    node.inside(box, "sh", "-ec", "mv /etc/systemd/system.conf.d/91-hoody-environment.conf /root/; systemctl daemon-reload")
+    try:
+        run = ("systemd-run", "--quiet", "--wait", "--pipe")
+        assert read_inside(node, box, *run, "env", "-0") == {}
+        assert read_inside(node, box, *run, "-pEnvironmentFile=/etc/systemd/hoody-environment", "env", "-0") == values
+    finally:
+        node.inside(box, "sh", "-ec", "mv /root/91-hoody-environment.conf /etc/systemd/system.conf.d/; systemctl daemon-reload")
+
+
+def test_values_of_several_lines_survive_a_restart(node, box):
+    """liblxc gets none of them: process 1 lacks them, and nothing of them is a setting."""
+    values = set_values(node, box, [PEM, "a\nlxc.hook.start = /x", "one"])
+    assert node.op(box, "restart").status == 200
+    node.wait_booted(box)
+    assert not sync(node, box)["pending"]
+    assert read_inside(node, box, "bash", "-lc", "env -0") == values
+    assert read_inside(node, box, "systemd-run", "--quiet", "--wait", "--pipe", "env", "-0") == values
+    assert read_inside(node, box, "cat", "/proc/1/environ") == {"V_2": "one"}
+    text = node.inside(box, "cat", "/etc/environment")
+    assert "V_0 cannot be written here" in text and "BEGIN" not in text
+
+
 def test_merge_replace_delete(node, box):
     before = node.get(env(node, box)).data["environment_vars"]
     assert node.call("PUT", env(node, box), {"A": "1"}).data["environment_vars"] == {**before, "A": "1"}
@@ -89,7 +162,8 @@ def test_merge_replace_delete(node, box):
     ("PUT", "", {"": "1"}, "INVALID_ENV_KEY"), ("PUT", "/9A", {"value": "1"}, "INVALID_ENV_KEY"),
     ("DELETE", "/A.B", None, "INVALID_ENV_KEY"), ("PUT", "", {"K" * 129: "1"}, "INVALID_ENV_KEY"),
     ("PUT", "", {"A": ""}, "VALIDATION_ERROR"), ("PUT", "", {"A": None}, "VALIDATION_ERROR"),
-    ("PUT", "", {"A": "x" * 4097}, "VALIDATION_ERROR"), ("PUT", "", {"A": "two\nlines"}, "VALIDATION_ERROR"),
+    ("PUT", "", {"A": "x" * 4097}, "VALIDATION_ERROR"), ("PUT", "", {"A": "back\bspace"}, "VALIDATION_ERROR"), ("PUT", "", {"A": "\x1b[1m"}, "VALIDATION_ERROR"),
+    ("PUT", "/A", {"value": "bell \x07"}, "VALIDATION_ERROR"), ("PUT", "", {"A": "nul \x00"}, "VALIDATION_ERROR"),
     ("PUT", "", {}, "VALIDATION_ERROR"), ("PUT", "/A", {}, "VALIDATION_ERROR"), ("PUT", "/A", {"value": 1}, "VALIDATION_ERROR"),
     ("PUT", "/A", {"value": "1", "x": 1}, "VALIDATION_ERROR"), ("PUT", "", {f"K{i}": "x" for i in range(257)}, "VALIDATION_ERROR"),
 ])

@@ -342,7 +342,7 @@ def test_a_race_with_exchanges(node, trapped, outside, what):
     trapped("fifo", [])
     root = rootfs(node, TRAPPED)
     names = {"directories": ["etc", "etc/profile.d", "etc/systemd/system", "root/.ssh", "home/user", "hoody/kits"],
-             "files": ["etc/environment", "etc/profile.d/hoody-20-environment.sh", "root/.ssh/authorized_keys", "hoody/kits/web"]}[what]
+             "files": ["etc/environment", "etc/profile.d/hoody-20-environment.sh", "etc/systemd/hoody-environment", "root/.ssh/authorized_keys", "hoody/kits/web"]}[what]
     for i, name in enumerate(names):
         os.symlink(outside.dir + ("/below" if what == "directories" else "/victim"), f"{root}/swap{i}")
     racer = multiprocessing.get_context("fork").Process(target=exchange_for_ever, daemon=True,

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One container through the API, from create to delete, on a real node."""
+import hashlib
 import json
 import os
 import socket
@@ -95,6 +96,41 @@ def test_env_set_reaches_the_container(node, box):
     assert node.call("DELETE", f"/api/v1/containers/{box}/env/A").status == 200
     assert node.call("DELETE", f"/api/v1/containers/{box}/env/A").status == 200
     assert "A" not in node.get(f"/api/v1/containers/{box}/env").data["environment_vars"]
+
+
+class Terminal:
+    """A shell of the web terminal, as the browser's program uses it."""
+
+    def __init__(self, node, cid):
+        self.node, self.cid = node, cid
+        self.session = self.ask("width=200&height=50&rooturl=http://127.0.0.1:7002/")["session"]
+        self.seen = ""
+
+    def ask(self, form, seconds=20):
+        return json.loads(self.node.inside(self.cid, "curl", "-s", "-m", str(seconds), "-d", form, "http://127.0.0.1:7002/?") or "{}")
+
+    def run(self, command, end):
+        """What it shows up to `end`, which the typed command does not say in this form."""
+        keys = (command + "\r").encode().hex().upper()
+        self.node.inside(self.cid, "curl", "-s", "-m", "20", "-d", f"width=200&height=50&session={self.session}&keys={keys}", "http://127.0.0.1:7002/?")
+
+        def done():
+            self.seen += self.ask(f"width=200&height=50&session={self.session}").get("data", "")
+            return end in self.seen
+        wait_for(done, 30, what="the shell's answer")
+        return self.seen
+
+
+def test_the_web_terminal_has_the_owners_variables(node, box):
+    pem = "-----BEGIN KEY-----\nMC4=\n-----END KEY-----\n"
+    r = node.call("PATCH", f"/api/v1/containers/{box}/env", {"TYPED": """it's "here" $HOME `id` \\""", "PEM": pem})
+    assert r.status == 200 and r.data["synced"], r
+    shell = Terminal(node, box)
+    seen = shell.run("printf 'ID=%s T=%s P=%s.\\n' $HOODY_CONTAINER_ID \"$TYPED\" $(printf '%s' \"$PEM\" | sha256sum | cut -c1-16); echo en''d", "end")
+    digest = hashlib.sha256(pem.encode()).hexdigest()[:16]
+    assert f"""ID={box} T=it's "here" $HOME `id` \\ P={digest}.""" in seen, seen
+    for key in ("TYPED", "PEM"):
+        assert node.call("DELETE", f"/api/v1/containers/{box}/env/{key}").status == 200
 
 
 def test_stats_are_the_kernels(node, box):

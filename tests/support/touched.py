@@ -15,7 +15,7 @@ FILES = {
     "etc/ssh/ssh_host_ecdsa_key", "etc/ssh/ssh_host_ecdsa_key.pub", "etc/ssh/ssh_host_ed25519_key",
     "etc/ssh/ssh_host_ed25519_key.pub", "etc/ssh/ssh_host_rsa_key", "etc/ssh/ssh_host_rsa_key.pub",
     "etc/ssh/sshd_config.d/60-hoody.conf", "etc/sudoers.d/user", "etc/systemd/network/10-eth0.network",
-    "etc/systemd/system.conf.d/90-hoody.conf", "etc/systemd/system.conf.d/91-hoody-environment.conf",
+    "etc/systemd/hoody-environment", "etc/systemd/system.conf.d/90-hoody.conf", "etc/systemd/system.conf.d/91-hoody-environment.conf",
     "etc/systemd/system/hoody-web.service", "etc/systemd/system/hoody-web.service.d/10-manifest.conf",
     "etc/systemd/system/multi-user.target.wants/hoody-web.service",
     "hoody/kits/web", "home/user/.ssh/authorized_keys", "root/.ssh/authorized_keys", "var/lib/dbus/machine-id",

@@ -133,21 +133,34 @@ static void test_profile_text(UNUSED void **state)
     assert_false(env_is_key("A B"));
 }
 
+static void test_units_file(UNUSED void **state)
+{
+    autojson env = json_pack("{s:s, s:s, s:s}", "A", "it's # \ta\nb ", "B", "100% \"q\" \\ $x `y`", "BAD-KEY", "x");
+    autofree char *text = env_render_units(env);
+
+    assert_string_equal(text, "# Set through the platform; written anew with every change.\n"
+                              "A=\"it's # \ta\nb \"\n"
+                              "B=\"100% \\\"q\\\" \\\\ \\$x \\`y\\`\"\n");
+}
+
 static void test_manager_file(UNUSED void **state)
 {
-    autojson env = json_pack("{s:s, s:s, s:s}", "A", "it's", "B", "100% \"q\" \\ $x", "BAD-KEY", "x");
+    autojson env =
+        json_pack("{s:s, s:s, s:s, s:s}", "A", "it's", "B", "100% \"q\" \\ $x", "C", "\ta\n\nb\n", "BAD-KEY", "x");
     autofree char *text = env_render_manager(env);
 
     assert_string_equal(text, "# Set through the platform; written anew with every change.\n[Manager]\n"
                               "DefaultEnvironment=\"A=it's\"\n"
-                              "DefaultEnvironment=\"B=100%% \\\"q\\\" \\\\ $x\"\n");
+                              "DefaultEnvironment=\"B=100%% \\\"q\\\" \\\\ $x\"\n"
+                              "DefaultEnvironment=\"C=\\ta\\n\\nb\\n\"\n");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_image_names), cmocka_unit_test(test_kit_names),    cmocka_unit_test(test_manifest),
-        cmocka_unit_test(test_pam_text),    cmocka_unit_test(test_manager_file), cmocka_unit_test(test_profile_text),
+        cmocka_unit_test(test_image_names),  cmocka_unit_test(test_kit_names),    cmocka_unit_test(test_manifest),
+        cmocka_unit_test(test_pam_text),     cmocka_unit_test(test_manager_file), cmocka_unit_test(test_units_file),
+        cmocka_unit_test(test_profile_text),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
