@@ -72,6 +72,7 @@ LINK = ["state up of nd1", "IPv6 gateway address of nd1", "IPv4 route of nd1", "
     ("ip neigh replace 10.96.0.1 lladdr 02:00:00:00:00:09 dev nd1 nud permanent", ["IPv4 neighbour entry of nd1"]),
     ("ip -6 neigh replace fd6e:6f64:6564::1 dev nd1 nud failed", ["IPv6 neighbour entry of nd1"]),
     ("ip link set nd1 down", LINK),
+    ("sysctl -qw net.ipv6.conf.nd1.disable_ipv6=1", ["IPv6 gateway address of nd1", "IPv6 route of nd1", "IPv6 neighbour entry of nd1"]),
     ("sysctl -qw net.ipv4.conf.nd1.rp_filter=0", ["IPv4 forwarding or rp_filter of nd1"]),
     ("sysctl -qw net.ipv6.conf.nd2.forwarding=0", ["IPv6 forwarding of nd2"]),
     ("sysctl -qw net.ipv4.ip_forward=0", ["net.ipv4.ip_forward", "IPv4 forwarding or rp_filter of nd1",

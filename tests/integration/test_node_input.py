@@ -46,7 +46,7 @@ BAD_BODIES = [
     ("POST", CREATE, {**OK, "ai": "yes"}, 400, "ai"),
     ("POST", CREATE, {**OK, "environment_vars": []}, 400, "environment_vars"),
     ("POST", CREATE, {**OK, "environment_vars": {"A": 1}}, 400, "environment_vars"),
-    ("POST", CREATE, {**OK, "environment_vars": {"A": "x\nlxc.hook.start = /bin/sh"}}, 400, "environment_vars"),
+    ("POST", CREATE, {**OK, "environment_vars": {"A": "x\x0blxc.hook.start = /bin/sh"}}, 400, "environment_vars"),
     ("POST", CREATE, {**OK, "environment_vars": {"1A": "x"}}, 400, "environment_vars"),
     ("POST", CREATE, {**OK, "environment_vars": {"HOODY_X": "x"}}, 400, "environment_vars"),
     ("POST", CREATE, {**OK, "environment_vars": {f"K{i}": "x" for i in range(257)}}, 400, "environment_vars"),
