@@ -40,6 +40,7 @@ struct image_task;
 struct local_listener;
 struct memory;
 struct metrics;
+struct mount_watch;
 struct runtime;
 struct sse_set;
 struct usage;
@@ -93,6 +94,7 @@ struct agent {
     json_t *kits_installed;  /* manifests of all kits */
     struct rollout *rollout; /* the last one */
     struct kit_watch *kit_watch;
+    struct mount_watch *mount_watch;
     int64_t kits_revision;          /* of the two */
     size_t operations;              /* under way */
     struct image_task *image_tasks; /* the newest first */

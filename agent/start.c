@@ -9,6 +9,7 @@
 
 #include "agent/api/api.h"
 #include "agent/containers/guest.h"
+#include "agent/containers/mount_watch.h"
 #include "agent/containers/project.h"
 #include "agent/events/feed.h"
 #include "agent/events/stream.h"
@@ -123,6 +124,7 @@ static void on_synced(void *owner, struct err *e)
     if (!e) {
         a->expiry = expiry_start(a);
         a->kit_watch = kit_watch_start(a);
+        a->mount_watch = mount_watch_start(a);
         a->space = space_start(a);
         a->connections = connections_start(a);
         a->reclaim = reclaim_start(a);

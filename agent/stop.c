@@ -2,6 +2,7 @@
 /* Graceful end: no new requests, unfinished operations get some time, then the sockets close. What is cut off is
  * repaired by the next start like after a crash. */
 #include "agent/commands/command.h"
+#include "agent/containers/mount_watch.h"
 #include "agent/containers/project.h"
 #include "agent/containers/share.h"
 #include "agent/containers/watch.h"
@@ -110,6 +111,8 @@ static void close_parts(struct stopper *s)
         expiry_close(a->expiry, s, on_part_closed);
         s->open++;
         kit_watch_close(a->kit_watch, s, on_part_closed);
+        s->open++;
+        mount_watch_close(a->mount_watch, s, on_part_closed);
         s->open++;
         space_close(a->space, s, on_part_closed);
         s->open++;

@@ -95,6 +95,7 @@ static const struct json_field kits_fields[] = {
     F_JSON(struct job_kits, kits, .required = true, .has_type = true, .type = JSON_ARRAY),
     F_INT(struct job_kits, timeout_ms, .required = true, .min = 1, .max = 600000),
     F_BOOL(struct job_kits, boot),
+    F_BOOL(struct job_kits, start),
 };
 JSON_TABLE(job_kits_table, "kits", kits_fields);
 
@@ -161,6 +162,16 @@ static const struct json_field shares_fields[] = {
     F_JSON(struct job_shares, shares, .required = true, .has_type = true, .type = JSON_ARRAY),
 };
 JSON_TABLE(job_shares_table, "shares", shares_fields);
+
+static const struct json_field mounts_fields[] = {
+    F_INT(struct job_mounts, id_base, .required = true, .min = 65536, .max = UINT32_MAX),
+    F_INT(struct job_mounts, ramdisk_bytes, .min = 0, .max = INT64_MAX),
+    F_STRING(struct job_mounts, ramdisk_project, .nullable = true, .valid = str_is_object_id),
+    F_BOOL(struct job_mounts, kits),
+    F_JSON(struct job_mounts, shares, .required = true, .has_type = true, .type = JSON_ARRAY),
+    F_BOOL(struct job_mounts, ask),
+};
+JSON_TABLE(job_mounts_table, "mounts", mounts_fields);
 
 static const struct json_field sync_fields[] = {
     F_INT(struct job_sync, source_slot, .required = true),

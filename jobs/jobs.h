@@ -137,7 +137,8 @@ extern const struct json_table job_kit_remove_table;
 struct job_kits {
     json_t *before, *kits; /* arrays of {"name", "version"} */
     int64_t timeout_ms;
-    bool boot; /* it starts: they are asked less often, and systemd must have come up, too */
+    bool boot;  /* it starts: they are asked less often, and systemd must have come up, too */
+    bool start; /* with no difference: systemd reads the units again and starts the services that do not run */
 };
 extern const struct json_table job_kits_table;
 
@@ -264,6 +265,21 @@ struct job_shares {
 };
 extern const struct json_table job_shares_table;
 
+/* mounts.look -> {"lost": [paths], "covered": [paths]}: of what the node mounts into a running container, what is gone,
+ * and where something else is seen. mounts.restore -> {"restored": [paths], "problems": {path: reason}, "shares": as of
+ * container.shares}: mounts again what is gone. With `ask`, of a container whose systemd is on its way down:
+ * {"stopping": true}, and nothing is done. */
+#define JOB_MOUNTS_KITS "/hoody/.kits" /* one of the paths */
+struct job_mounts {
+    int64_t id_base;
+    int64_t ramdisk_bytes; /* 0: none */
+    char *ramdisk_project; /* as of container.start */
+    bool kits;
+    json_t *shares; /* array of struct share_mount */
+    bool ask;       /* systemd inside may answer */
+};
+extern const struct json_table job_mounts_table;
+
 /* container.claim -> {"services": [...] as of container.kits}: a container that runs and is nobody's yet becomes the
  * one of the seed: names, keys and environment in its files and in what runs, the services of its kits by the new ones.
  */
@@ -384,6 +400,8 @@ extern const struct json_table job_look_table;
     X(JOB_IPV6, "container.ipv6", &job_ipv6_table, 10000)                                                              \
     X(JOB_TRIM, "container.trim", NULL, 30000)                                                                         \
     X(JOB_SHARES, "container.shares", &job_shares_table, 30000)                                                        \
+    X(JOB_MOUNTS_LOOK, "mounts.look", &job_mounts_table, 10000)                                                        \
+    X(JOB_MOUNTS_RESTORE, "mounts.restore", &job_mounts_table, 30000)                                                  \
     X(JOB_STOP, "container.stop", &job_stop_table, 30000)                                                              \
     X(JOB_SETTLE, "container.settle", NULL, 60000)                                                                     \
     X(JOB_FREEZE, "container.freeze", NULL, 30000)                                                                     \

@@ -111,6 +111,13 @@ struct err *live_read(const struct live *l, const char *path, size_t max, char *
     return confined_read_place(place, path, max, ret_text, NULL);
 }
 
+int live_open_mounted(const struct live *l, const char *dir, const char *name)
+{
+    autofd int at = follow(l, dir);
+
+    return at < 0 ? -1 : confined_open_how(at, name, O_PATH | O_DIRECTORY, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+}
+
 bool live_exists(const struct live *l, const char *path)
 {
     autofd int place = follow(l, path);

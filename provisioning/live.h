@@ -35,3 +35,6 @@ MUST_USE struct err *live_open(pid_t init, struct live *ret);
 MUST_USE struct err *live_read(const struct live *l, const char *path, size_t max, char **ret_text);
 /* Whether there is anything of this name that may be looked at. */
 bool live_exists(const struct live *l, const char *path);
+/* The directory `name` in `dir`, which may be looked at, or what is mounted on it: open with O_PATH and not asked, so
+ * it may be a file system of any kind. -1 when there is none. */
+int live_open_mounted(const struct live *l, const char *dir, const char *name);

@@ -47,6 +47,8 @@ struct err *job_do_peer_forget(const struct job *job, void *args, json_t **ret);
 struct err *job_do_peer_copy(const struct job *job, void *args, json_t **ret);
 struct err *job_do_peer_sync(const struct job *job, void *args, json_t **ret);
 struct err *job_do_shares(const struct job *job, void *args, json_t **ret);
+struct err *job_do_mounts_look(const struct job *job, void *args, json_t **ret);
+struct err *job_do_mounts_restore(const struct job *job, void *args, json_t **ret);
 struct err *job_do_start(const struct job *job, void *args, json_t **ret);
 struct err *job_do_claim(const struct job *job, void *args, json_t **ret);
 struct err *job_do_trim(const struct job *job, void *args, json_t **ret);

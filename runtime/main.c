@@ -32,6 +32,7 @@ static const struct worker_row rows[JOB_KIND_MAX] = {
     [JOB_SYNC_MAKE] = {job_do_sync_make, sizeof(struct job_sync), true},
     [JOB_SYNC_SWAP] = {job_do_sync_swap, 0, true},
     [JOB_SHARES] = {job_do_shares, sizeof(struct job_shares), true},
+    [JOB_MOUNTS_LOOK] = {job_do_mounts_look, sizeof(struct job_mounts), true},
     [JOB_START] = {job_do_start, sizeof(struct job_start), true},
     [JOB_IPV6] = {job_do_ipv6, sizeof(struct job_ipv6), true},
     [JOB_TRIM] = {job_do_trim, 0, true},
@@ -55,7 +56,7 @@ static const char *program_of(const json_t *request)
 {
     enum job_kind kind = job_kind_find(json_string_value(json_object_get(request, "job")));
 
-    return kind == JOB_KITS || kind == JOB_CLAIM || kind == JOB_LOOK ? INSIDE : IMPORTER;
+    return kind == JOB_KITS || kind == JOB_CLAIM || kind == JOB_LOOK || kind == JOB_MOUNTS_RESTORE ? INSIDE : IMPORTER;
 }
 
 /* It stands beside this one. */

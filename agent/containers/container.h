@@ -77,6 +77,7 @@ struct egress;
 struct config;
 struct operation;
 struct init_watch;
+struct mount_state;
 struct kit_look;
 struct relay;
 struct runtime_seen;
@@ -97,6 +98,7 @@ struct container {
     int status_before;
     unsigned copies;                      /* copy operations that read from it */
     struct init_watch *watch;             /* while it runs */
+    struct mount_state *mounts;           /* mount_watch.c: while it runs */
     struct runtime_seen *seen;            /* what ran inside when somebody asked last; of runtime.c */
     int64_t init_pid;                     /* 0: not running */
     bool shares_stale, shares_busy;       /* share_mount.c: the mounts may not agree with the records; a job is at it */

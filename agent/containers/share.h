@@ -58,6 +58,10 @@ void shares_expire(struct agent *a);
 
 /* share_mount.c: array of struct share_mount (jobs/jobs.h) that c should have; the caller's. */
 json_t *share_mounts_wanted(const struct agent *a, const struct container *c);
+/* For a job that mounts them besides other things: the same list; NULL while another job is at the mounts of c. Then
+ * with what it said of problems, NULL when it said nothing. */
+json_t *share_mounts_begin(const struct agent *a, struct container *c);
+void share_mounts_end(struct agent *a, struct container *c, const json_t *problems);
 /* Who is concerned by a change is marked, before a share is freed; when the change is on disk a refresh makes the
  * mounts of all that are marked and run agree with the records. */
 void share_mounts_mark(struct agent *a, const struct share *s);

@@ -49,13 +49,8 @@ static void on_done(void *owner, struct err *e, json_t *result)
     struct refresh *r = owner;
     struct container *c = agent_find(r->agent, r->container_id);
 
-    if (c) {
-        c->shares_busy = false;
-        if (!e)
-            take_problems(r->agent, c, json_object_get(result, "problems"));
-        if (c->shares_stale)
-            refresh(r->agent, c);
-    }
+    if (c)
+        share_mounts_end(r->agent, c, e ? NULL : json_object_get(result, "problems"));
     log_err(NULL, LOG_LEVEL_WARNING, e, "the shares of a container are not mounted");
     json_decref(result);
     free(r->container_id);
@@ -82,6 +77,23 @@ static void refresh(struct agent *a, struct container *c)
     c->shares_busy = true;
     agent_job(a, JOB_SHARES, c->record.slot, &args, 0, r, on_done);
     json_decref(args.shares);
+}
+
+json_t *share_mounts_begin(const struct agent *a, struct container *c)
+{
+    if (c->shares_busy)
+        return NULL;
+    c->shares_busy = true;
+    return share_mounts_wanted(a, c);
+}
+
+void share_mounts_end(struct agent *a, struct container *c, const json_t *problems)
+{
+    c->shares_busy = false;
+    if (problems)
+        take_problems(a, c, problems);
+    if (c->shares_stale)
+        refresh(a, c);
 }
 
 void share_mounts_mark(struct agent *a, const struct share *s)

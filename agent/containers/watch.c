@@ -4,6 +4,7 @@
 #include <sys/pidfd.h>
 #include <unistd.h>
 
+#include "agent/containers/mount_watch.h"
 #include "agent/operations/operation.h"
 
 struct init_watch {
@@ -23,8 +24,10 @@ static void on_closed(uv_handle_t *h)
 
 static void end(struct init_watch *w)
 {
-    if (w->container)
+    if (w->container) {
         w->container->watch = NULL;
+        mount_watch_end(w->container);
+    }
     w->container = NULL;
     uv_close((uv_handle_t *)&w->poll, on_closed);
 }
@@ -58,6 +61,7 @@ void watch_start(struct agent *a, struct container *c, int64_t init_pid)
         abort();
     uv_poll_start(&w->poll, UV_READABLE, on_init_ended);
     c->watch = w;
+    mount_watch_begin(a, c);
 }
 
 void watch_stop(struct container *c)

@@ -14,6 +14,8 @@ enum {
     FIRST_MS = 300,
     STEP_MS = 100,
     JOBS_MAX = 2,
+    AGAIN_MS = 3000, /* of a question that starts them, too */
+    AGAIN_MAX = 3,
     START_TIMES = 3 /* as long as for another version: systemd starts, too */,
     FRESH_MS = 3000
 };
@@ -27,7 +29,9 @@ struct kit_watch {
 /* Of a container, as long as one init lives. */
 struct kit_look {
     int64_t init_pid, begun_ms, due_ms;
+    int64_t since_ms; /* of the wall clock: what times are counted from */
     int attempts;
+    bool again; /* their files were gone: systemd is told to start them */
     bool asking, over;
     bool ready;       /* all of them were; since its start, if that was seen: */
     int64_t ready_ms; /* else 0 */
@@ -62,6 +66,7 @@ static void begin(const struct agent *a, struct container *c)
     *c->kit_look = (struct kit_look){.init_pid = c->init_pid,
                                      .begun_ms = now,
                                      .due_ms = now + FIRST_MS,
+                                     .since_ms = c->record.started_at,
                                      .fresh = c->record.started_at >= a->started_at &&
                                               clock_wall_ms() - c->record.started_at < FRESH_MS};
 }
@@ -85,7 +90,7 @@ static const json_t *known_of(const struct container *c, const json_t *service)
 static bool settle(const struct container *c, json_t *services, int64_t begun_ms, bool over, json_int_t *ret_ms)
 {
     /* When the question began; the service's own time counts from there. */
-    json_int_t since = clock_wall_ms() - c->record.started_at - (clock_mono_ms() - begun_ms);
+    json_int_t since = clock_wall_ms() - c->kit_look->since_ms - (clock_mono_ms() - begun_ms);
     bool ready = true;
     json_t *service;
     size_t i;
@@ -137,6 +142,14 @@ static void tell(struct agent *a, struct store_tx *with, const struct container 
 void kit_watch_begin(const struct agent *a, struct container *c)
 {
     begin(a, c);
+}
+
+void kit_watch_again(const struct agent *a, struct container *c)
+{
+    begin(a, c);
+    c->kit_look->since_ms = clock_wall_ms();
+    c->kit_look->fresh = c->kit_look->again = true;
+    c->kit_look->due_ms = 0;
 }
 
 void kit_watch_take(struct agent *a, struct store_tx *tx, struct container *c, json_t *services, int64_t begun_ms)
@@ -200,13 +213,18 @@ static void on_asked(void *owner, struct err *e, json_t *result)
 
 static void ask(struct kit_watch *w, struct container *c)
 {
-    const struct job_kits args = {.before = c->record.kits, .kits = c->record.kits, .timeout_ms = 1};
+    const bool again = c->kit_look->again && c->kit_look->attempts < AGAIN_MAX;
+    const struct job_kits args = {
+        .before = c->record.kits, .kits = c->record.kits, .timeout_ms = again ? AGAIN_MS : 1, .start = again};
     struct question *q = mem_new(struct question);
 
     *q = (struct question){w, str_dup(c->record.id), c->init_pid, clock_mono_ms()};
     c->kit_look->asking = true;
     w->running++;
-    agent_job(w->agent, JOB_KITS, c->record.slot, &args, 0, q, on_asked);
+    if (again)
+        agent_wait_job(w->agent, JOB_KITS, c->record.slot, &args, AGAIN_MS, q, on_asked);
+    else
+        agent_job(w->agent, JOB_KITS, c->record.slot, &args, 0, q, on_asked);
 }
 
 static void on_timer(uv_timer_t *timer)

@@ -21,6 +21,9 @@ json_t *kit_watch_report(const struct container *c, const json_t *units);
  * is not ready then the watch goes on asking for, when the operation has ended. */
 void kit_watch_begin(const struct agent *a, struct container *c);
 void kit_watch_take(struct agent *a, struct store_tx *tx, struct container *c, json_t *services, int64_t begun_ms);
+/* The files of its kits were gone while it ran: nothing is known of its services any more, systemd inside is told to
+ * start those that do not run, and they are asked as after a start. Times of theirs count from now. */
+void kit_watch_again(const struct agent *a, struct container *c);
 /* Whether all services have answered since its present init began. *ret_ms: how long after the start, 0: not known. */
 bool kit_watch_is_ready(const struct container *c, int64_t *ret_ms);
 /* Whether nothing is asked any more: what is known of the kits of its present init stays. */

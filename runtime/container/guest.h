@@ -2,6 +2,8 @@
 /* What the worker writes into a container's root besides seeding it, and the way into a running one. */
 #pragma once
 
+#include <sys/mount.h>
+
 #include "provisioning/live.h"
 #include "runtime/job.h"
 
@@ -20,5 +22,19 @@ MUST_USE struct err *guest_make_mount_points(const struct job *job, bool ramdisk
 /* The ramdisk of a project, for one more running container of it. */
 MUST_USE struct err *guest_share_ramdisk(const struct job *job, const char *project, int64_t bytes, int64_t id_base,
                                          pid_t init);
+/* The container's own ramdisk; init 0: it does not run, then there is nothing to mount it in. */
+MUST_USE struct err *guest_give_ramdisk(const struct job *job, int64_t bytes, int64_t id_base, pid_t init);
+
+/* Where something is mounted in a running container: one name in a directory of its root. */
+struct guest_place {
+    const char *dir, *name;
+};
+extern const struct guest_place guest_ramdisk_place, guest_shared_ramdisk_place;
+/* A copy of what is mounted at a path of the host, to be mounted elsewhere; attr says how it differs, its propagation
+ * above all: a mere copy would bring to the host what the container mounts in it. */
+MUST_USE struct err *guest_clone(const char *path, struct mount_attr attr, int *ret_tree);
+/* Mounts it there, unless something is mounted there already. */
+MUST_USE struct err *guest_attach(pid_t init, const struct guest_place *place, int tree);
+
 /* After the start: reads the environment back. */
 void guest_verify_files(const struct job *job, const json_t *files, json_t *ret);

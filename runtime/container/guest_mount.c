@@ -28,11 +28,7 @@
 
 #define LAYERS_MAX 16 /* mounts upon mounts */
 
-/* Where something is mounted: one name in a directory of the container's root. */
-struct place {
-    const char *dir, *name;
-};
-static const struct place own = {".", "ramdisk"}, shared = {"ramdisk", "project"};
+const struct guest_place guest_ramdisk_place = {".", "ramdisk"}, guest_shared_ramdisk_place = {"ramdisk", "project"};
 
 static int open_beneath(int root, const char *name)
 {
@@ -86,7 +82,7 @@ static int detach(int dir, const char *name)
 }
 
 /* tree -1: detach. */
-NORETURN static void work_inside(int namespace, const struct place *place, int tree)
+NORETURN static void work_inside(int namespace, const struct guest_place *place, int tree)
 {
     autofd int root = -1, dir = -1;
 
@@ -103,7 +99,7 @@ NORETURN static void work_inside(int namespace, const struct place *place, int t
 
 /* A directory that the child would wait in for an answer is passed over. It may come in between; then the job's
  * deadline ends what waits for the child. */
-static struct err *check_place(pid_t init, const struct place *place, bool *ret_there)
+static struct err *check_place(pid_t init, const struct guest_place *place, bool *ret_there)
 {
     autolive live = LIVE_NONE;
     struct err *e = live_open(init, &live);
@@ -112,7 +108,7 @@ static struct err *check_place(pid_t init, const struct place *place, bool *ret_
     return e;
 }
 
-static struct err *run_inside(pid_t init, const struct place *place, int tree)
+static struct err *run_inside(pid_t init, const struct guest_place *place, int tree)
 {
     autofree char *path = str_fmt("/proc/%d/ns/mnt", (int)init);
     autofd int namespace = open(path, O_RDONLY | O_CLOEXEC);
@@ -142,6 +138,21 @@ static struct err *run_inside(pid_t init, const struct place *place, int tree)
                                : NULL;
 }
 
+struct err *guest_attach(pid_t init, const struct guest_place *place, int tree)
+{
+    return run_inside(init, place, tree);
+}
+
+struct err *guest_clone(const char *path, struct mount_attr attr, int *ret_tree)
+{
+    autofd int tree = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW);
+
+    if (tree < 0 || mount_setattr(tree, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+        return err_errno(errno, "cannot copy the mount '%s'", path);
+    *ret_tree = fd_steal(&tree);
+    return NULL;
+}
+
 /* The directory is made from outside: in the container's namespace nobody of the host may write. */
 static struct err *make_mount_point(const struct job *job)
 {
@@ -149,26 +160,24 @@ static struct err *make_mount_point(const struct job *job)
     autofd int fd = -1;
     struct err *e = confined_open_root(rootfs, &fd);
 
-    return e ? e : confined_mkdirs(fd, own.name, 0755, (struct confined_owner){0, 0});
+    return e ? e : confined_mkdirs(fd, guest_ramdisk_place.name, 0755, (struct confined_owner){0, 0});
 }
 
-static struct err *give(const struct job *job, const struct job_ramdisk *a, pid_t init)
+struct err *guest_give_ramdisk(const struct job *job, int64_t bytes, int64_t id_base, pid_t init)
 {
     autofree char *path = ramdisk_path(job->target.run_dir, job->target.slot);
     autofd int tree = -1;
-    struct err *e = ramdisk_mount(job->target.run_dir, job->target.slot, a->bytes, (uid_t)a->id_base);
+    struct err *e = ramdisk_mount(job->target.run_dir, job->target.slot, bytes, (uid_t)id_base);
 
     if (!e)
         e = failpoint("ramdisk.mounted");
     if (e || !init)
         return e;
     e = make_mount_point(job);
-    if (e)
-        return e;
-    tree = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-    if (tree < 0)
-        return err_errno(errno, "cannot open '%s'", path);
-    return run_inside(init, &own, tree);
+    /* Private: what the container mounts in it is not to be seen on the host. */
+    if (!e)
+        e = guest_clone(path, (struct mount_attr){.propagation = MS_PRIVATE}, &tree);
+    return e ? e : run_inside(init, &guest_ramdisk_place, tree);
 }
 
 /* In the container's ramdisk, which is the container's to write: a name without a slash, never followed. */
@@ -179,8 +188,8 @@ static struct err *make_shared_mount_point(const struct job *job, int64_t id_bas
 
     if (dir < 0)
         return err_errno(errno, "'%s'", path);
-    if (mkdirat(dir, shared.name, 0755) == 0)
-        return fchownat(dir, shared.name, (uid_t)id_base, (gid_t)id_base, AT_SYMLINK_NOFOLLOW) < 0
+    if (mkdirat(dir, guest_shared_ramdisk_place.name, 0755) == 0)
+        return fchownat(dir, guest_shared_ramdisk_place.name, (uid_t)id_base, (gid_t)id_base, AT_SYMLINK_NOFOLLOW) < 0
                    ? err_errno(errno, "mount point of the shared ramdisk")
                    : NULL;
     return errno == EEXIST ? NULL : err_errno(errno, "mount point of the shared ramdisk");
@@ -201,10 +210,8 @@ struct err *guest_share_ramdisk(const struct job *job, const char *project, int6
     if (e)
         return e;
     attr.userns_fd = (__u64) namespace;
-    tree = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW);
-    if (tree < 0 || mount_setattr(tree, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
-        return err_errno(errno, "cannot map the ids of the shared ramdisk");
-    return run_inside(init, &shared, tree);
+    e = guest_clone(path, attr, &tree);
+    return e ? e : run_inside(init, &guest_shared_ramdisk_place, tree);
 }
 
 /* A deletion may have come in between: it removes the root, then the ramdisk. What is mounted after that is ours to
@@ -229,12 +236,12 @@ struct err *job_do_ramdisk_set(const struct job *job, void *args, UNUSED json_t 
 
     presence_look(job, &p);
     if (a->bytes > 0)
-        e = give(job, a, p.init);
+        e = guest_give_ramdisk(job, a->bytes, a->id_base, p.init);
     else if (p.init)
-        e = run_inside(p.init, &own, -1); /* with what is mounted in it */
+        e = run_inside(p.init, &guest_ramdisk_place, -1); /* with what is mounted in it */
     if (!e && p.init && a->bytes > 0)
         e = a->project ? guest_share_ramdisk(job, a->project, a->bytes, a->id_base, p.init)
-                       : run_inside(p.init, &shared, -1);
+                       : run_inside(p.init, &guest_shared_ramdisk_place, -1);
     if (!e && a->bytes == 0)
         e = ramdisk_unmount(job->target.run_dir, job->target.slot);
     return err_first(check_still_there(job), e);

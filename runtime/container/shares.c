@@ -164,6 +164,14 @@ struct err *shares_agree(const struct job *job, int64_t id_base, const json_t *s
     return e;
 }
 
+struct err *shares_renew(const struct job *job, int64_t id_base, const json_t *shares, json_t **ret_problems)
+{
+    autofree char *dir = shares_path(job);
+    struct err *e = remove_unwanted(dir, NULL);
+
+    return e ? e : shares_agree(job, id_base, shares, ret_problems);
+}
+
 bool shares_any(const struct job *job)
 {
     autofree char *dir = shares_path(job);

@@ -64,7 +64,7 @@ void kits_add_services(struct kits_work *w, const json_t *manifest, bool start)
     }
 }
 
-/* What to stop and start; without a difference only what to look at. */
+/* What to stop and start; without a difference only what to look at, or what to start once more. */
 static struct err *plan(const struct job *job, const struct job_kits *a, struct kits_work *w)
 {
     bool same = json_equal(a->before, a->kits);
@@ -89,7 +89,7 @@ static struct err *plan(const struct job *job, const struct job_kits *a, struct 
             continue;
         e = bundle_manifest(job->target.pool, text(kit, "name"), text(kit, "version"), &manifest);
         if (!e)
-            kits_add_services(w, manifest, !same);
+            kits_add_services(w, manifest, !same || a->start);
     }
     return e;
 }

@@ -6,6 +6,7 @@
 static const struct worker_row rows[JOB_KIND_MAX] = {
     [JOB_KITS] = {job_do_kits, sizeof(struct job_kits), true},
     [JOB_CLAIM] = {job_do_claim, sizeof(struct job_claim), true},
+    [JOB_MOUNTS_RESTORE] = {job_do_mounts_restore, sizeof(struct job_mounts), true},
     [JOB_LOOK] = {job_do_look, sizeof(struct job_look), true},
 };
 
