@@ -176,7 +176,9 @@ static struct err *run(struct unpacking *u, int dir, json_t **ret)
 
 struct err *image_unpack(const struct image_files *files, int dir, json_t **ret)
 {
-    static const char *const argv[] = {SQFS2TAR, "--no-skip", "/proc/self/fd/0", NULL};
+    /* Not with --no-skip: it would end at the first socket. Sockets are left out, as of a tar archive (unpack_make.c),
+     * and so is what has a name that cannot be one. */
+    static const char *const argv[] = {SQFS2TAR, "/proc/self/fd/0", NULL};
     struct unpacking u = {.files = files, .tar = files->root};
     struct err *e, *failed;
     int pair[2];

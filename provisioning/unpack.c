@@ -40,7 +40,7 @@ static struct err *finish_dirs(struct unpack *u)
         const struct late_dir *late = &u->dirs[i - 1];
         struct timespec times[2] = {late->mtime, late->mtime};
         autofd int fd = unpack_walk(u->root, late->path, false);
-        struct err *e = fd >= 0 && late->attributes ? unpack_xattrs(late->attributes, fd) : NULL;
+        struct err *e = fd >= 0 && late->attributes ? unpack_xattrs(late->attributes, fd, late->path) : NULL;
 
         if (e)
             return err_wrap(e, "'%.200s'", late->path);

@@ -35,6 +35,6 @@ MUST_USE struct err *unpack_make(struct unpack *u, struct archive_entry *entry, 
  * once under a name that is encoded like a URL, and reads the second one with its encoded name (seen with 3.6.2 and
  * 3.7.4). ERR_TOO_LARGE: it has too many. */
 MUST_USE struct err *unpack_attributes(struct archive_entry *entry);
-MUST_USE struct err *unpack_xattrs(struct archive_entry *entry, int fd);
+MUST_USE struct err *unpack_xattrs(struct archive_entry *entry, int fd, const char *path);
 MUST_USE struct err *unpack_failed(struct archive *a, const char *what);
 MUST_USE struct err *unpack_too_much(const struct unpack *u);

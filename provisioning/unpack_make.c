@@ -16,6 +16,7 @@
 #include "provisioning/pack_holes.h"
 #include "provisioning/tree_digest.h"
 #include "provisioning/unpack_internal.h"
+#include "storage/attribute.h"
 
 #define XATTR_MAX 65536
 #define ID_MAX 65535
@@ -156,22 +157,24 @@ static struct err *check_size(const struct unpack *u, struct archive_entry *entr
     return taken > u->rules->max_bytes - u->bytes ? unpack_too_much(u) : NULL;
 }
 
-struct err *unpack_xattrs(struct archive_entry *entry, int fd)
+struct err *unpack_xattrs(struct archive_entry *entry, int fd, const char *path)
 {
     const char *name;
     const void *value;
+    struct err *e;
     size_t len;
 
     archive_entry_xattr_reset(entry);
     while (archive_entry_xattr_next(entry, &name, &value, &len) == ARCHIVE_OK) {
         if (!tree_keeps_attribute(name))
             continue;
-        if (len > XATTR_MAX)
-            return err_new(ERR_TOO_LARGE, "an attribute is too large");
-        if (fsetxattr(fd, name, value, len, 0) < 0)
-            return errno == ENOSPC || errno == EDQUOT
-                       ? no_room(errno)
-                       : err_recode(err_errno(errno, "attribute '%s'", name), ERR_INVALID);
+        if (len <= XATTR_MAX && fsetxattr(fd, name, value, len, 0) == 0)
+            continue;
+        e = len > XATTR_MAX || errno == ENOSPC ? attribute_check_size(fd, path, name, len) : NULL;
+        if (e)
+            return e;
+        return errno == ENOSPC || errno == EDQUOT ? no_room(errno)
+                                                  : err_recode(err_errno(errno, "attribute '%s'", name), ERR_INVALID);
     }
     return NULL;
 }
@@ -211,7 +214,8 @@ static struct err *cannot_make(int errnum)
     return err_errno(errnum, "cannot make it");
 }
 
-static struct err *make_file(struct unpack *u, struct archive_entry *entry, const char *name, const struct wanted *w)
+static struct err *make_file(struct unpack *u, struct archive_entry *entry, const char *path, const char *name,
+                             const struct wanted *w)
 {
     struct timespec times[2] = {w->mtime, w->mtime};
     struct err *e = check_size(u, entry);
@@ -230,7 +234,7 @@ static struct err *make_file(struct unpack *u, struct archive_entry *entry, cons
         return err_recode(err_errno(errno, "cannot set its size"), ERR_INVALID);
     if ((w->uid || w->gid) && fchown(fd, w->uid, w->gid) < 0)
         return err_errno(errno, "owner");
-    if (u->rules->whole_system && (e = unpack_xattrs(entry, fd)))
+    if (u->rules->whole_system && (e = unpack_xattrs(entry, fd, path)))
         return e;
     if (fchmod(fd, w->mode) < 0 || futimens(fd, times) < 0)
         return err_errno(errno, "mode and time");
@@ -345,7 +349,7 @@ struct err *unpack_make(struct unpack *u, struct archive_entry *entry, const cha
     if (archive_entry_hardlink(entry))
         return make_hardlink(u, entry, name);
     if (type == AE_IFREG)
-        return make_file(u, entry, name, &w);
+        return make_file(u, entry, path, name, &w);
     if (type == AE_IFDIR)
         return make_dir(u, entry, path, name, &w);
     if (type == AE_IFLNK)

@@ -13,6 +13,7 @@
 
 #include "base/fd.h"
 #include "base/str.h"
+#include "storage/attribute.h"
 #include "storage/receive_place.h"
 
 enum { IDS = 65536 };
@@ -198,6 +199,14 @@ static struct err *do_remove(struct receive_apply *a)
     return e;
 }
 
+static struct err *check_attribute_size(const struct place *p, const char *name, size_t len)
+{
+    bool deeper = p->name != p->path && !str_eq(p->name, ".");
+    autofree char *path = str_fmt("%s%s%s", deeper ? p->path : "", deeper ? "/" : "", p->name);
+
+    return attribute_check_size(p->dir, path, name, len);
+}
+
 /* There is no call that takes a directory and a name: the directory becomes the current one. */
 static struct err *do_xattr(struct receive_apply *a)
 {
@@ -225,9 +234,13 @@ static struct err *do_xattr(struct receive_apply *a)
     if (e)
         return e;
     rc = set ? lsetxattr(p.name, name, data, len, 0) : lremovexattr(p.name, name);
-    if (rc < 0 && fate == RECEIVE_WISHED && errno != ENOSPC && errno != EDQUOT && errno != EIO)
+    if (rc < 0 && set && errno == ENOSPC)
+        e = check_attribute_size(&p, name, len);
+    if (rc < 0 && fate == RECEIVE_WISHED && (e || (errno != ENOSPC && errno != EDQUOT && errno != EIO))) {
+        err_free(e);
         return NULL;
-    if (rc < 0 && !(!set && errno == ENODATA))
+    }
+    if (rc < 0 && !e && !(!set && errno == ENODATA))
         e = receive_failed("set an attribute of", p.name);
     return e;
 }

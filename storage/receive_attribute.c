@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "storage/attribute.h"
 #include "storage/receive_place.h"
 
 #define VALUE_MAX 65536
@@ -84,11 +85,16 @@ struct err *receive_inherited_give(int root, const struct receive_inherited *r)
 {
     for (size_t i = 0; i < RECEIVE_INHERITED_MAX; i++) {
         bool wished = receive_fate_of(inherited[i]) == RECEIVE_WISHED;
+        struct err *e;
 
         if (!r->all[i].value || fsetxattr(root, inherited[i], r->all[i].value, r->all[i].len, 0) == 0)
             continue;
-        if (!wished || errno == ENOSPC || errno == EDQUOT || errno == EIO)
+        e = errno == ENOSPC ? attribute_check_size(root, ".", inherited[i], r->all[i].len) : NULL;
+        if (e && !wished)
+            return e;
+        if (!e && (!wished || errno == ENOSPC || errno == EDQUOT || errno == EIO))
             return receive_failed("set an attribute of", ".");
+        err_free(e);
     }
     return NULL;
 }

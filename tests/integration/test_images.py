@@ -84,6 +84,44 @@ def test_squashfs(node):
     check_full(tree(node, hashlib.sha256(data).hexdigest()))
 
 
+def test_squashfs_with_sockets(node, tmp_path):
+    """As of a tar archive, what only a process can be behind is left out; nothing else is."""
+    for path, info, data in ((str(tmp_path) + "/" + info.name, info, data) for info, data in system() + [entry("zz/last", b"last"), entry("zz/.first", b"f")]):
+        os.makedirs(path if info.isdir() else os.path.dirname(path), exist_ok=True)
+        if info.isreg():
+            with open(path, "wb") as f:
+                f.write(data)
+    for name in ("zz/a.sock", "etc/.sock"):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.bind(f"{tmp_path}/{name}")
+    os.mkfifo(str(tmp_path) + "/zz/pipe")
+    data = archives.squashfs_of(str(tmp_path))
+    r = upload(node, data, aliases="tiny/sockets")
+    assert r.status == 201, (r, node.log())
+    there = tree(node, r.data["fingerprint"])
+    assert sorted(os.listdir(there)) == ["etc", "sbin", "zz"] and sorted(os.listdir(there + "/etc")) == ["passwd"]
+    assert sorted(os.listdir(there + "/zz")) == [".first", "last", "pipe"]
+
+
+def test_an_attribute_that_the_pool_cannot_hold(node):
+    """btrfs has no other word for it than for a full disk."""
+    name = "user.note"
+    most = os.sysconf("SC_PAGESIZE") - 101 - 25 - 30 - len(name)  # the pool has tree nodes of 4 KiB
+
+    def image(size, kind):
+        more = {"pax": {"SCHILY.xattr." + name: "A" * size}}
+        return system() + [entry("srv/deep/file", b"1", **more) if kind == "file" else directory("srv/deep", **more)]
+    for kind, path in (("file", "srv/deep/file"), ("directory", "srv/deep")):
+        for make in (tar, archives.squashfs):
+            r = upload(node, make(image(most, kind)))
+            assert r.status == 201, (r, node.log())
+            assert len(os.getxattr(tree(node, r.data["fingerprint"]) + "/" + path, name)) == most
+            for size in (most + 1, 20000):
+                r = upload(node, make(image(size, kind)))
+                assert r.status in (400, 413) and f"the attribute '{name}' of '{path}' has {size} bytes, the pool takes at most {most}" in r.json["message"], r
+                assert "full" not in r.json["message"]
+
+
 def test_unified_and_split(node):
     one = unified([directory("templates"), entry("templates/hosts.tpl", b"{{ x }}")])
     r = upload(node, one, aliases="tiny/unified")

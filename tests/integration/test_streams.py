@@ -166,6 +166,8 @@ HOSTILE = {
     "trusted attribute": (BEGIN + make() + command("set_xattr", path="f", xattr_name="trusted.x", xattr_data=b"1"), "not allowed"),
     "btrfs attribute": (BEGIN + make() + command("set_xattr", path="f", xattr_name="btrfs.other", xattr_data=b"1"), "not allowed"),
     "overlayfs attribute": (BEGIN + make() + command("set_xattr", path="f", xattr_name="trusted.overlay.opaque", xattr_data=b"y"), "not allowed"),
+    "attribute of more than a leaf": (BEGIN + command("mkdir", path="d") + make("d/f") + command("set_xattr", path="d/f", xattr_name="user.x", xattr_data=b"1" * 20000),
+                                      "the attribute 'user.x' of 'd/f' has 20000 bytes, the pool takes at most"),
     "security attribute": (BEGIN + make() + command("set_xattr", path="f", xattr_name="security.other", xattr_data=b"1"), "not allowed"),
     "data of a stranger": (BEGIN + make() + command("clone", path="f", file_offset=0, clone_len=4096, clone_uuid=b"v" * 16,
                                                     clone_ctransid=1, clone_path="f", clone_offset=0), "not its parent"),

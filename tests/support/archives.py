@@ -64,6 +64,15 @@ def squashfs(entries):
             return f.read()
 
 
+def squashfs_of(folder):
+    """Of a directory as it is, sockets and all."""
+    with tempfile.TemporaryDirectory() as d:
+        path = os.path.join(d, "x.squashfs")
+        subprocess.run(["gensquashfs", "-q", "-D", folder, path], check=True)
+        with open(path, "rb") as f:
+            return f.read()
+
+
 def zstd(data):
     return subprocess.run(["zstd", "-q", "-c"], input=data, capture_output=True, check=True).stdout
 
