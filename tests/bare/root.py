@@ -18,8 +18,6 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 REPOSITORY = os.path.dirname(os.path.dirname(HERE))
 CACHE = os.environ.get("NODED_BUILD_CACHE", "/var/cache/noded-build")
 KEPT = CACHE + "/bare"
-MIRROR = os.environ.get("NODED_DEBIAN_MIRROR", "http://deb.debian.org/debian")
-SECURITY = os.environ.get("NODED_SECURITY_MIRROR", "http://deb.debian.org/debian-security")
 SUITES = {"12": "bookworm", "13": "trixie"}
 TOKEN = os.environ.get("NODED_TEST_RUN", uuid.uuid4().hex[:8])
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -111,7 +109,8 @@ class Root:
 
     def make(self):
         begun = time.monotonic()
-        sources = [f"deb {MIRROR} {self.suite} main"] + ([f"deb {SECURITY} {self.suite}-security main"] if SECURITY else [])
+        mirror, security = run([REPOSITORY + "/images/mirrors"]).split("\n")[:2]
+        sources = [f"deb {mirror} {self.suite} main"] + ([f"deb {security} {self.suite}-security main"] if security else [])
         scratch, network = self.dir + "/scratch", self.dir + "/apt-network"
         os.mkdir(scratch)
         with open(network, "w", encoding="utf-8") as f:

@@ -252,7 +252,8 @@ static void test_result_is_whole(UNUSED void **state)
     assert_non_null(strstr(clean, "/etc/hostname 100644 0:0 [web1\n]"));
     assert_non_null(strstr(clean, "/root/.ssh/authorized_keys 100600 0:0 [ssh-ed25519 AAAA someone # noded\n]"));
     assert_non_null(strstr(clean, "/home/user/.ssh/authorized_keys 100600 1000:1000"));
-    assert_non_null(strstr(clean, "/etc/sudoers.d/user 100440 0:0 [user ALL=(ALL) NOPASSWD: ALL\n#1000 ALL=(ALL) NOPASSWD: ALL\n]"));
+    assert_non_null(strstr(clean, "/etc/sudoers.d/user 100440 0:0 [user ALL=(ALL) NOPASSWD: ALL\n"
+                                  "#1000 ALL=(ALL) NOPASSWD: ALL\n]"));
     assert_non_null(strstr(clean, "/etc/systemd/system/multi-user.target.wants/hoody-probe.service"));
     assert_non_null(strstr(clean, "HOODY_CONTAINER_ID=0123456789abcdef01234567\n"));
     assert_non_null(strstr(clean, "/etc/default/locale 120777 0:0 -> ../locale.conf"));
