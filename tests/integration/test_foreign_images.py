@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Machines that were made for others: their init, their network, their accounts and their sshd work here, too."""
+import json
 import time
 
 import pytest
@@ -113,8 +114,7 @@ def test_sshd_of_any_image_has_a_key_of_its_own(node, debian):
     copy = r.data["id"]
     archive = node.dir + "/large.tar.zst"
     assert nodectl(node, "export", debian, archive).returncode == 0
-    assert nodectl(node, "import", archive).returncode == 0
-    imported = next(c["id"] for c in node.list() if c["name"].startswith("large") and c["id"] not in (debian, copy))
+    imported = json.loads(nodectl(node, "--json", "import", archive).stdout)["id"]
     assert node.op(imported, "start").status == 200
     assert len({first, host_key(node, copy), host_key(node, imported)}) == 3
     assert node.post(f"/api/v1/containers/{copy}/sync?wait=true").status == 200

@@ -112,7 +112,7 @@ def test_account(node, box, key):
     assert node.inside(box, "id", "user") == "uid=1000(user) gid=1000(user) groups=1000(user),27(sudo)"
     assert node.inside(box, "getent", "passwd", "user").split(":")[2:] == ["1000", "1000", "", "/home/user", "/bin/bash"]
     assert node.inside(box, "stat", "-c", "%U:%G", "/home/user") == "user:user"
-    assert node.inside(box, "cat", "/etc/sudoers.d/user") == "user ALL=(ALL) NOPASSWD: ALL"
+    assert node.inside(box, "cat", "/etc/sudoers.d/user") == "user ALL=(ALL) NOPASSWD: ALL\n#1000 ALL=(ALL) NOPASSWD: ALL"
     assert node.inside(box, "stat", "-c", "%U:%G %a", "/etc/sudoers.d/user") == "root:root 440"
     assert ssh(node, box, key, "user", "sudo -n id -u") == "0" and ssh(node, box, key, "root", "id -u") == "0"
     for home, user in (("/root", "root"), ("/home/user", "user")):
