@@ -270,13 +270,13 @@ static void restore(struct mount_watch *w, struct container *c, const json_t *lo
 {
     json_t *shares;
 
-    /* What they say of themselves counts no more, until they are asked again. */
-    if (json_has_string(lost, JOB_MOUNTS_KITS))
-        kit_watch_begin(w->agent, c);
     if (c->op || c->shares_busy) {
         be_due(c->mounts, clock_mono_ms() + SETTLE_MS);
         return;
     }
+    /* What they said of themselves counts no more, until they are asked again. */
+    if (json_has_string(lost, JOB_MOUNTS_KITS))
+        kit_watch_begin(w->agent, c);
     if (!may_restore(c->mounts))
         return;
     shares = share_mounts_begin(w->agent, c);

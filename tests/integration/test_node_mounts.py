@@ -73,6 +73,14 @@ def answers(node, cid):
     return node.inside(cid, "bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/7101 2>/dev/null && echo yes", check=False)
 
 
+def assert_readonly(node, cid, share):
+    """As after a start, for the container's root as well."""
+    where = f"/hoody/shares/{share}"
+    for attempt in (f"mount -o remount,bind,rw {where}", f"mount -o remount,bind,suid,ro {where}", f"touch {where}/x", f"touch {KIT}/x",
+                    f"mkdir -p /mnt/b && mount --bind {where} /mnt/b && mount -o remount,bind,rw /mnt/b && touch /mnt/b/x"):
+        assert node.inside(cid, "sh", "-c", f"({attempt}) 2>/dev/null && echo done", check=False) == "", attempt
+
+
 def looked_at(node, cid):
     """Its first look, which comes three seconds after the start, is over."""
     wait_for(lambda: int(node.inside(cid, "ps", "-o", "etimes=", "-p", "1")) > 4, 10, 0.2, "a look")
@@ -94,9 +102,7 @@ def test_soft_reboot(node, box, share):
     wait_for(lambda: len(events(node, box, "container.kits.ready")) == len(started) + 1, 30, what="its kit again")
     assert service(node, box) == "ready" and answers(node, box) == "yes"
     assert not events(node, box, "container.mounts.failed") and not events(node, box, "container.mounts.covered")
-    # Nothing is different from a start: read-only is read-only, for the container's root as well.
-    for attempt in (f"mount -o remount,bind,rw /hoody/shares/{share}", f"touch /hoody/shares/{share}/x", f"touch {KIT}/x"):
-        assert node.inside(box, "sh", "-c", f"({attempt}) 2>/dev/null && echo done", check=False) == "", attempt
+    assert_readonly(node, box, share)
     # What changes afterwards is carried over as before.
     assert node.call("DELETE", f"/api/v1/storage/shares/{share}").status == 200
     wait_for(lambda: kind(node, box, f"/hoody/shares/{share}") is None, 10, what="the end of the share")
@@ -110,12 +116,26 @@ def test_roots_umount(node, box, share):
     wait_for(lambda: kind(node, box, "/ramdisk") == "tmpfs", 10, what="the ramdisk")
     node.inside(box, "umount", "-l", "/hoody/shares")
     wait_for(lambda: kind(node, box, f"/hoody/shares/{share}") == "btrfs", 10, what="the share")
+    assert_readonly(node, box, share)
     node.inside(box, "umount", "-l", KIT)
     wait_for(lambda: kind(node, box, KIT) == "btrfs", 15, what="the kits")
     wait_for(lambda: service(node, box) == "ready" and answers(node, box) == "yes", 20, what="the kit's service")
     wait_for(lambda: set(restored(node, box)) == {"/ramdisk", "/hoody/shares", f"/hoody/shares/{share}", KIT}, 5, what="the events")
     holder.kill()
     holder.wait()
+
+
+def test_a_shared_ramdisk(node, box):
+    assert node.call("PATCH", f"/api/v1/containers/{box}", {"ramdisk_scope": "project"}).status == 200
+    looked_at(node, box)
+    node.inside(box, "sh", "-c", "echo shared > /ramdisk/project/x; umount -l /ramdisk/project")
+    wait_for(lambda: restored(node, box) == ["/ramdisk/project"], 10, what="the shared one")
+    node.inside(box, "umount", "-l", "/ramdisk")
+    wait_for(lambda: restored(node, box)[1:] == ["/ramdisk", "/ramdisk/project"], 15, what="both")
+    assert node.inside(box, "cat", "/ramdisk/project/x") == "shared" and kind(node, box, "/ramdisk/project") == "tmpfs"
+    assert node.call("PATCH", f"/api/v1/containers/{box}", {"ramdisk": False}).status == 200
+    time.sleep(2)
+    assert kind(node, box, "/ramdisk") is None and len(restored(node, box)) == 3
 
 
 @pytest.fixture
@@ -158,7 +178,7 @@ def test_a_paused_one(node, box):
             return any(line.split()[4] == "/ramdisk" for line in f)
     wait_for(is_there, 10, what="the ramdisk")
     assert node.op(box, "resume").status == 200
-    assert restored(node, box) == ["/ramdisk"]
+    wait_for(lambda: restored(node, box) == ["/ramdisk"], 10, what="the event")
 
 
 def test_a_shutdown_is_left_alone(node, box):

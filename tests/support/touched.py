@@ -33,10 +33,14 @@ DIRECTORIES = {
 # Only looked at, in a running container: where the kits are mounted, and what is shared.
 LIVE = {f"hoody/.kits/web-{v}{below}" for v in ("1.0", "2.0") for below in ("", "/files")} | {"srv/data"}
 
+# Only looked at, as names of what is mounted there, and at what time is the container's to say (agent/containers/mount_watch.h).
+MOUNTS = {"ramdisk/project", "hoody/shares/ID"}
+
 CALLS = ("%file,openat2,open_tree,move_mount,mount_setattr,mkdirat,unlinkat,renameat,renameat2,symlinkat,linkat,mknodat,fchownat,"
          "fchmodat,utimensat,readlinkat,newfstatat,statx,faccessat,faccessat2,name_to_handle_at")
 ROOT = re.compile(r".*/pool/slots/\d+/(?:rootfs|\.new-[^/]*|base|snapshots/[^/]+)(?:/(.*))?$")
 PAIR = re.compile(r'(?:(AT_FDCWD|-?\d+)(?:<([^>]*)>)?, )?"((?:[^"\\]|\\.)*)"')
+SHARE = re.compile(r"^(hoody/shares/)[0-9a-f]{24}$")
 TEMPORARY = re.compile(r"\.noded-[0-9a-f]{16}$")
 
 
@@ -77,5 +81,6 @@ def look(directory):
                     if path and fd in ("", "AT_FDCWD"):
                         breaches.append(line.strip())
                     if path and path != "." and not TEMPORARY.search(path):
+                        path = SHARE.sub(r"\1ID", path)
                         paths.setdefault(path, set()).add(job)
     return paths, breaches
