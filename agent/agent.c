@@ -184,8 +184,9 @@ static void on_job(void *owner, struct err *e, json_t *result)
     free(j);
 }
 
-void agent_job_in(struct agent *a, struct workers *workers, enum job_kind kind, int64_t slot, const void *args,
-                  int64_t extra_ms, const struct worker_io *io, void *owner, worker_done_fn *done)
+struct worker *agent_job_in(struct agent *a, struct workers *workers, enum job_kind kind, int64_t slot,
+                            const void *args, int64_t extra_ms, const struct worker_io *io, void *owner,
+                            worker_done_fn *done)
 {
     const struct job_target target = {
         .pool = a->config->pool, .run_dir = a->config->run_dir, .cgroup = a->config->cgroup, .slot = slot};
@@ -193,25 +194,25 @@ void agent_job_in(struct agent *a, struct workers *workers, enum job_kind kind, 
     struct running_job *j = mem_new(struct running_job);
 
     *j = (struct running_job){a, kind, owner, io ? io->progress : NULL, done};
-    workers_run(workers, kind, job_request(kind, &target, args), extra_ms, &own, j, on_job);
+    return workers_run(workers, kind, job_request(kind, &target, args), extra_ms, &own, j, on_job);
 }
 
 void agent_job(struct agent *a, enum job_kind kind, int64_t slot, const void *args, int64_t extra_ms, void *owner,
                worker_done_fn *done)
 {
-    agent_job_in(a, a->workers, kind, slot, args, extra_ms, NULL, owner, done);
+    (void)agent_job_in(a, a->workers, kind, slot, args, extra_ms, NULL, owner, done);
 }
 
-void agent_wait_job(struct agent *a, enum job_kind kind, int64_t slot, const void *args, int64_t patience_ms,
-                    void *owner, worker_done_fn *done)
+struct worker *agent_wait_job(struct agent *a, enum job_kind kind, int64_t slot, const void *args, int64_t patience_ms,
+                              void *owner, worker_done_fn *done)
 {
-    agent_job_in(a, a->wait_workers, kind, slot, args, patience_ms, NULL, owner, done);
+    return agent_job_in(a, a->wait_workers, kind, slot, args, patience_ms, NULL, owner, done);
 }
 
 void agent_stream_job(struct agent *a, enum job_kind kind, int64_t slot, const void *args, const struct worker_io *io,
                       void *owner, worker_done_fn *done)
 {
-    agent_job_in(a, a->stream_workers, kind, slot, args, 0, io, owner, done);
+    (void)agent_job_in(a, a->stream_workers, kind, slot, args, 0, io, owner, done);
 }
 
 /* A container whose deletion is on its way to the disk would come back with the first, and the others refer to it. */

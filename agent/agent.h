@@ -74,7 +74,7 @@ struct agent {
     struct connections *connections;
     struct workers *workers;
     struct workers *stream_workers; /* long ones that wait for somebody's bytes: not to hold up the others */
-    struct workers *wait_workers;   /* those that wait for something to happen inside a container */
+    struct workers *wait_workers;   /* those that wait for something to happen inside a container, or for its end */
     struct peers *peers;            /* peer.h */
 
     struct relay *relays; /* all, also those that end */
@@ -86,9 +86,9 @@ struct agent {
     size_t project_count;
     struct share **shares; /* in the order of their creation */
     size_t share_count;
-    struct guest_apply *applies; /* changes that are being brought into containers, in order */
-    struct cascade *cascades;    /* deletions of projects under way */
-    struct image **images;       /* in no order */
+    struct guest_apply *applies;    /* changes that are being brought into containers, in order */
+    struct cascade *cascades;       /* deletions of projects under way */
+    struct image **images;          /* in no order */
     size_t image_count;
     json_t *kits;            /* manifests of the suite, one per kit */
     json_t *kits_installed;  /* manifests of all kits */
@@ -147,13 +147,15 @@ void agent_commit(struct agent *a, struct store_tx *tx, void *owner, agent_done_
 void agent_job(struct agent *a, enum job_kind kind, int64_t slot, const void *args, int64_t extra_ms, void *owner,
                worker_done_fn *done);
 
-/* A job that waits inside a container for as long as its arguments say, patience_ms. */
-void agent_wait_job(struct agent *a, enum job_kind kind, int64_t slot, const void *args, int64_t patience_ms,
-                    void *owner, worker_done_fn *done);
+/* A job that waits for a container for as long as its arguments say, patience_ms. What it returns is for worker_hang_up
+ * and valid until `done` is called. */
+struct worker *agent_wait_job(struct agent *a, enum job_kind kind, int64_t slot, const void *args, int64_t patience_ms,
+                              void *owner, worker_done_fn *done);
 
 /* In one of the sets of workers, with bytes that come or go while it runs (io may be NULL). */
-void agent_job_in(struct agent *a, struct workers *workers, enum job_kind kind, int64_t slot, const void *args,
-                  int64_t extra_ms, const struct worker_io *io, void *owner, worker_done_fn *done);
+struct worker *agent_job_in(struct agent *a, struct workers *workers, enum job_kind kind, int64_t slot,
+                            const void *args, int64_t extra_ms, const struct worker_io *io, void *owner,
+                            worker_done_fn *done);
 
 /* A job that takes as long as who sends or takes its bytes. */
 void agent_stream_job(struct agent *a, enum job_kind kind, int64_t slot, const void *args, const struct worker_io *io,

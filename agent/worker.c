@@ -265,18 +265,28 @@ static void on_start_failed(uv_handle_t *h)
     finish(h->data);
 }
 
+/* It ends with e, on the loop and later, as if it had run. */
+static void start_nothing(struct worker *w, struct err *e)
+{
+    w->owner_set->running++;
+    w->start_error = e;
+    uv_timer_init(w->owner_set->loop, &w->timer);
+    w->timer.data = w;
+    uv_close((uv_handle_t *)&w->timer, on_start_failed);
+}
+
 static void start_one(struct worker *w)
 {
     uv_loop_t *loop = w->owner_set->loop;
+    struct err *e = launch(w);
 
-    w->owner_set->running++;
-    w->start_error = launch(w);
-    uv_timer_init(loop, &w->timer);
-    w->timer.data = w;
-    if (w->start_error) {
-        uv_close((uv_handle_t *)&w->timer, on_start_failed);
+    if (e) {
+        start_nothing(w, e);
         return;
     }
+    w->owner_set->running++;
+    uv_timer_init(loop, &w->timer);
+    w->timer.data = w;
     w->open_handles = 3;
     w->exit_poll.data = w->sock_poll.data = w;
     if (uv_poll_init(loop, &w->exit_poll, w->pidfd) != 0 || uv_poll_init(loop, &w->sock_poll, w->sock) != 0)
@@ -299,8 +309,8 @@ static void start_waiting(struct workers *set)
     }
 }
 
-void workers_run(struct workers *set, enum job_kind kind, json_t *request, int64_t extra_ms, const struct worker_io *io,
-                 void *owner, worker_done_fn *done)
+struct worker *workers_run(struct workers *set, enum job_kind kind, json_t *request, int64_t extra_ms,
+                           const struct worker_io *io, void *owner, worker_done_fn *done)
 {
     struct worker *w = mem_new(struct worker);
 
@@ -317,4 +327,34 @@ void workers_run(struct workers *set, enum job_kind kind, json_t *request, int64
     set->tail = &w->next;
     set->waiting++;
     start_waiting(set);
+    return w;
+}
+
+static void leave_queue(struct worker *w)
+{
+    struct workers *set = w->owner_set;
+    struct worker **at = &set->head;
+
+    while (*at != w)
+        at = &(*at)->next;
+    *at = w->next;
+    if (!*at)
+        set->tail = at;
+    set->waiting--;
+}
+
+void worker_hang_up(struct worker *w)
+{
+    if (w->exited || w->start_error)
+        return;
+    if (w->pidfd < 0) {
+        leave_queue(w);
+        fd_closep(&w->io.stream);
+        start_nothing(w, err_new(ERR_CANCELLED, "%s was not begun", job_info(w->kind)->name));
+        return;
+    }
+    (void)shutdown(w->sock, SHUT_WR);
+    w->out_len = w->out_sent; /* what was still to be sent is not */
+    send_more(w);
+    uv_timer_start(&w->timer, on_deadline, (uint64_t)job_info(w->kind)->deadline_ms, 0);
 }

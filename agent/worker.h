@@ -22,9 +22,14 @@ struct worker_io {
     void (*progress)(void *owner, int64_t done, int64_t total);
 };
 
-/* Takes over the request (job_request). extra_ms is added to the deadline of the kind. io may be NULL. */
-void workers_run(struct workers *w, enum job_kind kind, json_t *request, int64_t extra_ms, const struct worker_io *io,
-                 void *owner, worker_done_fn *done);
+/* Takes over the request (job_request). extra_ms is added to the deadline of the kind. io may be NULL. What it returns
+ * is valid until `done` is called. */
+struct worker *workers_run(struct workers *w, enum job_kind kind, json_t *request, int64_t extra_ms,
+                           const struct worker_io *io, void *owner, worker_done_fn *done);
+/* Tells a job that waits for something to wait no longer: its channel ends. It answers ERR_CANCELLED when it was still
+ * waiting, and else as ever; one that waits for nothing does not look. From now on it has the deadline of its kind and
+ * nothing more. One in the queue is not begun. */
+void worker_hang_up(struct worker *w);
 size_t workers_count(const struct workers *w); /* running and waiting */
 /* Frees it; nothing may run or wait. */
 void workers_free(struct workers *w);

@@ -294,7 +294,8 @@ extern const struct json_table job_claim_table;
  * as far as nothing of it was used twice. Null where the kernel does not count it. */
 
 /* container.stop -> {}: SIGRTMIN+3 to init, up to timeout_ms for it to end, then SIGKILL of the cgroup; 0 = kill at
- * once. Then waits for the monitor to end and removes the container's cgroups. The ramdisk stays. */
+ * once. When the channel's other side ends during that time, the answer is ERR_CANCELLED and nothing is killed. Then
+ * waits for the monitor to end and removes the container's cgroups. The ramdisk stays. */
 struct job_stop {
     int64_t timeout_ms;
 };

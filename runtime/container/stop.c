@@ -76,18 +76,26 @@ static int open_init(const struct job *job, pid_t *ret_pid)
     return fd;
 }
 
-/* Asked more than once: an init that has not set its handlers up yet does not see the signal, and the kernel kills no
+/* ERR_CANCELLED when noded hangs up: the container is to be ended otherwise, and nothing was done but to ask it.
+ * Asked more than once: an init that has not set its handlers up yet does not see the signal, and the kernel kills no
  * init by one that it does not handle. For a systemd that is on its way down, the next one changes nothing. */
-static void ask_and_wait(const struct job *job, int64_t timeout_ms)
+static struct err *ask_and_wait(const struct job *job, int64_t timeout_ms)
 {
     pid_t pid = 0;
     autofd int init = open_init(job, &pid);
+    struct pollfd both[] = {{.fd = init, .events = POLLIN}, {.fd = job->channel, .events = POLLRDHUP}};
     int64_t end = clock_mono_ms() + timeout_ms, left;
 
-    while (init >= 0 && (left = end - clock_mono_ms()) > 0)
-        if (pidfd_send_signal(init, halt_signal(pid), NULL, 0) < 0 ||
-            poll(&(struct pollfd){.fd = init, .events = POLLIN}, 1, (int)MIN(left, ASK_AGAIN_MS)) > 0)
-            return;
+    while (init >= 0 && (left = end - clock_mono_ms()) > 0) {
+        if (pidfd_send_signal(init, halt_signal(pid), NULL, 0) < 0)
+            break;
+        (void)poll(both, ARRAY_LEN(both), (int)MIN(left, ASK_AGAIN_MS));
+        if (both[0].revents)
+            break;
+        if (both[1].revents)
+            return err_new(ERR_CANCELLED, "it waits for the container's end no longer");
+    }
+    return NULL;
 }
 
 static struct err *kill_all(const struct job *job)
@@ -118,7 +126,7 @@ static struct err *kill_all(const struct job *job)
 struct err *stop_container(const struct job *job, int64_t timeout_ms)
 {
     struct presence p;
-    struct err *e;
+    struct err *e = NULL;
 
     presence_look(job, &p);
     if (p.alive) {
@@ -126,8 +134,9 @@ struct err *stop_container(const struct job *job, int64_t timeout_ms)
         if (cgroup_is_frozen(job->target.cgroup, job->name))
             err_ignore(cgroup_freeze(job->target.cgroup, job->name, false, THAW_MS));
         if (timeout_ms > 0)
-            ask_and_wait(job, timeout_ms);
-        e = failpoint("stop.asked");
+            e = ask_and_wait(job, timeout_ms);
+        if (!e)
+            e = failpoint("stop.asked");
         if (e)
             return e;
         /* After a clean end the monitor needs a moment to give the link back and remove its cgroups. */
