@@ -12,12 +12,13 @@
 static void list_row(struct table *t, const json_t *c)
 {
     table_row(t, output_member(c, "id"), output_member(c, "name"), output_member(c, "status"),
-              output_member(c, "container_image"), output_member(c, "snapshot_count"), output_member(c, "created_at"));
+              output_member(json_object_get(c, "operation"), "name"), output_member(c, "container_image"),
+              output_member(c, "snapshot_count"), output_member(c, "created_at"));
 }
 
 struct err *cmd_list(struct cli *cli)
 {
-    static const char *const headers[] = {"ID", "NAME", "STATUS", "IMAGE", "SNAPSHOTS", "CREATED", NULL};
+    static const char *const headers[] = {"ID", "NAME", "STATUS", "OPERATION", "IMAGE", "SNAPSHOTS", "CREATED", NULL};
     static const struct cli_list list = {.member = "containers",
                                          .name = "id",
                                          .headers = headers,
@@ -33,6 +34,19 @@ struct err *cmd_list(struct cli *cli)
     path = project ? str_fmt("/api/v1/projects/%s/containers?sort_by=name&sort_order=asc", project)
                    : str_dup("/api/v1/containers/?sort_by=name&sort_order=asc");
     return cli_list_pages(cli, path, &list);
+}
+
+/* What holds it, and how that can be ended. */
+static void show_operation(const json_t *operation)
+{
+    autofree char *text = NULL;
+
+    if (!json_is_object(operation))
+        return;
+    text = str_fmt("%s since %s (%s)", output_member(operation, "name"), output_member(operation, "since"),
+                   output_member(operation, "operation_id"));
+    output_line("Operation", text);
+    output_line("", output_member(operation, "hint"));
 }
 
 /* Prints a container: as JSON, its id, or its main members. */
@@ -67,6 +81,7 @@ static void show(const struct cli *cli, const json_t *c)
     }
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         output_line(rows[i].label, output_member(c, rows[i].member));
+    show_operation(json_object_get(c, "operation"));
 }
 
 struct err *cmd_get(struct cli *cli)

@@ -3,6 +3,7 @@
 #include "agent/api/api.h"
 #include "agent/containers/project.h"
 #include "agent/containers/texts.h"
+#include "agent/operations/takeover.h"
 #include "agent/stats/runtime.h"
 #include "base/str.h"
 
@@ -127,7 +128,7 @@ static void deleted(struct operation *op, struct err *e)
 void container_delete(struct api_call *call)
 {
     struct container *c = call->container;
-    struct err *e = operation_check_free(c, "delete");
+    struct err *e = operation_check_takeover(c, "delete");
     struct operation *op;
 
     if (!e)
@@ -139,7 +140,7 @@ void container_delete(struct api_call *call)
     op = operation_new(call->agent, &op_delete, c, NULL, "user");
     op->req = call->req;
     op->done = deleted;
-    operation_start(op, NULL);
+    operation_take_over(op);
 }
 
 void container_authorize(struct api_call *call)

@@ -4,6 +4,7 @@
  * that names its operation_id may be repeated: the second one gets the answer of the first, from the events.
  */
 #include "agent/api/api.h"
+#include "agent/operations/takeover.h"
 #include "base/id.h"
 #include "base/str.h"
 
@@ -92,7 +93,7 @@ static void done(struct operation *op, struct err *e)
         succeed(op->req, op->container, power, op->id);
         return;
     }
-    if (e->code != ERR_TIMEOUT)
+    if (e->code != ERR_TIMEOUT && !str_eq(e->reason, TAKEN_OVER))
         e = err_reason(err_recode(e, ERR_HOST), "CONTAINER_HOST_COMMAND_FAILED");
     refuse(op->req, op->container, powers[power].word, e);
 }
@@ -103,7 +104,8 @@ static struct err *check(const struct container *c, enum power power)
 
     if (e)
         return e;
-    e = operation_check_free(c, powers[power].word);
+    e = power == FORCE_STOP ? operation_check_takeover(c, powers[power].word)
+                            : operation_check_free(c, powers[power].word);
     if (e)
         return e;
     if (refusals[power][c->record.status])
@@ -112,12 +114,14 @@ static struct err *check(const struct container *c, enum power power)
     return NULL;
 }
 
-/* Intents are kept by the operation's id: it must not be another container's that is under way. */
+/* Intents are kept by the operation's id: it must not be that of another one under way. */
 static struct err *check_id(const struct agent *a, const char *operation_id)
 {
     for (size_t i = 0; operation_id && i < a->container_count; i++)
-        if (a->containers[i]->op && str_eq(a->containers[i]->op->id, operation_id))
-            return err_reason(err_new(ERR_CONFLICT, "This operation_id is another container's"), "RESOURCE_IN_USE");
+        for (const struct operation *op = a->containers[i]->op; op; op = op->successor)
+            if (str_eq(op->id, operation_id))
+                return err_reason(err_new(ERR_CONFLICT, "This operation_id belongs to another operation"),
+                                  "RESOURCE_IN_USE");
     return NULL;
 }
 
@@ -142,7 +146,10 @@ static void begin(struct agent *a, struct container *c, enum power power, int64_
     op->done = done;
     if (power == STOP || power == FORCE_STOP)
         c->record.wanted_running = false;
-    operation_start(op, NULL);
+    if (power == FORCE_STOP)
+        operation_take_over(op);
+    else
+        operation_start(op, NULL);
 }
 
 /* A request that may be a repetition, while the store is asked. */
@@ -170,7 +177,7 @@ static void answer_again(const struct repeat *r, const struct container *c)
     autojson payload = text ? json_loads(text, 0, NULL) : NULL;
     const json_t *error = json_object_get(payload, "error");
     const char *code = json_string_value(json_object_get(error, "code"));
-    bool late = str_eq(code, "CONTAINER_HOST_TIMEOUT");
+    bool late = str_eq(code, "CONTAINER_HOST_TIMEOUT"), ended = str_eq(code, TAKEN_OVER);
 
     if (!str_eq(json_string_value(json_object_get(payload, "operation")), powers[r->power].word))
         refuse(r->req, c, powers[r->power].word,
@@ -179,9 +186,11 @@ static void answer_again(const struct repeat *r, const struct container *c)
         succeed(r->req, c, r->power, r->operation_id);
     else
         refuse(r->req, c, powers[r->power].word,
-               err_reason(
-                   err_new(late ? ERR_TIMEOUT : ERR_HOST, "%s", json_string_value(json_object_get(error, "message"))),
-                   late ? code : "CONTAINER_HOST_COMMAND_FAILED"));
+               err_reason(err_new(late    ? ERR_TIMEOUT
+                                  : ended ? ERR_CONFLICT
+                                          : ERR_HOST,
+                                  "%s", json_string_value(json_object_get(error, "message"))),
+                          late || ended ? code : "CONTAINER_HOST_COMMAND_FAILED"));
 }
 
 static void on_end_read(void *arg, struct err *e)

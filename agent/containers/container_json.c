@@ -5,6 +5,7 @@
 #include "agent/containers/project.h"
 #include "agent/containers/ssh_key.h"
 #include "agent/network/ipv6.h"
+#include "agent/operations/takeover.h"
 #include "base/str.h"
 
 json_t *env_sync_to_json(const struct container *c)
@@ -15,6 +16,18 @@ json_t *env_sync_to_json(const struct container *c)
                      "revision", (json_int_t)r->env_revision, "applied_revision", (json_int_t)r->env_applied_revision,
                      "verified_at", api_time(r->env_verified_at), "attempted_at", api_time(r->env_attempted_at),
                      "last_error", r->env_last_error, "exhausted", guest_is_exhausted(c));
+}
+
+/* What holds the container, and how that can be ended. */
+static json_t *operation_to_json(const struct container *c)
+{
+    const struct operation *op = c->op;
+    autofree char *hint = op ? operation_hint(op) : NULL;
+
+    if (!op)
+        return json_null();
+    return json_pack("{s:s, s:s, s:o, s:b, s:s}", "name", operation_command(op), "operation_id", op->id, "since",
+                     api_time(op->begun_at), "interruptible", operation_gives_way(c), "hint", hint);
 }
 
 static void add_identity(json_t *j, const struct agent *a, const struct container *c)
@@ -34,6 +47,7 @@ static void add_identity(json_t *j, const struct agent *a, const struct containe
     json_object_set_new(j, "container_image", json_string(r->image));
     json_object_set_new(j, "image", json_string(r->image));
     json_object_set_new(j, "status", json_string(container_status_word(c)));
+    json_object_set_new(j, "operation", operation_to_json(c));
     json_object_set_new(j, "created_at", api_time(r->created_at));
     json_object_set_new(j, "updated_at", api_time(r->updated_at));
 }

@@ -2,7 +2,7 @@
 #include "agent/containers/project.h"
 #include "agent/containers/share.h"
 #include "agent/events/event.h"
-#include "agent/operations/operation.h"
+#include "agent/operations/takeover.h"
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/log.h"
@@ -107,11 +107,11 @@ static void look(struct cascade *x)
             continue;
         }
         busy = true;
-        if (c->op || c->copies)
+        if (c->copies || (c->op && (a->stopping || !operation_gives_way(c))))
             continue;
         op = operation_new(a, &op_delete, c, NULL, x->triggered_by);
         op->done = on_container_deleted;
-        operation_start(op, NULL);
+        operation_take_over(op);
     }
     if (busy)
         return;

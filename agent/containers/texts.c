@@ -7,6 +7,7 @@
 #include "agent/api/api.h"
 #include "agent/containers/project.h"
 #include "agent/events/feed.h"
+#include "agent/operations/takeover.h"
 #include "base/str.h"
 
 typedef json_t *make_fn(const struct agent *a, const struct container *c);
@@ -19,21 +20,27 @@ struct texts {
 struct around {
     int64_t status, snapshots, init_pid, kits;
     char *project_alias;
+    char *operation_id, *operation, *operation_hint;
 };
 #define A(kind, member) F_##kind(struct around, member)
-static const struct json_field around_fields[] = {A(INT, status), A(INT, snapshots), A(INT, init_pid), A(INT, kits),
-                                                  A(STRING, project_alias)};
+static const struct json_field around_fields[] = {
+    A(INT, status),           A(INT, snapshots),       A(INT, init_pid),     A(INT, kits),
+    A(STRING, project_alias), A(STRING, operation_id), A(STRING, operation), A(STRING, operation_hint)};
 static JSON_TABLE(around_table, NULL, around_fields);
 
 static uint64_t hash_of(const struct agent *a, const struct container *c)
 {
     const struct project *project = project_find(a, c->record.project_id);
+    autofree char *hint = c->op ? operation_hint(c->op) : NULL;
     const struct around around = {
         .status = c->committing ? c->status_before : c->record.status,
         .snapshots = (int64_t)c->snapshot_count,
         .init_pid = c->init_pid,
         .kits = a->kits_revision,
         .project_alias = project ? project->alias : NULL,
+        .operation_id = c->op ? c->op->id : NULL,
+        .operation = c->op ? (char *)(uintptr_t)operation_command(c->op) : NULL,
+        .operation_hint = hint,
     };
 
     return json_table_hash(&container_record_table, &c->record) ^ json_table_hash(&around_table, &around);

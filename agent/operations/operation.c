@@ -4,6 +4,7 @@
 #include <assert.h>
 
 #include "agent/operations/outcome.h"
+#include "agent/operations/takeover.h"
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/id.h"
@@ -24,7 +25,7 @@ const struct op_kind *op_kind_find(const char *name)
     return NULL;
 }
 
-static struct err *op_failpoint(const struct operation *op, const char *step)
+struct err *op_failpoint(const struct operation *op, const char *step)
 {
     char name[64];
 
@@ -66,12 +67,20 @@ struct err *container_check_unread(const struct container *c)
     return c->copies == 0 ? NULL : err_reason(err_new(ERR_BUSY, "The container is being copied"), "RESOURCE_IN_USE");
 }
 
+const char *operation_command(const struct operation *op)
+{
+    return op->kind->command ? op->kind->command : op->kind->name;
+}
+
 struct err *operation_check_free(const struct container *c, const char *what)
 {
+    autofree char *hint = NULL;
+
     if (!c->op)
         return NULL;
-    return err_reason(err_new(ERR_BUSY, "Cannot perform %s operation. The container is busy with: %s", what,
-                              c->op->kind->command ? c->op->kind->command : c->op->kind->name),
+    hint = operation_hint(c->op);
+    return err_reason(err_new(ERR_BUSY, "Cannot perform %s operation. The container is busy with: %s. %s", what,
+                              operation_command(c->op), hint),
                       "CONTAINER_OPERATION_IN_PROGRESS");
 }
 
@@ -224,18 +233,27 @@ static void take(struct operation *op)
     if (op->source)
         op->source->copies++;
     op->begun_us = clock_mono_us();
+    op->begun_at = clock_wall_ms();
     if (op->kind->status_during >= 0)
         c->record.status = op->kind->status_during;
 }
 
-static void commit_intent(struct operation *op, struct store_tx *tx)
+static void add_intent(const struct operation *op, struct store_tx *tx)
 {
     autofree char *args = json_dumps(op->args, JSON_COMPACT);
 
     store_tx_add(tx, STORE_INTENT_PUT,
                  json_pack("[s, s, s, i, s, I]", op->id, op->kind->name, op->container->record.id, op->attempt, args,
                            (json_int_t)clock_wall_ms()));
-    agent_commit(op->agent, tx, op, on_intent_committed);
+}
+
+static void add_begin(struct operation *op, struct store_tx *tx)
+{
+    record_put(tx, op->container); /* before the log, which refers to it */
+    if (op->kind->status_during >= 0 && (op->from != op->kind->status_during || op->kind->makes_container))
+        record_log(op->agent, tx, op->container, op->kind->makes_container ? NULL : container_status_words[op->from],
+                   container_status_words[op->container->record.status], -1, op->triggered_by, op_log_metadata(op));
+    add_intent(op, tx);
 }
 
 void operation_start(struct operation *op, struct store_tx *tx)
@@ -243,15 +261,28 @@ void operation_start(struct operation *op, struct store_tx *tx)
     take(op);
     if (!tx)
         tx = store_tx_new();
-    record_put(tx, op->container); /* before the log, which refers to it */
-    if (op->kind->status_during >= 0 && (op->from != op->kind->status_during || op->kind->makes_container))
-        record_log(op->agent, tx, op->container, op->kind->makes_container ? NULL : container_status_words[op->from],
-                   container_status_word(op->container), -1, op->triggered_by, op_log_metadata(op));
-    commit_intent(op, tx);
+    add_begin(op, tx);
+    agent_commit(op->agent, tx, op, on_intent_committed);
+}
+
+void operation_inherit(struct operation *op, struct store_tx *tx)
+{
+    op->from = op->container->record.status;
+    if (op->kind->status_during >= 0)
+        op->container->record.status = op->kind->status_during;
+    add_begin(op, tx);
+}
+
+void operation_start_inherited(struct operation *op)
+{
+    take(op);
+    on_intent_committed(op, NULL);
 }
 
 void operation_recover(struct operation *op, int attempts)
 {
+    struct store_tx *tx;
+
     op->attempt = attempts + 1;
     if (op->kind->otherwise)
         op->kind = op->kind->otherwise;
@@ -265,5 +296,7 @@ void operation_recover(struct operation *op, int attempts)
         unwind_next(op);
         return;
     }
-    commit_intent(op, store_tx_new());
+    tx = store_tx_new();
+    add_intent(op, tx);
+    agent_commit(op->agent, tx, op, on_intent_committed);
 }

@@ -7,7 +7,7 @@
  * first.
  *
  * Failpoint before each step: "op.KIND.STEP"; after the intent: "op.KIND.intent"; before the last commit:
- * "op.KIND.commit".
+ * "op.KIND.commit"; of one that takes over, when the other one has ended its wait: "op.KIND.takeover".
  */
 #pragma once
 
@@ -15,6 +15,7 @@
 #include "agent/containers/guest.h"
 
 struct operation;
+struct worker;
 
 /* Begins the step's work; it, or what it started, calls op_step_done(op, e) exactly once, at once or later. */
 typedef void op_step_fn(struct operation *op);
@@ -66,10 +67,14 @@ struct operation {
     void (*done)(struct operation *op, struct err *e);
 
     int stage;
+    struct worker *waits;        /* a job that only waits for the guest to shut down; else NULL */
+    struct operation *successor; /* takes its place when the wait has ended; see takeover.h */
+    bool took_over;              /* the place of another one */
     size_t step, pending; /* step: the one that runs (sequential use by unwinding); pending: unfinished of the stage */
     int64_t guest_revisions[GUEST_PARTS]; /* that its start brings */
     bool begun[OP_STEPS_MAX], unwinding;
     struct err *error;
+    int64_t begun_at; /* ms since the epoch */
     int64_t begun_us, stage_us, step_us[OP_STEPS_MAX];
     bool finished;
 };
@@ -80,10 +85,15 @@ struct operation *operation_new(struct agent *a, const struct op_kind *kind, str
 /* Takes the container, commits the intent together with the statements of tx (may be NULL; is taken over), runs the
  * steps. The container must have no operation. */
 void operation_start(struct operation *op, struct store_tx *tx);
+/* For takeover.c: the statements with which it begins, for the transaction in which the one before it ends; and, after
+ * that, its steps. */
+void operation_inherit(struct operation *op, struct store_tx *tx);
+void operation_start_inherited(struct operation *op);
 /* After a restart: attempts is what the intent says. */
 void operation_recover(struct operation *op, int attempts);
 
 void op_step_done(struct operation *op, struct err *e);
+MUST_USE struct err *op_failpoint(const struct operation *op, const char *step);
 /* A string argument, or NULL. */
 const char *op_arg(const struct operation *op, const char *name);
 
@@ -91,6 +101,7 @@ const char *op_arg(const struct operation *op, const char *name);
 MUST_USE struct err *container_check_staying(const struct container *c);
 /* ERR_BUSY with RESOURCE_IN_USE when somebody reads its disk: a copy, an export, another node. Its root stays then. */
 MUST_USE struct err *container_check_unread(const struct container *c);
+const char *operation_command(const struct operation *op); /* its name for people */
 /* ERR_BUSY with CONTAINER_OPERATION_IN_PROGRESS when the container is taken. */
 MUST_USE struct err *operation_check_free(const struct container *c, const char *what);
 

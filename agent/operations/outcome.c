@@ -10,6 +10,7 @@
 #include "agent/images/base.h"
 #include "agent/kits/rollout.h"
 #include "agent/kits/watch.h"
+#include "agent/operations/takeover.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -56,6 +57,8 @@ void op_release(struct operation *op, struct err *e)
     if ((op->kind->removes_container && op->finished) ||
         (op->kind->makes_container && op->stage < 0 && !op->kind->otherwise))
         forget(a, c);
+    else if (op->successor)
+        operation_start_inherited(op->successor);
     else
         after_operation(a, c, op->kind->replaces_root);
     share_mounts_refresh(a);
@@ -66,11 +69,6 @@ void op_release(struct operation *op, struct err *e)
     rollout_after_operation(a);
 }
 
-static const char *command_of(const struct operation *op)
-{
-    return op->kind->command ? op->kind->command : op->kind->name;
-}
-
 json_t *op_log_metadata(const struct operation *op)
 {
     json_t *steps = json_object(), *j;
@@ -79,7 +77,7 @@ json_t *op_log_metadata(const struct operation *op)
     for (size_t i = 0; i < op->kind->step_count; i++)
         if (op->begun[i])
             json_object_set_new(steps, op->kind->steps[i].name, json_real((double)op->step_us[i] / 1000.0));
-    j = json_pack("{s:s, s:s, s:o, s:s?}", "command", command_of(op), "operation_id", op->id, "steps_ms", steps,
+    j = json_pack("{s:s, s:s, s:o, s:s?}", "command", operation_command(op), "operation_id", op->id, "steps_ms", steps,
                   "error", op->error ? err_message(op->error) : NULL);
     json_object_set(j, "split_us", json_object_get(op->result, "split_us"));
     if (op->kind->makes_container && kit_watch_is_ready(op->container, &ready_ms))
@@ -105,6 +103,8 @@ static void on_result_committed(void *owner, struct err *e)
     struct log_ctx ctx = op_ctx(op);
 
     op->finished = !op->error;
+    if (e && op->successor)
+        takeover_refuse(op, err_new(ERR_UNAVAILABLE, "%s", err_message(e)));
     if (e)
         log_err(&ctx, LOG_LEVEL_ERR, e, "the result of an operation is not recorded; it is repeated at the next start");
     op_release(op, steal(&op->error));
@@ -130,13 +130,15 @@ static void tell_end(struct operation *op, struct store_tx *tx, int64_t ms)
 {
     const struct err *e = op->error;
     json_t *payload =
-        json_pack("{s:s, s:s, s:s, s:I, s:s}", "operation_id", op->id, "operation", command_of(op), "status",
+        json_pack("{s:s, s:s, s:s, s:I, s:s}", "operation_id", op->id, "operation", operation_command(op), "status",
                   e ? "failed" : "completed", "duration_ms", (json_int_t)ms, "triggered_by", op->triggered_by);
 
     if (e)
         json_object_set_new(
             payload, "error",
             json_pack("{s:s, s:s}", "code", e->reason ? e->reason : err_code_name(e->code), "message", err_message(e)));
+    if (op->successor)
+        json_object_set_new(payload, "taken_over_by", json_string(op->successor->id));
     event_add(op->agent, tx, e ? "container.operation.failed" : "container.operation.completed", op->container,
               payload);
 }
@@ -161,6 +163,8 @@ void op_conclude(struct operation *op)
     tell_end(op, tx, ms);
     store_tx_add(tx, STORE_INTENT_DELETE, json_pack("[s]", op->id));
     report(op, ms);
+    if (op->successor) /* in this transaction: at no time is there neither */
+        operation_inherit(op->successor, tx);
     c->status_before = before;
     c->committing = true;
     agent_commit(op->agent, tx, op, on_result_committed);

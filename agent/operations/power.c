@@ -36,15 +36,22 @@ static const struct op_step force_stop_steps[] = {
     {0, "network", step_net_down, NULL}, /* a veth goes whole, wherever its other end is */
 };
 
+enum { RESTART_NETWORK = 1 };
 static const struct op_step restart_steps[] = {
     {0, "stop", step_stop, NULL},
-    {1, "network", step_net_up, step_net_down},
+    [RESTART_NETWORK] = {1, "network", step_net_up, step_net_down},
     {2, "start", step_start, step_kill},
     {3, "open", step_net_open, NULL},
 };
 
 static const struct op_step pause_steps[] = {{0, "freeze", freeze, thaw}};
 static const struct op_step resume_steps[] = {{0, "thaw", thaw, NULL}};
+
+/* A stop that did not come to its end leaves a container that runs, or is settled: nothing more was begun. */
+static void restart_failed(struct operation *op, struct store_tx *tx)
+{
+    (op->begun[RESTART_NETWORK] ? outcome_stopped : outcome_as_before)(op, tx);
+}
 
 #define KIND(ident, name_, steps_, succeed_, fail_, ...)                                                               \
     const struct op_kind ident = {.name = (name_),                                                                     \
@@ -59,7 +66,7 @@ static const struct op_step resume_steps[] = {{0, "thaw", thaw, NULL}};
 KIND(op_start, "start", start_steps, outcome_running, outcome_as_before);
 KIND(op_stop, "stop", stop_steps, outcome_stopped, outcome_as_before);
 KIND(op_force_stop, "force-stop", force_stop_steps, outcome_stopped, outcome_as_before);
-KIND(op_restart, "restart", restart_steps, outcome_running, outcome_stopped, .restarts = true);
+KIND(op_restart, "restart", restart_steps, outcome_running, restart_failed, .restarts = true);
 KIND(op_pause, "pause", pause_steps, paused, outcome_as_before);
 KIND(op_resume, "resume", resume_steps, outcome_running, outcome_as_before);
 

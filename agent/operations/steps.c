@@ -9,6 +9,7 @@
 #include "agent/kits/watch.h"
 #include "agent/network/ipv6.h"
 #include "agent/network/relay.h"
+#include "agent/operations/takeover.h"
 #include "agent/recovery/records.h"
 #include "agent/transfer/peer.h"
 #include "base/clock.h"
@@ -250,15 +251,19 @@ void step_trim(struct operation *op)
         op_step_done(op, NULL);
 }
 
-static void stop(struct operation *op, int64_t timeout_ms)
+static void on_waited(void *owner, struct err *e, json_t *result)
+{
+    on_job(owner, takeover_after_wait(owner, e), result);
+}
+
+/* The bound is the job's own: it kills when the time is over. It is among those that wait, so that no number of guests
+ * that take their time is in the way of a force-stop. */
+static void stop_gently(struct operation *op, int64_t timeout_ms)
 {
     const struct job_stop args = {.timeout_ms = timeout_ms};
 
     watch_stop(op->container);
-    if (timeout_ms > 0) /* the bound is the job's own then: it kills when the time is over */
-        agent_job(op->agent, JOB_STOP, op->container->record.slot, &args, timeout_ms, op, on_job);
-    else
-        step_job(op, JOB_STOP, &args);
+    op->waits = agent_wait_job(op->agent, JOB_STOP, op->container->record.slot, &args, timeout_ms, op, on_waited);
 }
 
 void step_stop(struct operation *op)
@@ -268,15 +273,20 @@ void step_stop(struct operation *op)
     if (op->attempt == 1 && !op->container->init_pid)
         op_step_done(op, NULL);
     else
-        stop(op, timeout ? json_integer_value(timeout) : op->agent->config->stop_timeout_s * 1000);
+        stop_gently(op, timeout ? json_integer_value(timeout) : op->agent->config->stop_timeout_s * 1000);
 }
 
 void step_kill(struct operation *op)
 {
-    if (op->attempt == 1 && !op->unwinding && !op->container->init_pid)
+    const struct job_stop args = {.timeout_ms = 0};
+
+    /* One that took over does not know: the stop that it ended has given up the watch. */
+    if (op->attempt == 1 && !op->unwinding && !op->took_over && !op->container->init_pid) {
         op_step_done(op, NULL);
-    else
-        stop(op, 0);
+        return;
+    }
+    watch_stop(op->container);
+    step_job(op, JOB_STOP, &args);
 }
 
 void outcome_running(struct operation *op, struct store_tx *tx)

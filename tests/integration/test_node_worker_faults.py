@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real noded with a worker that crashes, lies, chatters or hangs: every request is answered, nothing is left waiting."""
 import glob
+import http.client
 import json
 import os
 import subprocess
+import threading
+import time
 
 import pytest
 from daemon import Daemon
@@ -106,3 +109,36 @@ def test_a_hanging_job_is_killed_at_its_deadline(node):
     plan(node)
     assert node.op(cid, "pause").status == 200
     wait_for(lambda: not node.container(cid)["env_sync"]["pending"], 10, what="the retry")
+
+
+WAITING_AT_ONCE = 32
+
+
+def test_a_stop_is_taken_over_in_the_queue_and_when_its_worker_does_not_listen(node):
+    ids = [node.create(f"box{i}", hoody_kit=False)["id"] for i in range(WAITING_AT_ONCE + 1)]
+    plan(node, container_stop="hang")
+    replies = {}
+
+    def stop(cid):
+        try:
+            replies[cid] = node.call("POST", f"/api/v1/containers/{cid}/stop", {"timeout": 600}, timeout=120)
+        except (OSError, http.client.HTTPException):
+            pass  # the node ended
+    threads = [threading.Thread(target=stop, args=(cid,)) for cid in ids]
+    for n, (cid, thread) in enumerate(zip(ids, threads), 1):
+        thread.start()
+        wait_for(lambda cid=cid: (node.container(cid)["operation"] or {}).get("interruptible"), 10, what="the stop")
+        wait_for(lambda n=n: len(children(node.process.pid)) == min(n, WAITING_AT_ONCE), 10, what="its worker")
+    plan(node)
+    begun = time.monotonic()
+    r = node.op(ids[-1], "force-stop")  # its stop has no worker yet
+    assert r.status == 200 and r.data["status"] == "stopped" and time.monotonic() - begun < 5, r
+    r = node.call("POST", f"/api/v1/containers/{ids[0]}/force-stop", timeout=60)
+    assert r.status == 200 and r.data["status"] == "stopped", r
+    assert 25 < time.monotonic() - begun < 50, "the deadline of a stop without the patience"
+    for cid in (ids[-1], ids[0]):
+        wait_for(lambda cid=cid: cid in replies, 10, what="the answer")
+        assert (replies[cid].status, replies[cid].json["code"]) == (409, "OPERATION_TAKEN_OVER")
+    node.kill9()
+    for thread in threads:
+        thread.join(10)
