@@ -29,6 +29,7 @@ struct relay_child;
 struct peers;
 struct project;
 struct share;
+struct share_wait;
 struct space;
 struct retention;
 struct rollout;
@@ -86,6 +87,7 @@ struct agent {
     size_t project_count;
     struct share **shares; /* in the order of their creation */
     size_t share_count;
+    struct share_wait *share_waits; /* share_mount.c: who waits for mounts */
     struct guest_apply *applies;    /* changes that are being brought into containers, in order */
     struct cascade *cascades;       /* deletions of projects under way */
     struct image **images;          /* in no order */

@@ -126,7 +126,8 @@ struct err *api_find_share(const struct api_call *call, const char *id, struct s
     return *ret ? NULL : err_reason(err_new(ERR_NOT_FOUND, "Share not found"), "RESOURCE_NOT_FOUND");
 }
 
-/* A share that is being changed or removed. It may be gone when the commit is over. */
+/* A share that is being changed or removed: recorded, then brought into its receivers, then answered. It may be gone
+ * when that is over. */
 struct share_change {
     struct agent *agent;
     struct http_request *req;
@@ -136,24 +137,39 @@ struct share_change {
     int status;
 };
 
-static void on_recorded(void *owner, struct err *e)
+static void end(struct share_change *ch)
 {
-    struct share_change *ch = owner;
-    struct share *s = share_find(ch->agent, ch->id);
+    share_free(ch->gone);
+    json_decref(ch->before);
+    free(ch->id);
+    free(ch);
+}
 
-    /* Not before it is on disk; and after a failure, as somebody else's refresh may have seen it. */
+/* It cannot be recorded. */
+static void undo(struct share_change *ch, struct share *s)
+{
+    /* Somebody else's refresh may have seen it. */
     if (s || ch->gone)
         share_mounts_mark(ch->agent, s ? s : ch->gone);
-    if (e && ch->gone)
+    if (ch->gone)
         share_add(ch->agent, steal(&ch->gone));
-    if (e && ch->before && s) {
+    if (ch->before && s) {
         json_table_clear(&share_table, s);
         err_ignore(json_table_load(&share_table, ch->before, s, NULL));
     }
-    if (e && ch->status == 201 && s)
+    if (ch->status == 201 && s)
         share_remove(ch->agent, s);
+    share_mounts_refresh(ch->agent);
+}
+
+/* That a directory cannot be mounted is no error: the share's status says so. */
+static void on_settled(void *owner, struct err *e)
+{
+    struct share_change *ch = owner;
+    const struct share *s = share_find(ch->agent, ch->id);
+
     if (e)
-        reply_err(ch->req, e);
+        reply_host_err(ch->req, err_wrap(e, "recorded, but not in effect yet"));
     else if (ch->gone)
         reply_ok(ch->req, 200, "Share deleted successfully", NULL);
     else if (s)
@@ -161,11 +177,23 @@ static void on_recorded(void *owner, struct err *e)
                  share_to_json(ch->agent, s));
     else
         reply_err(ch->req, err_reason(err_new(ERR_NOT_FOUND, "Share not found"), "RESOURCE_NOT_FOUND"));
-    share_mounts_refresh(ch->agent);
-    share_free(ch->gone);
-    json_decref(ch->before);
-    free(ch->id);
-    free(ch);
+    end(ch);
+}
+
+static void on_recorded(void *owner, struct err *e)
+{
+    struct share_change *ch = owner;
+    struct share *s = share_find(ch->agent, ch->id);
+
+    if (e) {
+        undo(ch, s);
+        reply_err(ch->req, e);
+        end(ch);
+    } else if (s || ch->gone) {
+        share_mounts_settle(ch->agent, s ? s : ch->gone, NULL, ch, on_settled);
+    } else {
+        on_settled(ch, NULL); /* somebody has deleted it */
+    }
 }
 
 static void record(struct api_call *call, struct share *s, struct store_tx *tx, struct share_change how)

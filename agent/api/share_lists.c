@@ -192,31 +192,53 @@ static json_t *switch_to_json(const struct switching *sw, const json_t *own)
                      api_time(json_integer_value(json_object_get(own, "updated_at"))));
 }
 
+static void end(struct switching *sw)
+{
+    json_decref(sw->before);
+    free(sw->share_id);
+    free(sw->container_id);
+    free(sw);
+}
+
+static void on_settled(void *owner, struct err *e)
+{
+    struct switching *sw = owner;
+    const struct share *s = share_find(sw->agent, sw->share_id);
+    const struct container *c = agent_find(sw->agent, sw->container_id);
+
+    if (e)
+        reply_host_err(sw->req, err_wrap(e, "recorded, but not in effect yet"));
+    else if (!s || !c)
+        reply_err(sw->req, err_reason(err_new(ERR_NOT_FOUND, "Share not found"), "RESOURCE_NOT_FOUND"));
+    else
+        reply_ok(sw->req, 200, "Mount updated successfully",
+                 json_pack("{s:o, s:o}", "share", share_to_incoming_json(sw->agent, s, c), "override",
+                           switch_to_json(sw, json_object_get(s->switches, sw->container_id))));
+    end(sw);
+}
+
 static void on_switched(void *owner, struct err *e)
 {
     struct switching *sw = owner;
     struct share *s = share_find(sw->agent, sw->share_id);
     struct container *c = agent_find(sw->agent, sw->container_id);
 
-    if (e && s && sw->before)
+    if (!e) {
+        if (s && c)
+            share_mounts_settle(sw->agent, s, c, sw, on_settled);
+        else
+            on_settled(sw, NULL); /* one of them is deleted */
+        return;
+    }
+    if (s && sw->before)
         json_object_set(s->switches, sw->container_id, sw->before);
-    else if (e && s)
+    else if (s)
         json_object_del(s->switches, sw->container_id);
-    if (!e && (!s || !c))
-        e = err_reason(err_new(ERR_NOT_FOUND, "Share not found"), "RESOURCE_NOT_FOUND");
-    if (e)
-        reply_err(sw->req, e);
-    else
-        reply_ok(sw->req, 200, "Mount updated successfully",
-                 json_pack("{s:o, s:o}", "share", share_to_incoming_json(sw->agent, s, c), "override",
-                           switch_to_json(sw, json_object_get(s->switches, sw->container_id))));
-    if (c)
-        c->shares_stale = true;
+    if (s)
+        share_mounts_mark(sw->agent, s); /* somebody else's refresh may have seen it */
     share_mounts_refresh(sw->agent);
-    json_decref(sw->before);
-    free(sw->share_id);
-    free(sw->container_id);
-    free(sw);
+    reply_err(sw->req, e);
+    end(sw);
 }
 
 static void turn(struct api_call *call, struct share *s, bool on)

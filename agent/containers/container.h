@@ -102,6 +102,9 @@ struct container {
     struct runtime_seen *seen;            /* what ran inside when somebody asked last; of runtime.c */
     int64_t init_pid;                     /* 0: not running */
     bool shares_stale, shares_busy;       /* share_mount.c: the mounts may not agree with the records; a job is at it */
+    int64_t shares_change, shares_agreed; /* how often that was so; up to where the mounts agree */
+    int64_t shares_job;                   /* shares_change of when the job began */
+    bool starting;                        /* a job starts it, with the shares of when the job began */
     uint64_t kits_changes;                /* since noded started */
     struct kit_look *kit_look;            /* kits/watch.c: while it runs */
     json_t *kit_health;                   /* of its kits' services, array of runtime/inside/kits.h; NULL: not known */

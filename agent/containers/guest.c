@@ -85,8 +85,7 @@ void guest_mounts_lost(struct container *c)
     lost(c, GUEST_RAMDISK);
 }
 
-/* Operations that leave root, mounts and processes as they are. */
-static bool held_off(const struct container *c)
+bool guest_is_held(const struct container *c)
 {
     const struct op_kind *k = c->op ? c->op->kind : NULL;
 
@@ -95,7 +94,7 @@ static bool held_off(const struct container *c)
 
 static bool can_apply(const struct container *c, enum guest_part part)
 {
-    if (held_off(c))
+    if (guest_is_held(c))
         return false;
     return container_is_up(c) || (part != GUEST_ENVIRONMENT && c->record.status == CONTAINER_STOPPED);
 }

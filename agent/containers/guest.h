@@ -29,6 +29,8 @@ void guest_mounts_lost(struct container *c);
 /* Applies what is recorded. done gets what went wrong with that; held off by an operation, or without a root or a
  * running container to apply it to, it is no error and stays pending. Changes of one part are applied in order. */
 void guest_apply(struct agent *a, struct container *c, enum guest_part part, void *owner, agent_done_fn *done);
+/* Whether an operation holds it that changes its root, mounts or processes. */
+bool guest_is_held(const struct container *c);
 /* Tries again what is pending, for nobody in particular. */
 void guest_retry(struct agent *a, struct container *c);
 

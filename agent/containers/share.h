@@ -66,6 +66,11 @@ void share_mounts_end(struct agent *a, struct container *c, const json_t *proble
  * mounts of all that are marked and run agree with the records. */
 void share_mounts_mark(struct agent *a, const struct share *s);
 void share_mounts_refresh(struct agent *a);
+/* Marks who is concerned by s, or `only` (may be NULL) of them, and refreshes. done is called, later or at once, when
+ * their mounts agree with what is recorded now; one that does not run has none. An operation that holds a receiver is
+ * waited for. e: of somebody it is not known, it is tried again with the next refresh. */
+void share_mounts_settle(struct agent *a, const struct share *s, struct container *only, void *owner,
+                         agent_done_fn *done);
 /* An operation has let go of c. new_root: c has another root file system than before. Marks only. */
 void share_mounts_after_operation(struct agent *a, struct container *c, bool new_root);
 /* After a start of the agent: has_mounts says what the inventory found. Marks only. */

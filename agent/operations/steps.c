@@ -163,6 +163,7 @@ static void on_started(void *owner, struct err *e, json_t *result)
 {
     struct operation *op = owner;
 
+    op->container->starting = false;
     if (!e) {
         watch_start(op->agent, op->container, json_integer_value(json_object_get(result, "init_pid")));
         op->container->record.started_at = clock_wall_ms();
@@ -200,6 +201,7 @@ void step_start(struct operation *op)
 
     if (!c->record.spare) /* process 1 keeps it for as long as it lives */
         json_object_set_new(environment, "HOODY_CONTAINER_ID", json_string(c->record.id));
+    c->starting = true;
     agent_job(op->agent, JOB_START, c->record.slot, &args, bounded(op, JOB_START), op, on_started);
 }
 

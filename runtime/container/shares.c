@@ -194,10 +194,10 @@ struct err *job_do_shares(const struct job *job, void *args, json_t **ret)
     const struct job_shares *a = args;
     autojson problems = NULL;
     struct presence p;
-    struct err *e = NULL;
+    struct err *e = failpoint("shares.begin");
 
     presence_look(job, &p);
-    if (p.alive)
+    if (!e && p.alive)
         e = shares_open(job);
     if (!e && p.alive)
         e = shares_agree(job, a->id_base, a->shares, &problems);

@@ -4,6 +4,7 @@ import http.client
 import os
 import sqlite3
 import subprocess
+import threading
 import time
 
 import pytest
@@ -137,12 +138,72 @@ def test_project_shares_reach_present_and_future_members(node, boxes, share):
 
 
 def test_a_missing_directory_is_told_and_mends_itself(node, boxes, share):
-    sid = share("/srv/later")
-    wait_for(lambda: get(node, sid, boxes[0])["status"] == "failed", 10, what="the failure")
-    assert "srv" in get(node, sid, boxes[0])["status_message"] or get(node, sid, boxes[0])["status_message"]
+    r = node.post(f"/api/v1/containers/{boxes[0]}/storage/shares",
+                  {"source_path": "/srv/later", "mode": "readonly", "target_container_id": boxes[1]})
+    assert r.status == 201 and r.data["status"] == "failed" and "/srv/later" in r.data["status_message"], r
+    path = f"/api/v1/containers/{boxes[0]}/storage/shares/{r.data['id']}"
+    assert node.get(path).data == r.data
     shell(node, boxes[0], "mkdir /srv/later")
-    assert node.call("PATCH", f"/api/v1/containers/{boxes[0]}/storage/shares/{sid}", {"enabled": True}).status == 200
-    wait_for(lambda: get(node, sid, boxes[0])["status"] == "active" and mounted(node, boxes[1]) == [sid], 10, what="the mount")
+    again = node.call("PATCH", path, {"enabled": True})
+    assert again.status == 200 and (again.data["status"], again.data["status_message"]) == ("active", None)
+    assert mounted(node, boxes[1]) == [r.data["id"]]
+    assert node.call("DELETE", f"/api/v1/storage/shares/{r.data['id']}").status == 200
+
+
+def test_the_answer_comes_when_it_holds(node, boxes, share):
+    """The receivers' jobs take their time; nothing here waits for anything but the answers."""
+    node.restart("shares.begin=sleep:700")
+    try:
+        sid = share(mode="readwrite", target_project_id=PROJECT)
+        path, where = f"/api/v1/containers/{boxes[0]}/storage/shares/{sid}", f"/hoody/shares/{sid}"
+        assert mounted(node, boxes[1]) == [sid] == mounted(node, boxes[2])
+        assert shell(node, boxes[1], f"touch {where}/new && echo done") == "done"
+        assert node.call("PATCH", path, {"mode": "readonly"}).status == 200
+        for cid in boxes[1:]:
+            assert shell(node, cid, f"touch {where}/new 2>/dev/null && echo done") == ""
+        switch = f"/api/v1/containers/{boxes[1]}/storage/incoming/{sid}/mount"
+        assert node.call("PATCH", switch, {"mount": False}).status == 200 and mounted(node, boxes[1]) == []
+        assert node.call("PATCH", switch, {"mount": True}).status == 200 and mounted(node, boxes[1]) == [sid]
+        assert node.call("PATCH", path, {"enabled": False}).status == 200 and mounted(node, boxes[1]) == [] == mounted(node, boxes[2])
+        assert node.call("PATCH", path, {"enabled": True}).status == 200 and mounted(node, boxes[1]) == [sid]
+        assert node.call("DELETE", f"/api/v1/storage/shares/{sid}").status == 200
+        assert mounted(node, boxes[1]) == [] == mounted(node, boxes[2])
+    finally:
+        node.restart()
+
+
+def test_what_cannot_be_brought_in_is_said(node, boxes, share):
+    sid = share(mode="readwrite")
+    path = f"/api/v1/containers/{boxes[0]}/storage/shares/{sid}"
+    node.restart("shares.begin=error")
+    node.wait_idle()
+    r = node.call("PATCH", path, {"mode": "readonly"})
+    assert r.status >= 500 and "recorded, but not in effect yet" in r.json["message"], r
+    r = node.call("PATCH", f"/api/v1/containers/{boxes[1]}/storage/incoming/{sid}/mount", {"mount": False})
+    assert r.status >= 500 and "recorded, but not in effect yet" in r.json["message"], r
+    node.restart()
+    wait_for(lambda: mounted(node, boxes[1]) == [], 10, what="what was recorded")
+    assert get(node, sid, boxes[0])["mode"] == "readonly"
+
+
+def test_receivers_that_do_not_run(node, boxes, share):
+    """Of a stopped one nothing is to be waited for; one that is on its way down is waited for."""
+    assert node.op(boxes[1], "force-stop").status == 200
+    sid = share("/srv/not-there")
+    assert get(node, sid, boxes[0])["status"] == "active", "nobody has tried"
+    assert node.call("DELETE", f"/api/v1/storage/shares/{sid}").status == 200
+    sid = share(mode="readwrite")
+    assert node.op(boxes[1], "start").status == 200 and mounted(node, boxes[1]) == [sid]
+    node.wait_booted(boxes[1])
+    node.inside(boxes[1], "systemctl", "mask", "--runtime", "halt.target")
+    stop = threading.Thread(target=node.op, args=(boxes[1], "stop", {"timeout": 3}))
+    stop.start()
+    wait_for(lambda: node.container(boxes[1])["operation"], 5, what="the stop")
+    assert node.call("DELETE", f"/api/v1/storage/shares/{sid}").status == 200
+    assert node.container(boxes[1])["status"] == "stopped"
+    stop.join()
+    assert node.op(boxes[1], "start").status == 200 and mounted(node, boxes[1]) == []
+    node.wait_booted(boxes[1])
 
 
 def test_disabled_and_expired(node, boxes, share):
