@@ -9,7 +9,8 @@ import shlex
 # changes of variables, keys, kits and the ramdisk, shares and looks inside come to. Every name here is replaced by traps in
 # tests/integration/test_hostile_rootfs.py, which also checks that a trace of everything a container goes through has no other.
 FILES = {
-    "etc/default/locale", "etc/environment", "etc/group", "etc/hostname", "etc/hosts", "etc/locale.conf", "etc/machine-id", "etc/passwd", "etc/resolv.conf",
+    "etc/default/locale", "etc/dhcpcd.conf", "etc/environment", "etc/group", "etc/hostname", "etc/hosts", "etc/locale.conf", "etc/machine-id",
+    "etc/network/interfaces", "etc/network/interfaces.d/eth0", "etc/passwd", "etc/resolv.conf",
     "etc/shadow",
     "etc/profile.d/hoody-00-container.sh", "etc/profile.d/hoody-10-kits.sh", "etc/profile.d/hoody-20-environment.sh",
     "etc/ssh/ssh_host_ecdsa_key", "etc/ssh/ssh_host_ecdsa_key.pub", "etc/ssh/ssh_host_ed25519_key",
@@ -29,6 +30,12 @@ DIRECTORIES = {
     "hoody/storage/web/state", "proc", "ramdisk", "root", "root/.ssh", "run", "sys", "var", "var/lib", "var/lib/dbus",
     "var/lib/systemd",
 }
+
+# Of the files those that an image of others may have: nothing is put in their place.
+CHANGED_WHERE_THERE = {"etc/dhcpcd.conf", "etc/network/interfaces", "etc/network/interfaces.d/eth0"}
+
+# Only asked for their being there, by a create.
+ASKED = {"bin", "etc/systemd/system/ssh-host-keys.service", "usr/sbin", "usr/sbin/sshd"}
 
 # Only looked at, in a running container: where the kits are mounted, and what is shared.
 LIVE = {f"hoody/.kits/web-{v}{below}" for v in ("1.0", "2.0") for below in ("", "/files")} | {"srv/data"}
