@@ -35,7 +35,7 @@ DIRECTORIES = {
 CHANGED_WHERE_THERE = {"etc/dhcpcd.conf", "etc/network/interfaces", "etc/network/interfaces.d/eth0"}
 
 # Only asked for their being there, by a create.
-ASKED = {"bin", "etc/systemd/system/ssh-host-keys.service", "usr/sbin", "usr/sbin/sshd"}
+ASKED = {"bin", "etc/systemd/system/ssh-host-keys.service", "usr/bin/bash", "usr/sbin", "usr/sbin/sshd"}
 
 # Only looked at, in a running container: where the kits are mounted, and what is shared.
 LIVE = {f"hoody/.kits/web-{v}{below}" for v in ("1.0", "2.0") for below in ("", "/files")} | {"srv/data"}
