@@ -203,9 +203,16 @@ class Daemon(Node):
     def inside(self, cid, *argv, check=True):
         """Runs it as root in the container, with the environment that a login gives and nothing of this process's own."""
         pid = self.container(cid)["node"]["init_pid"]
-        r = subprocess.run(["nsenter", "-t", str(pid), "-a", *argv], text=True, capture_output=True, env=LOGIN, check=False)
-        assert not check or r.returncode == 0, (argv, r.returncode, r.stdout, r.stderr)
-        return r.stdout.strip()
+        with subprocess.Popen(["nsenter", "-t", str(pid), "-a", *argv], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              env=LOGIN) as p:
+            while True:
+                try:
+                    out, errors = p.communicate(timeout=1)
+                    break
+                except subprocess.TimeoutExpired:
+                    p.send_signal(signal.SIGCONT)  # systemd on its way down stops all processes; nsenter stops with its child
+        assert not check or p.returncode == 0, (argv, p.returncode, out, errors)
+        return out.strip()
 
     def wait_booted(self, cid, seconds=60):
         def state():
