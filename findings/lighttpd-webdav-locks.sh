@@ -4,7 +4,7 @@
 # "Second-5", and seconds later a PUT by somebody else is answered 423 still; RFC 4918 (6.6) has the server remove a lock
 # whose time is over. In the database the end of the lock is the hour of the day (UTC) plus the seconds: SQLite's CURRENT_TIME
 # is the text "HH:MM:SS", which is a number up to the first colon only, and where ends are compared with it a number is always
-# less than a text. A client that dies with a lock leaves a file that nobody but the holder of its token can change.
+# less than a text. When a client dies while it holds a lock, no other client can change the file without the lock's token.
 #
 # usage: lighttpd-webdav-locks.sh      (as root, for mmdebstrap and unshare; needs curl, iproute2, mmdebstrap, python3; 2 x about 10 MB
 #                                       from Debian's mirror)

@@ -137,7 +137,7 @@ extern const struct json_table job_kit_remove_table;
 struct job_kits {
     json_t *before, *kits; /* arrays of {"name", "version"} */
     int64_t timeout_ms;
-    bool boot;  /* it starts: they are asked less often, and systemd must have come up, too */
+    bool boot;  /* the container is booting: its services are asked less often, and systemd must be up as well */
     bool start; /* with no difference: systemd reads the units again and starts the services that do not run */
 };
 extern const struct json_table job_kits_table;

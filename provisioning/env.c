@@ -79,124 +79,94 @@ char *env_render_pam(const char *old, const char *container_id, const json_t *en
     return text;
 }
 
-char *env_render_profile(const json_t *environment)
+/* A line of a reader: before, the key, open, the value as `put` writes each of its bytes, close. */
+struct syntax {
+    const char *before, *open, *close;
+    void (*put)(FILE *out, char c);
+};
+
+static void write_lines(FILE *out, const struct syntax *s, const json_t *environment)
 {
     const char *key;
     const json_t *value;
+
+    json_object_foreach((json_t *)(uintptr_t)environment, key, value)
+    {
+        const char *p = json_string_value(value);
+
+        if (!env_is_key(key) || !p || !str_is_text(p))
+            continue;
+        fprintf(out, "%s%s%s", s->before, key, s->open);
+        for (; *p; p++)
+            s->put(out, *p);
+        fputs(s->close, out);
+    }
+}
+
+static char *render(const char *head, const struct syntax *s, const json_t *environment)
+{
     char *text = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
 
     if (!out)
         abort();
-    fprintf(out, HEAD);
-    json_object_foreach((json_t *)(uintptr_t)environment, key, value)
-    {
-        const char *p = json_string_value(value);
-
-        if (!env_is_key(key) || !p)
-            continue;
-        fprintf(out, "export %s='", key);
-        for (; *p; p++) {
-            if (*p == '\'')
-                fprintf(out, "'\\''");
-            else
-                fputc(*p, out);
-        }
-        fprintf(out, "'\n");
-    }
+    fputs(head, out);
+    write_lines(out, s, environment);
     if (fclose(out) != 0)
         abort();
     return text;
 }
 
-/* Between double quotes of a setting: escapes as in C, and '%' begins a specifier. */
+/* Between single quotes of a shell. */
+static void put_shell(FILE *out, char c)
+{
+    if (c == '\'')
+        fputs("'\\''", out);
+    else
+        fputc(c, out);
+}
+
+/* Between double quotes of a setting of systemd: escapes as in C, and '%' begins a specifier. */
 static void put_setting(FILE *out, char c)
 {
-    switch (c) {
-    case '\n':
-        fprintf(out, "\\n");
-        return;
-    case '\r':
-        fprintf(out, "\\r");
-        return;
-    case '\t':
-        fprintf(out, "\\t");
-        return;
-    case '"':
-    case '\\':
+    static const char plain[] = "\n\r\t\"\\%", *const escaped[] = {"\\n", "\\r", "\\t", "\\\"", "\\\\", "%%"};
+    const char *at = strchr(plain, c);
+
+    if (at)
+        fputs(escaped[at - plain], out);
+    else
+        fputc(c, out);
+}
+
+/* Between double quotes of an EnvironmentFile. */
+static void put_unit(FILE *out, char c)
+{
+    if (strchr("\"\\`$", c))
         fputc('\\', out);
-        break;
-    case '%':
-        fputc('%', out);
-        break;
-    default:
-        break;
-    }
     fputc(c, out);
+}
+
+char *env_render_profile(const json_t *environment)
+{
+    return render(HEAD, &(struct syntax){"export ", "='", "'\n", put_shell}, environment);
 }
 
 void env_write_settings(FILE *out, const char *setting, const json_t *environment)
 {
-    const char *key;
-    const json_t *value;
+    autofree char *before = str_fmt("%s=\"", setting);
 
-    json_object_foreach((json_t *)(uintptr_t)environment, key, value)
-    {
-        const char *p = json_string_value(value);
-
-        if (!env_is_key(key) || !p || !str_is_text(p))
-            continue;
-        fprintf(out, "%s=\"%s=", setting, key);
-        for (; *p; p++)
-            put_setting(out, *p);
-        fprintf(out, "\"\n");
-    }
+    write_lines(out, &(struct syntax){before, "=", "\"\n", put_setting}, environment);
 }
 
 char *env_render_manager(const json_t *environment)
 {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-
-    if (!out)
-        abort();
-    fprintf(out, HEAD "[Manager]\n");
-    env_write_settings(out, "DefaultEnvironment", environment);
-    if (fclose(out) != 0)
-        abort();
-    return text;
+    return render(HEAD "[Manager]\n", &(struct syntax){"DefaultEnvironment=\"", "=", "\"\n", put_setting}, environment);
 }
 
 char *env_render_units(const json_t *environment)
 {
-    const char *key;
-    const json_t *value;
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-
-    if (!out)
-        abort();
-    fprintf(out, HEAD);
-    json_object_foreach((json_t *)(uintptr_t)environment, key, value)
-    {
-        const char *p = json_string_value(value);
-
-        if (!env_is_key(key) || !p || !str_is_text(p))
-            continue;
-        fprintf(out, "%s=\"", key);
-        for (; *p; p++) {
-            if (strchr("\"\\`$", *p))
-                fputc('\\', out);
-            fputc(*p, out);
-        }
-        fprintf(out, "\"\n");
-    }
-    if (fclose(out) != 0)
-        abort();
-    return text;
+    return render(HEAD, &(struct syntax){"", "=\"", "\"\n", put_unit}, environment);
 }
 
 /* Absent or no file at all: NULL, it is written as if it had been empty. */

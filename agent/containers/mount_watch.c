@@ -17,7 +17,7 @@ enum {
     PERIOD_MS = 250,
     JOBS_MAX = 2,
     FIRST_MS = 3000,   /* while it boots a container mounts a lot */
-    SETTLE_MS = 500,   /* after a change: who shuts down unmounts, too, and is gone a moment later */
+    SETTLE_MS = 500,   /* from a change to the look: a container that shuts down unmounts too, and has ended by then */
     AGAIN_MS = 1000,   /* between questions of one that is on its way down */
     GAP_MIN_MS = 1000, /* between two looks at one container; twice as long each time it has changed again */
     GAP_MAX_MS = 16000,
@@ -274,7 +274,7 @@ static void restore(struct mount_watch *w, struct container *c, const json_t *lo
         be_due(c->mounts, clock_mono_ms() + SETTLE_MS);
         return;
     }
-    /* What they said of themselves counts no more, until they are asked again. */
+    /* What the kits said of their health no longer counts; the kit watch asks them again. */
     if (json_has_string(lost, JOB_MOUNTS_KITS))
         kit_watch_begin(w->agent, c);
     if (!may_restore(c->mounts))

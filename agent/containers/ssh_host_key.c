@@ -136,14 +136,15 @@ struct err *ssh_host_key_new(char **ret_secret, char **ret_public)
     struct err *e = make_key(&k);
     FILE *out;
 
-    if (!e)
-        e = secret_part(&k, &secret);
     if (e)
         return e;
+    e = secret_part(&k, &secret);
     out = begin(&public);
     put_public(out, &k);
     finish(out);
     OPENSSL_cleanse(&k, sizeof(k));
+    if (e)
+        return e;
     digits = base64(&public);
     *ret_secret = secret_text(&public, &secret);
     *ret_public = str_fmt(TYPE " %s\n", digits);

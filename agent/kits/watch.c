@@ -14,7 +14,7 @@ enum {
     FIRST_MS = 300,
     STEP_MS = 100,
     JOBS_MAX = 2,
-    AGAIN_MS = 3000, /* of a question that starts them, too */
+    AGAIN_MS = 3000, /* how long a job may take that also starts the services */
     AGAIN_MAX = 3,
     START_TIMES = 3 /* as long as for another version: systemd starts, too */,
     FRESH_MS = 3000

@@ -57,8 +57,8 @@ static const struct {
     {"lxc.cgroup2.cgroup.max.descendants", "8192"},
     {"lxc.mount.auto", "cgroup:mixed proc:mixed sys:mixed"},
     {"lxc.signal.halt", "SIGRTMIN+3"},
-    /* ping of those that are not root: the kernel's default is nobody, and systemd's own value has groups that a
-     * container has not. */
+    /* Lets users who are not root run ping: the kernel's default allows no group, and the range that systemd sets
+     * itself has groups that are not mapped in a container. */
     {"lxc.sysctl.net.ipv4.ping_group_range", "0 65535"},
     /* Not more: the monitor's log is on a tmpfs, and a container may reboot as often as it likes. */
     {"lxc.log.level", "ERROR"},

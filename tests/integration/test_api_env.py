@@ -81,7 +81,7 @@ VALUES = [
 
 
 def set_values(node, box, values):
-    """All at once, and no others; what is asked for is what is shown."""
+    """Replaces all variables of the container by these, and checks that the API shows the same."""
     values = {f"V_{i}": v for i, v in enumerate(values)}
     r = node.call("PUT", f"/api/v1/containers/{box}", {"environment_vars": values})
     assert r.status == 200 and r.data["environment_vars"] == values and not r.data["env_sync"]["pending"], r

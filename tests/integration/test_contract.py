@@ -50,12 +50,8 @@ def make(node, project, server):
 
 @pytest.fixture(scope="module")
 def box(make):
+    make("second-box")
     return make("contract-box", environment_vars={"COLOUR": "blue"}, ssh_public_key=KEY, comment="first", color="ABC")
-
-
-@pytest.fixture(scope="module")
-def second(make):
-    return make("second-box")
 
 
 def at(cid, rest=""):
@@ -131,7 +127,7 @@ def test_row_4_get(node, box, slash):
 
 @BOTH
 @SLASH
-def test_row_5_update(node, box, second, verb, slash):
+def test_row_5_update(node, box, verb, slash):
     r = node.call(verb, at(box, slash), {"name": "renamed-box", "color": "00ff00", "comment": None, "autostart": False, "ai": False})
     assert r.status == 200
     assert (r.data["name"], r.data["color"], r.data["comment"], r.data["autostart"], r.data["ai"]) == ("renamed-box", "#00FF00", None, False, False)
@@ -159,11 +155,11 @@ def test_row_5_ssh_key(node, box, make):
 
 
 @BOTH
-def test_row_7_kvm(node, box, second, verb):
+def test_row_7_kvm(node, box, verb):
     assert refused(node.call(verb, at(box, "/kvm"), {"kvm": True}), 403)
+    second = next(c["id"] for c in node.list() if c["name"] == "second-box")
     node.op(second, "force-stop")
-    r = node.call(verb, at(second, "/kvm"), {"kvm": False})
-    assert r.data == {"id": second, "name": "second-box", "status": "stopped", "kvm": False}
+    assert node.call(verb, at(second, "/kvm"), {"kvm": False}).data == {"id": second, "name": "second-box", "status": "stopped", "kvm": False}
     assert refused(node.call(verb, at(box, "/kvm"), {"kvm": True, "dev_kvm": False}), 400)
     assert refused(node.call(verb, at(box, "/kvm"), {"kvm": "yes"}), 400, field="kvm")
 
